@@ -1,0 +1,163 @@
+#include "tern/base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tern {
+namespace fs = std::filesystem;
+namespace {
+
+tl::unexpected<Error> io_error(const fs::path& path, const char* what, int error_number) {
+  return fail(ErrorCode::kIo, path.string(), fmt::format("{}: {}", what, std::strerror(error_number)));
+}
+
+Status write_fully(int fd, std::span<const std::byte> bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return io_error(path, "cannot be written", errno);
+    }
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return io_error(path, "cannot be opened", errno);
+  }
+  std::string content;
+  std::string chunk(size_t{1} << 16, '\0');
+  for (;;) {
+    const ssize_t n = ::read(fd, chunk.data(), chunk.size());
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      const int error_number = errno;
+      ::close(fd);
+      return io_error(path, "cannot be read", error_number);
+    }
+    if (n == 0) {
+      break;
+    }
+    content.append(chunk, 0, static_cast<size_t>(n));
+    if (content.size() > max_bytes) {
+      ::close(fd);
+      return invalid_input(path.string(), fmt::format("is larger than the {} bytes allowed here", max_bytes));
+    }
+  }
+  ::close(fd);
+  return content;
+}
+
+Status create_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) {
+    return fail(ErrorCode::kIo, path.string(), "the folder cannot be created: " + error.message());
+  }
+  if (!fs::is_directory(path, error)) {
+    return fail(ErrorCode::kIo, path.string(), "exists and is not a folder");
+  }
+  return {};
+}
+
+Status write_file(const fs::path& path, std::string_view content) {
+  TERN_ASSIGN_OR_RETURN(auto writer, FileWriter::create(path));
+  TERN_RETURN_IF_ERROR(writer.append(content));
+  return writer.commit();
+}
+
+FileWriter::FileWriter(fs::path path, fs::path temporary, int fd)
+    : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+
+Result<FileWriter> FileWriter::create(const fs::path& path) {
+  static std::atomic<unsigned> counter{0};
+  if (path.has_parent_path()) {
+    TERN_RETURN_IF_ERROR(create_folder(path.parent_path()));
+  }
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    return fail(ErrorCode::kIo, path.string(), "cannot be written: it is a folder");
+  }
+  const fs::path temporary = path.string() + fmt::format(".tmp-{}-{}", ::getpid(), counter++);
+  const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    return io_error(path, "cannot be created", errno);
+  }
+  return FileWriter(path, temporary, fd);
+}
+
+FileWriter::FileWriter(FileWriter&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      fd_(std::exchange(other.fd_, -1)),
+      size_(other.size_) {}
+
+FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(temporary_, other.temporary_);
+  std::swap(fd_, other.fd_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+Status FileWriter::append(std::span<const std::byte> bytes) {
+  TERN_RETURN_IF_ERROR(write_fully(fd_, bytes, path_));
+  size_ += bytes.size();
+  return {};
+}
+
+Status FileWriter::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return io_error(path_, "cannot be written", errno);
+    }
+    offset += static_cast<uint64_t>(written);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+Status FileWriter::commit() {
+  const int fd = std::exchange(fd_, -1);
+  if (::close(fd) != 0) {
+    const int error_number = errno;
+    ::unlink(temporary_.c_str());
+    return io_error(path_, "cannot be written", error_number);
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int error_number = errno;
+    ::unlink(temporary_.c_str());
+    return io_error(path_, "cannot be renamed into place", error_number);
+  }
+  return {};
+}
+
+}  // namespace tern

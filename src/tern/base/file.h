@@ -1,0 +1,52 @@
+// Whole small files in and out. A file that exists under its final name is always whole: it is written under a
+// temporary name in the same folder and renamed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "tern/base/error.h"
+
+namespace tern {
+
+// Errors: kIo when it cannot be read, kInvalidInput when it holds more than `max_bytes`.
+Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes);
+
+// Creates `path`'s folder if needed, replaces `path` atomically. Errors: kIo; nothing is left behind.
+Status write_file(const std::filesystem::path& path, std::string_view content);
+
+// Creates a folder and its parents. Errors: kIo, naming the folder.
+Status create_folder(const std::filesystem::path& path);
+
+// A large file written piece by piece. Nothing exists under `path` until commit(); a writer destroyed before that
+// removes its temporary file.
+class FileWriter {
+ public:
+  static Result<FileWriter> create(const std::filesystem::path& path);
+  FileWriter(FileWriter&&) noexcept;
+  FileWriter& operator=(FileWriter&&) noexcept;
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+  ~FileWriter();
+
+  Status append(std::span<const std::byte> bytes);
+  Status append(std::string_view text) { return append(std::as_bytes(std::span(text.data(), text.size()))); }
+  // Overwrites bytes already written, e.g. a header whose content is known only at the end.
+  Status write_at(uint64_t offset, std::span<const std::byte> bytes);
+  uint64_t size() const { return size_; }
+  Status commit();
+
+ private:
+  FileWriter(std::filesystem::path path, std::filesystem::path temporary, int fd);
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int fd_ = -1;
+  uint64_t size_ = 0;
+};
+
+}  // namespace tern

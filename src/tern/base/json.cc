@@ -1,0 +1,109 @@
+#include "tern/base/json.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "tern/base/file.h"
+
+namespace tern {
+
+Result<Json> parse_json(std::string_view text, const std::string& where) {
+  constexpr int kMaxDepth = 64;
+  bool too_deep = false;
+  const Json::parser_callback_t limit_depth = [&](int depth, Json::parse_event_t, Json&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    return !too_deep;
+  };
+  try {
+    Json value = Json::parse(text, limit_depth);
+    if (too_deep) {
+      return invalid_input(where, fmt::format("JSON is nested deeper than {}", kMaxDepth));
+    }
+    return value;
+  } catch (const Json::parse_error& error) {
+    return invalid_input(fmt::format("{} @ byte {}", where, error.byte), "is not valid JSON");
+  } catch (const Json::exception& error) {
+    return invalid_input(where, std::string("is not valid JSON: ") + error.what());
+  }
+}
+
+Result<Json> read_json_file(const std::filesystem::path& path, uint64_t max_bytes) {
+  TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, max_bytes));
+  return parse_json(text, path.string());
+}
+
+namespace {
+
+Result<const Json*> member(const Json& object, const char* key, const std::string& where) {
+  if (!object.is_object()) {
+    return invalid_input(where, "is not a JSON object");
+  }
+  const auto it = object.find(key);
+  if (it == object.end()) {
+    return invalid_input(where, fmt::format("has no key \"{}\"", key));
+  }
+  return &*it;
+}
+
+// Reads an integer in [low, high] without ever converting out of range.
+bool integer_in_range(const Json& value, int64_t low, int64_t high, int64_t* out) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    if (number > static_cast<uint64_t>(INT64_MAX)) {
+      return false;
+    }
+    *out = static_cast<int64_t>(number);
+  } else if (value.is_number_integer()) {
+    *out = value.get<int64_t>();
+  } else {
+    return false;
+  }
+  return *out >= low && *out <= high;
+}
+
+}  // namespace
+
+Result<std::string> json_string(const Json& object, const char* key, const std::string& where) {
+  TERN_ASSIGN_OR_RETURN(const Json* value, member(object, key, where));
+  if (!value->is_string()) {
+    return invalid_input(where, fmt::format("key \"{}\" is not a string", key));
+  }
+  return value->get<std::string>();
+}
+
+Result<int64_t> json_integer(const Json& object, const char* key, const std::string& where, int64_t low, int64_t high) {
+  TERN_ASSIGN_OR_RETURN(const Json* value, member(object, key, where));
+  int64_t number = 0;
+  if (!integer_in_range(*value, low, high, &number)) {
+    return invalid_input(where, fmt::format("key \"{}\" is not an integer from {} to {}", key, low, high));
+  }
+  return number;
+}
+
+Result<std::vector<int32_t>> json_token_ids(const Json& object, const char* key, const std::string& where) {
+  TERN_ASSIGN_OR_RETURN(const Json* value, member(object, key, where));
+  if (!value->is_array()) {
+    return invalid_input(where, fmt::format("key \"{}\" is not an array of token ids", key));
+  }
+  std::vector<int32_t> ids;
+  ids.reserve(value->size());
+  for (const Json& element : *value) {
+    int64_t id = 0;
+    if (!integer_in_range(element, 0, INT32_MAX, &id)) {
+      return invalid_input(where, fmt::format("key \"{}\" holds something that is not a token id", key));
+    }
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+std::string to_json_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::string to_json_text(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json json_number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+}  // namespace tern

@@ -1,0 +1,5 @@
+#include "tern/cli/command.h"
+
+namespace tern::cli {
+void add_inspect(CLI::App&, Action&) {}  // to be written
+}  // namespace tern::cli

@@ -1,0 +1,67 @@
+// Trace capture: the tensors one forward pass produced, at named stages.
+// model/ calls in; trace/ never calls out. A null Recorder* means tracing is off and costs nothing.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/trace/record.h"
+#include "tern/trace/safetensors.h"
+#include "tern/trace/stage.h"
+
+namespace tern::trace {
+
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  // `values`: float32, row-major, as many as the shape's product; valid during the call only. NaN and infinity are
+  // recorded as they are. Called in execution order, from one thread.
+  virtual Status record(const TensorId& id, const Shape& shape, std::span<const float> values) = 0;
+};
+
+// Writes one <name>.trace file per tensor and, where asked, all values into tensors.safetensors.
+class FolderRecorder final : public Recorder {
+ public:
+  // Creates `folder`. Errors: kIo; kInvalidInput if it already holds *.trace files: a run never mixes its evidence with
+  // that of an earlier one.
+  static Result<std::unique_ptr<FolderRecorder>> create(const std::filesystem::path& folder);
+
+  // From here on the values are kept too, in `path`.
+  Status dump_values(const std::filesystem::path& path);
+
+  Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
+  // Completes tensors.safetensors. Without it, that file does not appear.
+  Status finish();
+  // Removes the .trace files written so far: called when the run fails, so that nothing partial stays.
+  void discard();
+
+  size_t n_records() const { return written_.size(); }
+
+ private:
+  explicit FolderRecorder(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  std::filesystem::path folder_;
+  std::vector<std::filesystem::path> written_;
+  std::optional<SafetensorsWriter> values_;
+};
+
+// Keeps records and, where asked, values in memory: for tests and for comparisons inside one process.
+class MemoryRecorder final : public Recorder {
+ public:
+  explicit MemoryRecorder(bool keep_values = false) : keep_values_(keep_values) {}
+  Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
+
+  const std::vector<TraceRecord>& records() const { return records_; }
+  // Parallel to records(); empty unless values are kept.
+  const std::vector<std::vector<float>>& values() const { return values_; }
+
+ private:
+  bool keep_values_;
+  std::vector<TraceRecord> records_;
+  std::vector<std::vector<float>> values_;
+};
+
+}  // namespace tern::trace

@@ -1,0 +1,66 @@
+// The engine contract: what one engine computed for one prompt, as a folder of files that any program can write.
+//   result.json           engine, prompt, token ids, timing
+//   *.trace, or trace.jsonl   one record per tensor
+//   logits.safetensors    "logits", float32 [positions, vocab]: a row for each prompt position and each decode step
+//   tensors.safetensors   values of the traced tensors by trace name (optional)
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/base/json.h"
+#include "tern/trace/record.h"
+#include "tern/trace/safetensors.h"
+
+namespace tern::trace {
+
+// result.json. Seconds are absent where the engine does not tell.
+struct RunResult {
+  std::string engine;      // "tern 0.1.0 (avx2)"
+  // Which rounding rules the numbers follow, e.g. "bitnet.cpp-x86-64". Two runs that name the same arithmetic must be
+  // equal bit for bit; otherwise they are held to tolerances. Empty: not claimed.
+  std::string arithmetic;
+  std::string prompt;
+  int max_tokens = 0;
+  std::vector<int32_t> prompt_tokens;
+  std::vector<int32_t> generated_tokens;
+  std::string text;        // the generated tokens decoded, invalid UTF-8 replaced
+  std::string model_sha256;  // empty where not known
+  std::optional<double> load_s, prefill_s, decode_s;
+};
+Json to_json(const RunResult& result);
+Result<RunResult> run_result_from_json(const Json& json, const std::string& where);
+
+// Everything found in a run folder. Values are mapped, not copied: the folder must stay as it is while this lives.
+struct EngineRun {
+  std::filesystem::path folder;
+  RunResult result;
+  std::vector<TraceRecord> trace;    // in execution order, each id once
+  uint64_t n_unknown_stages = 0;     // records whose name is none of our stages
+  std::optional<Safetensors> logits_file;
+  std::optional<Safetensors> values;
+
+  // float32 [positions, vocab]; null where the run has none.
+  const Safetensors::Entry* logits() const;
+  const TraceRecord* find(const TensorId& id) const;
+};
+
+// Traces come from `trace_folder` where given (the BITNET_TRACE_DIR of that run), otherwise from `folder`.
+// Errors: kIo, kInvalidInput: a missing or damaged result.json, two records of one name, logits of another shape
+// than the tokens demand.
+Result<EngineRun> read_run_folder(const std::filesystem::path& folder,
+                                  const std::optional<std::filesystem::path>& trace_folder = std::nullopt);
+
+// All records of a folder of *.trace files or with a trace.jsonl, in execution order.
+struct TraceFolder {
+  std::vector<TraceRecord> records;
+  uint64_t n_unknown_stages = 0;
+};
+Result<TraceFolder> read_trace_folder(const std::filesystem::path& folder);
+
+}  // namespace tern::trace

@@ -1,0 +1,72 @@
+// Named float32 tensors in Hugging Face's safetensors format: 8 bytes of header length, a JSON header, the data.
+// Source of the format: github.com/huggingface/safetensors, README.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/base/file.h"
+#include "tern/base/mapped_file.h"
+
+namespace tern::trace {
+
+// Memory-mapped reader. Only F32 tensors are taken; anything else is an error, since nobody should guess.
+class Safetensors {
+ public:
+  struct Entry {
+    std::vector<int64_t> shape;
+    std::span<const float> values;  // into the mapping; valid as long as the Safetensors object
+  };
+  // Errors: kIo; kInvalidInput for a header or offsets that do not fit the file.
+  static Result<Safetensors> open(const std::filesystem::path& path);
+
+  const Entry* find(std::string_view name) const;
+  const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
+
+ private:
+  explicit Safetensors(MappedFile file) : file_(std::move(file)) {}
+  MappedFile file_;
+  std::map<std::string, Entry, std::less<>> entries_;
+};
+
+// Writes tensors one after the other without holding them; the header goes to the front at finish(). Data is laid out
+// behind a header area of fixed size, padded with spaces, as the format allows.
+class SafetensorsWriter {
+ public:
+  // `header_capacity`: room for the JSON header; finish() fails if it was too small (about 120 bytes a tensor needed).
+  static Result<SafetensorsWriter> create(const std::filesystem::path& path, uint64_t header_capacity);
+
+  Status add(const std::string& name, const std::vector<int64_t>& shape, std::span<const float> values);
+
+  // A tensor whose number of rows is not known beforehand: begin_rows(), append_row()..., end_rows().
+  Status begin_rows(const std::string& name, int64_t n_cols);
+  Status append_rows(std::span<const float> values);
+  Status end_rows();
+
+  Status finish();
+
+ private:
+  struct Entry {
+    std::string name;
+    std::vector<int64_t> shape;
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+  SafetensorsWriter(FileWriter file, uint64_t header_capacity)
+      : file_(std::move(file)), header_capacity_(header_capacity) {}
+  uint64_t data_size() const;
+
+  FileWriter file_;
+  uint64_t header_capacity_;
+  std::vector<Entry> entries_;
+  int64_t row_width_ = 0;  // of the tensor being written row by row; 0 when there is none
+};
+
+}  // namespace tern::trace

@@ -1,0 +1,41 @@
+// Where tests find the binary, the bundled model and the recordings of bitnet.cpp, and where they may write.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tern::test {
+
+std::filesystem::path source_dir();
+std::filesystem::path tern_binary();  // only where the test depends on target `tern`
+// models/tern-tiny/ of the source tree.
+std::filesystem::path bundled_model_dir();
+
+// The recordings: $TERN_GOLDEN_DIR, else ../shared/golden beside the checkout, else tests/data/golden (fewer cases, the
+// same layout: models/<name>.gguf, models/tokenizer.json, <name>/<case>/{result.json,trace.jsonl,...}).
+std::filesystem::path golden_dir();
+struct GoldenCase {
+  std::string model;  // "tiny-i2_s"
+  std::string name;   // "scenario1"
+  std::filesystem::path folder;
+  std::filesystem::path model_path;
+  std::filesystem::path tokenizer_path;
+};
+// Sorted; wide-constant, whose recording is wrong by design, is left out unless asked for.
+std::vector<GoldenCase> golden_cases(bool with_wide_constant = false);
+
+// A fresh folder, removed with everything in it at the end of its scope.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace tern::test
