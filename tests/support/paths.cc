@@ -26,7 +26,8 @@ std::vector<GoldenCase> golden_cases(bool with_wide_constant) {
   const fs::path root = golden_dir();
   for (const auto& model : fs::directory_iterator(root)) {
     const std::string model_name = model.path().filename();
-    if (!model.is_directory() || model_name == "models" || (model_name == "wide-constant-i2_s" && !with_wide_constant)) {
+    if (!model.is_directory() || model_name == "models" ||
+        (model_name == "wide-constant-i2_s" && !with_wide_constant)) {
       continue;
     }
     for (const auto& entry : fs::directory_iterator(model.path())) {

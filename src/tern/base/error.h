@@ -55,11 +55,11 @@ std::string printable(std::string_view text, size_t max_bytes = 200);
 #define TERN_CONCAT(a, b) TERN_CONCAT_INNER(a, b)
 
 // Returns the error of a Status- or Result-valued expression from the enclosing function, if there is one.
-#define TERN_RETURN_IF_ERROR(expression)                            \
-  do {                                                              \
-    if (auto tern_status_ = (expression); !tern_status_) {          \
-      return tl::unexpected(std::move(tern_status_).error());       \
-    }                                                               \
+#define TERN_RETURN_IF_ERROR(expression)                      \
+  do {                                                        \
+    if (auto tern_status_ = (expression); !tern_status_) {    \
+      return tl::unexpected(std::move(tern_status_).error()); \
+    }                                                         \
   } while (false)
 
 // `TERN_ASSIGN_OR_RETURN(auto view, gguf::View::open(path));`

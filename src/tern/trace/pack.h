@@ -45,7 +45,7 @@ class Pack {
   std::string engine_name() const;
   const std::vector<PackScenario>& scenarios() const { return scenarios_; }
 
-  // The recording of this prompt with at least that many tokens asked for, or an error that says what the pack holds.
+  // The recording of this prompt with this number of tokens asked for, or an error that says what the pack holds.
   Result<EngineRun> find(const std::string& prompt, int max_tokens) const;
 
  private:

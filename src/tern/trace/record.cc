@@ -1,0 +1,144 @@
+#include "tern/trace/record.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tern/base/check.h"
+#include "tern/base/hash.h"
+
+namespace tern::trace {
+namespace {
+
+// Sum of squares in double, and how many values are not finite. Four interleaved sums keep the loop at memory speed;
+// RMS is a diagnostic and is compared with tolerance, never bit for bit.
+struct Squares {
+  double sum = 0;
+  uint64_t non_finite = 0;
+};
+Squares sum_of_squares(std::span<const float> values) {
+  double sums[4] = {0, 0, 0, 0};
+  size_t i = 0;
+  for (; i + 4 <= values.size(); i += 4) {
+    for (size_t lane = 0; lane < 4; ++lane) {
+      const double value = static_cast<double>(values[i + lane]);
+      sums[lane] += value * value;
+    }
+  }
+  for (; i < values.size(); ++i) {
+    sums[0] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
+  Squares squares{(sums[0] + sums[1]) + (sums[2] + sums[3]), 0};
+  if (!std::isfinite(squares.sum)) {
+    squares.non_finite = static_cast<uint64_t>(
+        std::count_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); }));
+  }
+  return squares;
+}
+
+bool is_blake3_hex(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+Result<Shape> shape_from_json(const Json& json, const std::string& where, uint64_t* n_elements) {
+  const auto it = json.find("shape");
+  if (it == json.end() || !it->is_array() || it->empty() || it->size() > 4) {
+    return invalid_input(where, "key \"shape\" is not an array of 1 to 4 dimensions");
+  }
+  Shape shape;
+  *n_elements = 1;
+  for (const Json& dimension : *it) {
+    if (!dimension.is_number_integer() || dimension.get<int64_t>() < 0 || dimension.get<int64_t>() > INT32_MAX) {
+      return invalid_input(where, "key \"shape\" holds something that is not a dimension");
+    }
+    shape.push_back(dimension.get<int64_t>());
+    if (__builtin_mul_overflow(*n_elements, static_cast<uint64_t>(shape.back()), n_elements)) {
+      return invalid_input(where, "key \"shape\": the product overflows");
+    }
+  }
+  return shape;
+}
+
+}  // namespace
+
+TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> values) {
+  uint64_t n_elements = 1;
+  for (const int64_t dimension : shape) {
+    n_elements *= static_cast<uint64_t>(dimension);
+  }
+  TERN_CHECK(n_elements == values.size());
+  TraceRecord record;
+  record.id = id;
+  record.shape = std::move(shape);
+  record.blake3 = blake3_hex(values);
+  record.num_elements = n_elements;
+  const Squares squares = sum_of_squares(values);
+  record.non_finite = squares.non_finite;
+  if (!values.empty() && std::isfinite(squares.sum)) {
+    record.rms = std::sqrt(squares.sum / static_cast<double>(values.size()));
+  }
+  return record;
+}
+
+Json to_json(const TraceRecord& record) {
+  Json json = {
+      {"name", record.id.name()},
+      {"seq", record.id.seq},
+      {"ubatch", record.id.ubatch},
+      {"layer", record.id.layer},
+      {"stage", stage_name(record.id.stage)},
+      {"shape", record.shape},
+      {"dtype", record.dtype},
+      {"blake3", record.blake3},
+      {"rms", record.rms ? json_number(*record.rms) : Json(nullptr)},
+      {"num_elements", record.num_elements},
+  };
+  if (record.non_finite > 0) {
+    json["non_finite"] = record.non_finite;
+  }
+  return json;
+}
+
+Result<std::optional<TraceRecord>> record_from_json(const Json& json, const std::string& where) {
+  TERN_ASSIGN_OR_RETURN(const std::string name, json_string(json, "name", where));
+  const auto id = TensorId::parse(name);
+  if (!id) {
+    return std::optional<TraceRecord>();
+  }
+  TraceRecord record;
+  record.id = *id;
+  TERN_ASSIGN_OR_RETURN(record.blake3, json_string(json, "blake3", where));
+  if (!is_blake3_hex(record.blake3)) {
+    return invalid_input(where, "key \"blake3\" is not 64 lower-case hex digits");
+  }
+  uint64_t n_elements = 0;
+  TERN_ASSIGN_OR_RETURN(record.shape, shape_from_json(json, where, &n_elements));
+  record.num_elements = n_elements;
+  if (json.contains("num_elements")) {
+    TERN_ASSIGN_OR_RETURN(const int64_t stated, json_integer(json, "num_elements", where, 0, INT64_MAX));
+    if (static_cast<uint64_t>(stated) != n_elements) {
+      return invalid_input(where,
+                           fmt::format("key \"num_elements\" is {}, but the shape holds {}", stated, n_elements));
+    }
+  }
+  if (const auto rms = json.find("rms"); rms != json.end() && rms->is_number()) {
+    record.rms = rms->get<double>();
+  }
+  if (const auto dtype = json.find("dtype"); dtype != json.end() && dtype->is_string()) {
+    record.dtype = dtype->get<std::string>();
+  }
+  if (json.contains("non_finite")) {
+    TERN_ASSIGN_OR_RETURN(const int64_t count, json_integer(json, "non_finite", where, 0, INT64_MAX));
+    record.non_finite = static_cast<uint64_t>(count);
+  }
+  return std::optional(record);
+}
+
+std::string trace_file_name(const TensorId& id) {
+  std::string name = id.name();
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name + ".trace";
+}
+
+}  // namespace tern::trace

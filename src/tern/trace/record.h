@@ -19,11 +19,11 @@ using Shape = std::vector<int64_t>;
 struct TraceRecord {
   TensorId id;
   Shape shape;
-  std::string dtype = "F32";   // what the engine held before it was widened to float32
-  std::string blake3;          // of the values as little-endian float32, 64 hex digits
-  std::optional<double> rms;   // computed in double; absent where the values hold NaN or infinity
+  std::string dtype = "F32";  // what the engine held before it was widened to float32
+  std::string blake3;         // of the values as little-endian float32, 64 hex digits
+  std::optional<double> rms;  // computed in double; absent where the values hold NaN or infinity
   uint64_t num_elements = 0;
-  uint64_t non_finite = 0;     // how many values are NaN or infinite; written only when there are any
+  uint64_t non_finite = 0;  // how many values are NaN or infinite; written only when there are any
 };
 
 // Hash, RMS and counts of `values`, whose number must be the shape's product.

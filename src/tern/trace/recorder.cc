@@ -1,0 +1,54 @@
+#include "tern/trace/recorder.h"
+
+#include "tern/base/file.h"
+
+namespace tern::trace {
+namespace fs = std::filesystem;
+
+Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& folder) {
+  TERN_RETURN_IF_ERROR(create_folder(folder));
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".trace") {
+      return invalid_input(folder.string(), "already holds traces: " + entry.path().filename().string(),
+                           "choose an empty folder, or remove the earlier run's *.trace files");
+    }
+  }
+  if (error) {
+    return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
+  }
+  return std::unique_ptr<FolderRecorder>(new FolderRecorder(folder));
+}
+
+Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
+  TERN_ASSIGN_OR_RETURN(values_, SafetensorsWriter::create(path, SafetensorsWriter::header_bytes(max_tensors)));
+  return {};
+}
+
+Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
+  const fs::path path = folder_ / trace_file_name(id);
+  TERN_RETURN_IF_ERROR(write_file(path, to_json_line(to_json(make_record(id, shape, values))) + "\n"));
+  written_.push_back(path);
+  return values_ ? values_->add(id.name(), shape, values) : Status();
+}
+
+Status FolderRecorder::finish() { return values_ ? values_->finish() : Status(); }
+
+void FolderRecorder::discard() {
+  std::error_code ignored;
+  for (const fs::path& path : written_) {
+    fs::remove(path, ignored);
+  }
+  written_.clear();
+  values_.reset();
+}
+
+Status MemoryRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
+  records_.push_back(make_record(id, shape, values));
+  if (keep_values_) {
+    values_.emplace_back(values.begin(), values.end());
+  }
+  return {};
+}
+
+}  // namespace tern::trace

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -29,8 +30,8 @@ class FolderRecorder final : public Recorder {
   // that of an earlier one.
   static Result<std::unique_ptr<FolderRecorder>> create(const std::filesystem::path& folder);
 
-  // From here on the values are kept too, in `path`.
-  Status dump_values(const std::filesystem::path& path);
+  // From here on the values are kept too, in `path`: those of at most `max_tensors` records (stages x layers x steps).
+  Status dump_values(const std::filesystem::path& path, uint64_t max_tensors);
 
   Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
   // Completes tensors.safetensors. Without it, that file does not appear.

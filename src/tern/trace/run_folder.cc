@@ -1,0 +1,187 @@
+#include "tern/trace/run_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "tern/base/file.h"
+
+namespace tern::trace {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kMaxResultBytes = uint64_t{64} << 20;
+constexpr uint64_t kMaxTraceBytes = uint64_t{1} << 20;      // one record
+constexpr uint64_t kMaxTraceListBytes = uint64_t{1} << 30;  // trace.jsonl
+
+void add_seconds(Json& timing, const char* key, const std::optional<double>& seconds) {
+  if (seconds) {
+    timing[key] = json_number(*seconds);
+  }
+}
+
+std::optional<double> seconds_from(const Json& timing, const char* key) {
+  const auto it = timing.find(key);
+  return it != timing.end() && it->is_number() ? std::optional(it->get<double>()) : std::nullopt;
+}
+
+std::string string_or_empty(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+Status add_record(const Json& json, const std::string& where, TraceFolder& out) {
+  TERN_ASSIGN_OR_RETURN(auto record, record_from_json(json, where));
+  if (record) {
+    out.records.push_back(std::move(*record));
+  } else {
+    ++out.n_unknown_stages;
+  }
+  return {};
+}
+
+Status read_trace_list(const fs::path& path, TraceFolder& out) {
+  TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxTraceListBytes));
+  size_t line_number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    ++line_number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
+      continue;
+    }
+    const std::string where = fmt::format("{} line {}", path.string(), line_number);
+    TERN_ASSIGN_OR_RETURN(const Json json, parse_json(line, where));
+    TERN_RETURN_IF_ERROR(add_record(json, where, out));
+  }
+  return {};
+}
+
+// Only the logits' second dimension is the model's; how many rows there must be follows from the tokens.
+Status check_logits(const EngineRun& run) {
+  const auto* logits = run.logits();
+  if (logits == nullptr) {
+    return {};
+  }
+  const std::string where = (run.folder / "logits.safetensors").string() + ": tensor logits";
+  if (logits->shape.size() != 2 || logits->shape[1] < 1) {
+    return invalid_input(where, "does not have the shape [positions, vocab]");
+  }
+  const size_t n_steps = run.result.generated_tokens.empty() ? 0 : run.result.generated_tokens.size() - 1;
+  const size_t n_expected = run.result.prompt_tokens.size() + n_steps;
+  if (static_cast<size_t>(logits->shape[0]) != n_expected) {
+    return invalid_input(where, fmt::format("has {} rows, but {} prompt tokens and {} decode steps demand {}",
+                                            logits->shape[0], run.result.prompt_tokens.size(), n_steps, n_expected));
+  }
+  return {};
+}
+
+}  // namespace
+
+Json to_json(const RunResult& result) {
+  Json json = {
+      {"engine", result.engine},
+      {"prompt", result.prompt},
+      {"max_tokens", result.max_tokens},
+      {"prompt_tokens", result.prompt_tokens},
+      {"generated_tokens", result.generated_tokens},
+      {"text", result.text},
+  };
+  if (!result.arithmetic.empty()) {
+    json["arithmetic"] = result.arithmetic;
+  }
+  if (!result.model_sha256.empty()) {
+    json["model_sha256"] = result.model_sha256;
+  }
+  Json timing = Json::object();
+  add_seconds(timing, "load_s", result.load_s);
+  add_seconds(timing, "prefill_s", result.prefill_s);
+  add_seconds(timing, "decode_s", result.decode_s);
+  json["timing"] = std::move(timing);
+  return json;
+}
+
+Result<RunResult> run_result_from_json(const Json& json, const std::string& where) {
+  RunResult result;
+  TERN_ASSIGN_OR_RETURN(result.engine, json_string(json, "engine", where));
+  TERN_ASSIGN_OR_RETURN(result.prompt, json_string(json, "prompt", where));
+  TERN_ASSIGN_OR_RETURN(const int64_t max_tokens, json_integer(json, "max_tokens", where, 0, INT32_MAX));
+  result.max_tokens = static_cast<int>(max_tokens);
+  TERN_ASSIGN_OR_RETURN(result.prompt_tokens, json_token_ids(json, "prompt_tokens", where));
+  TERN_ASSIGN_OR_RETURN(result.generated_tokens, json_token_ids(json, "generated_tokens", where));
+  if (result.generated_tokens.size() > static_cast<size_t>(result.max_tokens)) {
+    return invalid_input(where, fmt::format("holds {} generated tokens, but max_tokens is {}",
+                                            result.generated_tokens.size(), result.max_tokens));
+  }
+  result.text = string_or_empty(json, "text");
+  result.arithmetic = string_or_empty(json, "arithmetic");
+  result.model_sha256 = string_or_empty(json, "model_sha256");
+  if (const auto timing = json.find("timing"); timing != json.end() && timing->is_object()) {
+    result.load_s = seconds_from(*timing, "load_s");
+    result.prefill_s = seconds_from(*timing, "prefill_s");
+    result.decode_s = seconds_from(*timing, "decode_s");
+  }
+  return result;
+}
+
+const Safetensors::Entry* EngineRun::logits() const { return logits_file ? logits_file->find("logits") : nullptr; }
+
+const TraceRecord* EngineRun::find(const TensorId& id) const {
+  const auto it =
+      std::lower_bound(trace.begin(), trace.end(), id,
+                       [](const TraceRecord& record, const TensorId& wanted) { return record.id < wanted; });
+  return it != trace.end() && it->id == id ? &*it : nullptr;
+}
+
+Result<TraceFolder> read_trace_folder(const fs::path& folder) {
+  TraceFolder out;
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) {
+    return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
+  }
+  for (const auto& entry : entries) {
+    if (entry.path().extension() == ".trace") {
+      TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(entry.path(), kMaxTraceBytes));
+      TERN_RETURN_IF_ERROR(add_record(json, entry.path().string(), out));
+    }
+  }
+  const fs::path list = folder / "trace.jsonl";
+  if (fs::exists(list, error)) {
+    if (!out.records.empty()) {
+      return invalid_input(folder.string(), "holds both *.trace files and a trace.jsonl", "keep one of them");
+    }
+    TERN_RETURN_IF_ERROR(read_trace_list(list, out));
+  }
+  std::sort(out.records.begin(), out.records.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  const auto twice = std::adjacent_find(out.records.begin(), out.records.end(),
+                                        [](const auto& a, const auto& b) { return a.id == b.id; });
+  if (twice != out.records.end()) {
+    return invalid_input(folder.string(), "holds two trace records named " + twice->id.name());
+  }
+  return out;
+}
+
+Result<EngineRun> read_run_folder(const fs::path& folder, const std::optional<fs::path>& trace_folder) {
+  EngineRun run;
+  run.folder = folder;
+  const fs::path result_path = folder / "result.json";
+  TERN_ASSIGN_OR_RETURN(const Json result, read_json_file(result_path, kMaxResultBytes));
+  TERN_ASSIGN_OR_RETURN(run.result, run_result_from_json(result, result_path.string()));
+  TERN_ASSIGN_OR_RETURN(TraceFolder trace, read_trace_folder(trace_folder.value_or(folder)));
+  run.trace = std::move(trace.records);
+  run.n_unknown_stages = trace.n_unknown_stages;
+  std::error_code error;
+  if (const fs::path path = folder / "logits.safetensors"; fs::exists(path, error)) {
+    TERN_ASSIGN_OR_RETURN(run.logits_file, Safetensors::open(path));
+    TERN_RETURN_IF_ERROR(check_logits(run));
+  }
+  if (const fs::path path = folder / "tensors.safetensors"; fs::exists(path, error)) {
+    TERN_ASSIGN_OR_RETURN(run.values, Safetensors::open(path));
+  }
+  return run;
+}
+
+}  // namespace tern::trace

@@ -21,7 +21,7 @@ namespace tern::trace {
 
 // result.json. Seconds are absent where the engine does not tell.
 struct RunResult {
-  std::string engine;      // "tern 0.1.0 (avx2)"
+  std::string engine;  // "tern 0.1.0 (avx2)"
   // Which rounding rules the numbers follow, e.g. "bitnet.cpp-x86-64". Two runs that name the same arithmetic must be
   // equal bit for bit; otherwise they are held to tolerances. Empty: not claimed.
   std::string arithmetic;
@@ -29,7 +29,7 @@ struct RunResult {
   int max_tokens = 0;
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> generated_tokens;
-  std::string text;        // the generated tokens decoded, invalid UTF-8 replaced
+  std::string text;          // the generated tokens decoded, invalid UTF-8 replaced
   std::string model_sha256;  // empty where not known
   std::optional<double> load_s, prefill_s, decode_s;
 };
@@ -40,8 +40,8 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
 struct EngineRun {
   std::filesystem::path folder;
   RunResult result;
-  std::vector<TraceRecord> trace;    // in execution order, each id once
-  uint64_t n_unknown_stages = 0;     // records whose name is none of our stages
+  std::vector<TraceRecord> trace;  // in execution order, each id once
+  uint64_t n_unknown_stages = 0;   // records whose name is none of our stages
   std::optional<Safetensors> logits_file;
   std::optional<Safetensors> values;
 

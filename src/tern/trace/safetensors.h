@@ -40,8 +40,11 @@ class Safetensors {
 // behind a header area of fixed size, padded with spaces, as the format allows.
 class SafetensorsWriter {
  public:
-  // `header_capacity`: room for the JSON header; finish() fails if it was too small (about 120 bytes a tensor needed).
+  // `header_capacity`: room for the JSON header, at least header_bytes(number of tensors).
   static Result<SafetensorsWriter> create(const std::filesystem::path& path, uint64_t header_capacity);
+
+  // Enough for that many tensors with names as traces have them.
+  static constexpr uint64_t header_bytes(uint64_t n_tensors) { return 64 + 192 * n_tensors; }
 
   Status add(const std::string& name, const std::vector<int64_t>& shape, std::span<const float> values);
 

@@ -12,9 +12,26 @@ namespace tern::trace {
 // In execution order: embeddings; the layer stages, once per layer; output_norm and logits.
 enum class Stage {
   kEmbeddings,
-  kAttnNorm, kQProj, kQRope, kKProj, kKRope, kVProj, kAttnScoresSoftmax, kAttnOut, kAttnSubNorm, kOProj, kFfnInp,
-  kFfnNorm, kGateProj, kUpProj, kFfnAct, kFfnSubNorm, kDownProj, kOut,
-  kOutputNorm, kLogits,
+  kAttnNorm,
+  kQProj,
+  kQRope,
+  kKProj,
+  kKRope,
+  kVProj,
+  kAttnScoresSoftmax,
+  kAttnOut,
+  kAttnSubNorm,
+  kOProj,
+  kFfnInp,
+  kFfnNorm,
+  kGateProj,
+  kUpProj,
+  kFfnAct,
+  kFfnSubNorm,
+  kDownProj,
+  kOut,
+  kOutputNorm,
+  kLogits,
 };
 
 std::string_view stage_name(Stage stage);

