@@ -1,5 +1,5 @@
-// The arrows of docs/architecture.md, held against every #include in src/tern: linking alone would not see a header that is
-// only used for a constant.
+// The arrows of docs/architecture.md, held against every #include in src/tern: linking alone would not see a header
+// that is only used for a constant.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -32,9 +32,10 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
 TEST(IncludeRules, EveryIncludeFollowsAnArrow) {
   const std::regex include(R"re(^\s*#include "tern/([a-z]+)/)re");
   size_t n_includes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(test::source_dir() / "src" / "tern")) {
+  const auto root = test::source_dir() / "src" / "tern";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
     const std::string extension = entry.path().extension();
-    const std::string folder = entry.path().parent_path().filename();
+    const std::string folder = *entry.path().lexically_relative(root).begin();
     if ((extension != ".h" && extension != ".cc") || folder == "cli") {
       continue;
     }
