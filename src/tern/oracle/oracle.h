@@ -1,0 +1,82 @@
+// The third opinion: a plain forward pass in double precision, straight from the model file.
+//
+// It exists to say which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the
+// hyperparameters itself, decodes weights with quant/ and follows the textbook. The only thing that is not double is
+// what belongs to the model: BitNet's activations are rounded to int8 per token before a ternary projection. No KV
+// cache in float16, no lane order, no SIMD, one thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/gguf/view.h"
+#include "tern/trace/recorder.h"
+
+namespace tern::oracle {
+
+struct Hyperparameters {
+  int n_layers = 0, n_embd = 0, n_ff = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0, n_vocab = 0, n_context = 0;
+  double rope_base = 10000, norm_epsilon = 1e-5;
+  bool relu_squared = false;     // bitnet-b1.58; otherwise SiLU
+  bool sub_norms = false;        // bitnet-b1.58 and bitnet
+  bool rope_neox_pairs = false;  // pairs (i, i + D/2) instead of (2i, 2i + 1)
+};
+
+class Oracle {
+ public:
+  // `view` must outlive the oracle. Errors: kInvalidInput for an architecture it does not know, a missing key or
+  // tensor, or one of another shape.
+  static Result<Oracle> load(const gguf::View& view);
+
+  const Hyperparameters& hyperparameters() const { return hp_; }
+
+  // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]. `recorder` may be
+  // null; stages are recorded as float32 under step `seq`.
+  // Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of the recorder.
+  Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, trace::Recorder* recorder);
+
+ private:
+  // [n_tokens, n_features], row-major.
+  struct Matrix {
+    size_t n_tokens = 0, n_features = 0;
+    std::vector<double> values;
+    Matrix(size_t tokens, size_t features) : n_tokens(tokens), n_features(features), values(tokens * features) {}
+    std::span<double> row(size_t token) { return {values.data() + token * n_features, n_features}; }
+    std::span<const double> row(size_t token) const { return {values.data() + token * n_features, n_features}; }
+  };
+  struct Layer {
+    std::vector<double> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
+    const gguf::Tensor *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr;
+    const gguf::Tensor *gate = nullptr, *up = nullptr, *down = nullptr;
+    std::vector<double> keys, values;  // [position, n_kv_heads * head_dim]: everything seen so far
+  };
+  // Where the stages of one evaluate() call go.
+  struct Tracer {
+    trace::Recorder* recorder;
+    int seq;
+    Status operator()(trace::Stage stage, int layer, const Matrix& matrix) const;
+  };
+
+  explicit Oracle(const gguf::View& view) : view_(&view) {}
+
+  Matrix embed(std::span<const int32_t> tokens) const;
+  Matrix norm(const Matrix& x, std::span<const double> weight) const;
+  Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
+  void rope(Matrix& x, int n_heads) const;
+  Matrix activate(const Matrix& gate, const Matrix& up) const;
+  Result<Matrix> attention(const Matrix& q, const Layer& layer, int layer_index, const Tracer& trace) const;
+  Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Tracer& trace) const;
+  Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Tracer& trace) const;
+
+  const gguf::View* view_;
+  Hyperparameters hp_;
+  const gguf::Tensor* embeddings_ = nullptr;
+  const gguf::Tensor* head_ = nullptr;  // the embeddings again where they are tied
+  std::vector<double> output_norm_;
+  std::vector<Layer> layers_;
+  size_t n_past_ = 0;
+};
+
+}  // namespace tern::oracle
