@@ -1,5 +1,255 @@
+#include "tern/sweep/sweep.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "tern/base/file.h"
 #include "tern/cli/command.h"
+#include "tern/cli/opened_model.h"
+#include "tern/cli/own_engine.h"
+#include "tern/cli/sweep_progress.h"
+#include "tern/peer/open_engine.h"
+#include "tern/report/report.h"
+#include "tern/sweep/environment.h"
+#include "tern/sweep/output_folder.h"
+#include "tern/sweep/scenarios.h"
 
 namespace tern::cli {
-void add_sweep(CLI::App&, Action&) {}  // to be written
+namespace fs = std::filesystem;
+namespace {
+
+struct SweepOptions {
+  std::string model, tokenizer;
+  std::string output_dir = "./crossval-results";
+  std::string subject = "auto", reference = "auto";
+  std::string scenarios;
+  std::string threads, timeout;  // as text: checked together with the environment's values
+  bool require_reference = false;
+  bool allow_model_mismatch = false;
+  bool exact = false, tolerant = false;
+  bool dump_tensors = false;
+};
+
+const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
+
+fs::path bitnet_cpp_dir() {
+  if (const char* dir = std::getenv("BITNET_CPP_DIR"); dir != nullptr && *dir != '\0') {
+    std::error_code error;
+    if (!fs::is_directory(dir, error)) {
+      spdlog::warn("BITNET_CPP_DIR={} is no folder", printable(dir));
+    }
+    return dir;
+  }
+  const char* home = std::getenv("HOME");
+  return home == nullptr ? fs::path() : fs::path(home) / ".cache" / "bitnet_cpp";
+}
+
+compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
+  return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
+}
+
+// A prompt that does not fit is found here, before anything has run.
+Status check_prompts(const OpenedModel& opened, const std::vector<compare::Scenario>& scenarios,
+                     const std::string& source) {
+  const auto n_context = context_length(opened.view);
+  for (const compare::Scenario& scenario : scenarios) {
+    const std::string where = fmt::format("{}: {}", source, scenario.name);
+    auto ids = opened.tokenizer.encode(scenario.prompt, true);
+    if (!ids) {
+      return invalid_input(where, "prompt: " + ids.error().what);
+    }
+    const uint64_t n_positions = ids->size() + static_cast<uint64_t>(scenario.max_tokens) - 1;
+    if (n_context && n_positions > *n_context) {
+      return invalid_input(where, fmt::format("{} prompt tokens and {} to generate need {} positions, the model has {}",
+                                              ids->size(), scenario.max_tokens, n_positions, *n_context));
+    }
+  }
+  return {};
+}
+
+Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
+                                        const peer::Subject& about, const peer::OpenOptions& open_options) {
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
+  if (spec.kind == peer::EngineKind::kNone) {
+    return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
+  }
+  if (spec.kind != peer::EngineKind::kAuto) {
+    peer::OpenOptions for_subject = open_options;
+    for_subject.option = "--subject";
+    return peer::open_engine(spec, about, for_subject);
+  }
+  TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  TERN_ASSIGN_OR_RETURN(peer::CommandTemplate command, own_engine_command(options.dump_tensors));
+  peer::OpenedEngine own;
+  own.kind = "tern";
+  own.peer = peer::make_command_peer(std::move(command), fmt::format("tern {}", TERN_VERSION));
+  return own;
+}
+
+Status write_scenario_reports(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
+                              const fs::path& folder) {
+  TERN_RETURN_IF_ERROR(write_file(folder / "logits-comparison.json", report::receipt_json(sweep, outcome)));
+  return write_file(folder / "report.txt", report::report_text(sweep, outcome));
+}
+
+Status write_summaries(const compare::SweepOutcome& sweep) {
+  TERN_RETURN_IF_ERROR(write_file(sweep.output_dir / "sweep.json", report::sweep_json(sweep)));
+  TERN_RETURN_IF_ERROR(write_file(sweep.output_dir / "junit.xml", report::junit_xml(sweep)));
+  return write_file(sweep.output_dir / "summary.md", report::summary_md(sweep));
+}
+
+std::string cosine_cell(const compare::ScenarioOutcome& scenario) {
+  const bool measured = scenario.comparison && scenario.comparison->logits && scenario.comparison->logits->min_cosine;
+  return measured ? fmt::format("{:.6f}", *scenario.comparison->logits->min_cosine) : "n/a";
+}
+
+void print_table(const compare::SweepOutcome& sweep) {
+  size_t width = std::string_view("scenario").size();
+  for (const auto& scenario : sweep.scenarios) {
+    width = std::max(width, scenario.scenario.name.size());
+  }
+  fmt::print("{:<{}}  {:<16}  {:>7}  {:>9}  {:>13}  {:>6}\n", "scenario", width, "status", "tokens", "cosine",
+             "equal tensors", "traces");
+  for (const auto& scenario : sweep.scenarios) {
+    std::string tokens = "n/a";
+    std::string tensors = "n/a";
+    if (const auto& comparison = scenario.comparison) {
+      tokens = fmt::format("{}/{}", comparison->tokens.n_equal, comparison->tokens.n_compared);
+      tensors = fmt::format("{}/{}", comparison->n_hash_equal, comparison->coverage.tensors_expected);
+    }
+    fmt::print("{:<{}}  {:<16}  {:>7}  {:>9}  {:>13}  {:>6}\n", scenario.scenario.name, width,
+               compare::parity_status_name(scenario.status), tokens, cosine_cell(scenario), tensors,
+               scenario.n_subject_traces);
+  }
+  for (const auto& scenario : sweep.scenarios) {
+    if (scenario.status != compare::ParityStatus::kOk && scenario.status != compare::ParityStatus::kRustOnly) {
+      fmt::print("{}: {}\n", scenario.scenario.name, printable(scenario.reason, 1000));
+    }
+  }
+  fmt::print("Summary: {}\n", (sweep.output_dir / "summary.md").string());
+}
+
+void tell_before_running(const OpenedModel& opened, const compare::SweepOutcome& sweep) {
+  for (const std::string& warning : opened.tokenizer.warnings()) {
+    spdlog::warn("{}", printable(warning, 1000));
+  }
+  for (const std::string& disagreement : sweep.tokenizer.disagreements) {
+    spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
+  }
+  const compare::ReferenceFacts& reference = sweep.reference;
+  if (reference.kind == "none") {
+    spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
+  } else {
+    spdlog::info("reference: {}{}", printable(reference.spec, 1000),
+                 reference.engine.empty() ? "" : " (" + printable(reference.engine) + ")");
+    if (!reference.note.empty()) {
+      spdlog::warn("{}", printable(reference.note, 1000));
+    }
+  }
+}
+
+Result<int> run_to_the_end(const sweep::SweepPlan& plan, const Interrupt& interrupt, compare::SweepOutcome& outcome) {
+  std::vector<std::string> names;
+  for (const compare::Scenario& scenario : plan.scenarios) {
+    names.push_back(scenario.name);
+  }
+  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, sweep::OutputFolder::open(outcome.output_dir, names));
+  {
+    const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
+    TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
+  }
+  if (interrupt.signal() != 0) {
+    fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}\n", outcome.scenarios.size(),
+               plan.scenarios.size(), outcome.output_dir.string());
+    return 128 + interrupt.signal();
+  }
+  TERN_RETURN_IF_ERROR(write_summaries(outcome));
+  print_table(outcome);
+  return compare::exit_code(outcome);
+}
+
+Result<int> sweep(const SweepOptions& options) {
+  sweep::SweepPlan plan;
+  TERN_ASSIGN_OR_RETURN(plan.threads, sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
+  TERN_ASSIGN_OR_RETURN(plan.timeout_s,
+                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
+                        peer::parse_engine_spec(options.reference, "--reference"));
+  plan.scenarios = sweep::builtin_scenarios();
+  if (!options.scenarios.empty()) {
+    TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
+  }
+  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_RETURN_IF_ERROR(
+      check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
+
+  const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
+                            opened.tokenizer_facts.kind != "gguf"};
+  const peer::OpenOptions open_options{"--reference", options.allow_model_mismatch, bitnet_cpp_dir()};
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject, open_subject(options, opened, about, open_options));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine reference, peer::open_engine(reference_spec, about, open_options));
+  plan.model = options.model;
+  plan.tokenizer = options.tokenizer;
+  plan.subject = subject.peer.get();
+  plan.reference = reference.peer.get();
+  plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
+  plan.compare.exactness = options.exact      ? compare::Exactness::kExact
+                           : options.tolerant ? compare::Exactness::kTolerant
+                                              : compare::Exactness::kAuto;
+
+  compare::SweepOutcome outcome;
+  outcome.tern_version = TERN_VERSION;
+  outcome.timestamp = sweep::utc_now();
+  outcome.output_dir = options.output_dir;
+  outcome.command = typed_command();
+  outcome.model = opened.model_facts;
+  outcome.tokenizer = opened.tokenizer_facts;
+  outcome.reference = facts_of(reference);
+  outcome.reference_required = options.require_reference;
+  outcome.timeout_s = plan.timeout_s;
+  outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
+  tell_before_running(opened, outcome);
+
+  const Interrupt interrupt;
+  plan.interrupt = &interrupt;
+  return run_to_the_end(plan, interrupt, outcome);
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("sweep", "Cross-validate an engine over scenarios and write every report");
+  auto options = std::make_shared<SweepOptions>();
+  command->add_option("model", options->model, "The GGUF model")->required();
+  command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")->required();
+  command->add_option("output_dir", options->output_dir, "Where the results go")->capture_default_str();
+  command
+      ->add_option("--reference", options->reference,
+                   "What to hold it against: auto, none, pack:DIR, command:'PROGRAM ARGUMENTS', bitnet.cpp:DIR, "
+                   "llama.cpp:DIR; auto takes the pack in reference/ beside the model")
+      ->capture_default_str();
+  command->add_flag("--require-reference", options->require_reference, "Exit 5 when there is no reference");
+  command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
+      ->capture_default_str();
+  command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
+  command->add_option("--threads", options->threads, "Threads of each engine [RAYON_NUM_THREADS, else 4]");
+  command->add_option("--timeout", options->timeout, "Seconds for each engine run [CROSSVAL_TIMEOUT_SECS, else 180]");
+  command->add_flag("--allow-model-mismatch", options->allow_model_mismatch,
+                    "Compare with a pack that was recorded from another model; every report says so");
+  CLI::Option* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
+  command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where equal bits are promised")
+      ->excludes(exact);
+  command->add_flag("--dump-tensors", options->dump_tensors, "Keep every traced tensor's values, too");
+  command->footer(
+      "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
+      "A command may use {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}; without any of\n"
+      "them it gets --model --tokenizer --prompt --max-tokens --threads --out.");
+  command->callback([options, &action] { action = [options] { return sweep(*options); }; });
+}
+
 }  // namespace tern::cli

@@ -1,0 +1,52 @@
+// Another program, run to its end under a deadline: how tern runs engines, its own included. A crash, a hang or a flood
+// of output of theirs is a result here, never a problem of ours.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/base/interrupt.h"
+
+namespace tern {
+
+struct ChildCommand {
+  std::vector<std::string> argv;                   // argv[0] is looked up in PATH unless it holds a '/'
+  std::map<std::string, std::string> environment;  // set on top of our own environment
+  std::filesystem::path working_dir;               // empty: ours
+  std::filesystem::path output_path;               // stdout and stderr in one file, as they come; empty: kept nowhere
+  uint64_t max_output_bytes = uint64_t{64} << 20;  // what comes after is read and dropped, and the file says so
+  double timeout_s = 180;
+  double grace_s = 2;                             // between SIGTERM and SIGKILL
+  const Interrupt* interrupt = nullptr;           // where set and signalled, the child is ended
+  std::function<void(double elapsed_s)> on_tick;  // called about 10 times a second while the child runs
+  std::function<void()> before_ending;  // called before SIGTERM is sent: a last look at what the child has done
+};
+
+struct ChildResult {
+  std::optional<int> exit_code;  // absent if a signal ended it
+  std::optional<int> signal;
+  bool timed_out = false;
+  bool interrupted = false;
+  double wall_s = 0;
+  uint64_t peak_rss_bytes = 0;  // of the child and of those of its children that it waited for
+  uint64_t output_bytes = 0;    // all that it wrote, dropped bytes included
+  std::string output_tail;      // the last 4 KiB of it
+};
+
+// Runs the command with /dev/null as stdin in a process group of its own. At the deadline, or when interrupted, the
+// whole group gets SIGTERM and, after the grace, SIGKILL; whatever of the group outlives the child is killed with it.
+// If our own process dies, the kernel kills the child (PR_SET_PDEATHSIG). Call it from a thread that lives as long as
+// the child may. Errors: kEngine when it cannot be started (naming argv[0] and the cause), kIo when `output_path`
+// cannot be written.
+Result<ChildResult> run_child(const ChildCommand& command);
+
+// "SIGSEGV" for 11; "signal 64" for one without a name.
+std::string signal_name(int number);
+
+}  // namespace tern

@@ -1,0 +1,38 @@
+#include "tern/cli/own_engine.h"
+
+#include <filesystem>
+
+#include "tern/base/file.h"
+
+namespace tern::cli {
+
+Result<peer::CommandTemplate> own_engine_command(bool dump_tensors) {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) {
+    return fail(ErrorCode::kEngine, "/proc/self/exe", "cannot be read: " + error.message());
+  }
+  // --prompt= keeps a prompt that starts with '-' from being taken for an option.
+  std::vector<std::string> words = {
+      program.string(), "run",          "--model",       "{model}", "--tokenizer", "{tokenizer}", "--prompt={prompt}",
+      "--max-tokens",   "{max_tokens}", "--temperature", "0.0",     "--greedy",    "--seed",      "42",
+      "--threads",      "{threads}",    "--ignore-eos",  "--out",   "{out}"};
+  if (dump_tensors) {
+    words.emplace_back("--dump-tensors");
+  }
+  return peer::CommandTemplate(std::move(words));
+}
+
+std::vector<std::string> typed_command() {
+  std::vector<std::string> words;
+  const auto line = read_file("/proc/self/cmdline", uint64_t{4} << 20);
+  const std::string text = line ? *line : std::string();
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\0', begin);
+    words.push_back(text.substr(begin, end - begin));
+    begin = end == std::string::npos ? text.size() : end + 1;
+  }
+  return words;
+}
+
+}  // namespace tern::cli

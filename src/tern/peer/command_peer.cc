@@ -1,0 +1,257 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "tern/base/file.h"
+#include "tern/peer/peer.h"
+
+namespace tern::peer {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kMaxOutputBytes = uint64_t{64} << 20;
+
+std::string last_line(std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = text.find_last_not_of(" \t\r\n");
+    if (end == std::string_view::npos) {
+      return {};
+    }
+    text = text.substr(0, end + 1);
+    const size_t newline = text.rfind('\n');
+    return printable(text.substr(newline == std::string_view::npos ? 0 : newline + 1), 300);
+  }
+  return {};
+}
+
+// One sentence without a subject ("timed out after 180 s"); empty when it ended well.
+std::string failure_of(const ChildResult& process, double timeout_s) {
+  if (process.interrupted) {
+    return "was interrupted";
+  }
+  if (process.timed_out) {
+    return fmt::format("timed out after {} s", timeout_s);
+  }
+  if (process.signal) {
+    return fmt::format("was killed by {} (signal {})", signal_name(*process.signal), *process.signal);
+  }
+  if (process.exit_code != 0) {
+    const std::string line = last_line(process.output_tail);
+    return fmt::format("ended with exit code {}{}{}", process.exit_code.value_or(-1), line.empty() ? "" : ": ", line);
+  }
+  return {};
+}
+
+size_t count_traces(const fs::path& folder) {
+  std::error_code error;
+  size_t n = 0;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    n += it->path().extension() == ".trace" ? size_t{1} : size_t{0};
+  }
+  return n;
+}
+
+std::optional<std::string> last_tensor_in(const fs::path& folder) {
+  const auto traces = trace::read_trace_folder(folder);
+  return traces && !traces->records.empty() ? std::optional(traces->records.back().id.name()) : std::nullopt;
+}
+
+// What an engine that was killed has left unfinished (base/file.h writes "name.tmp-pid-n" and renames).
+void remove_unfinished_files(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> unfinished;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename().string().find(".tmp-") != std::string::npos) {
+      unfinished.push_back(it->path());
+    }
+  }
+  for (const fs::path& path : unfinished) {
+    fs::remove(path, error);
+  }
+}
+
+Status remove_trace_files(const fs::path& folder) {
+  std::vector<fs::path> traces;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".trace") {
+      traces.push_back(it->path());
+    }
+  }
+  for (const fs::path& path : traces) {
+    if (!fs::remove(path, error)) {
+      return fail(ErrorCode::kIo, path.string(), "cannot be removed: " + error.message());
+    }
+  }
+  return {};
+}
+
+// Brings both places into the one form: trace_folder with a file per tensor, run_folder with a trace.jsonl.
+Status unify_traces(const RunRequest& request) {
+  const bool in_trace_folder = count_traces(request.trace_folder) > 0;
+  TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces,
+                        trace::read_trace_folder(in_trace_folder ? request.trace_folder : request.run_folder));
+  std::string lines;
+  for (const trace::TraceRecord& record : traces.records) {
+    const Json json = trace::to_json(record);
+    lines += to_json_line(json) + "\n";
+    if (!in_trace_folder) {
+      TERN_RETURN_IF_ERROR(
+          write_file(request.trace_folder / trace::trace_file_name(record.id), to_json_line(json) + "\n"));
+    }
+  }
+  TERN_RETURN_IF_ERROR(remove_trace_files(request.run_folder));
+  return lines.empty() ? Status() : write_file(request.run_folder / "trace.jsonl", lines);
+}
+
+class CommandPeer final : public Peer {
+ public:
+  CommandPeer(CommandTemplate command, std::string engine_name)
+      : command_(std::move(command)), engine_name_(std::move(engine_name)) {}
+
+  Result<PeerRun> run(const RunRequest& request) const override {
+    TERN_RETURN_IF_ERROR(create_folder(request.run_folder));
+    TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
+    TERN_RETURN_IF_ERROR(write_file(request.output_file, ""));  // an I/O error of ours must not look like the engine's
+    PeerRun outcome;
+    start(request, outcome);
+    if (outcome.failure.empty()) {
+      take_result(request, outcome);
+    }
+    if (!outcome.failure.empty()) {
+      remove_unfinished_files(request.run_folder);
+      remove_unfinished_files(request.trace_folder);
+      if (!outcome.last_tensor) {
+        outcome.last_tensor = last_tensor_in(request.trace_folder);
+      }
+    }
+    outcome.n_traces = count_traces(request.trace_folder);
+    return outcome;
+  }
+
+ private:
+  void start(const RunRequest& request, PeerRun& outcome) const {
+    const fs::path out = fs::absolute(request.run_folder);
+    const fs::path trace_dir = fs::absolute(request.trace_folder);
+    outcome.environment = {{"BITNET_DETERMINISTIC", "1"},
+                           {"BITNET_SEED", "42"},
+                           {"RAYON_NUM_THREADS", std::to_string(request.threads)},
+                           {"BITNET_TRACE_DIR", trace_dir.string()}};
+    outcome.command = command_.fill({{"model", request.model.string()},
+                                     {"tokenizer", request.tokenizer.string()},
+                                     {"prompt", request.prompt},
+                                     {"max_tokens", std::to_string(request.max_tokens)},
+                                     {"threads", std::to_string(request.threads)},
+                                     {"seed", "42"},
+                                     {"out", out.string()},
+                                     {"trace_dir", trace_dir.string()}});
+    ChildCommand child;
+    child.argv = outcome.command;
+    child.environment = outcome.environment;
+    child.output_path = request.output_file;
+    child.max_output_bytes = kMaxOutputBytes;
+    child.timeout_s = request.timeout_s;
+    child.interrupt = request.interrupt;
+    child.on_tick = request.on_tick;
+    // An engine that is asked to end may tidy up after itself (ours does): look before.
+    child.before_ending = [&] { outcome.last_tensor = last_tensor_in(request.trace_folder); };
+    auto process = run_child(child);
+    if (!process) {
+      outcome.failure = process.error().what;
+      return;
+    }
+    outcome.failure = failure_of(*process, request.timeout_s);
+    outcome.process = std::move(*process);
+  }
+
+  // Reads what the engine has written; anything wrong with it is the engine's failure.
+  void take_result(const RunRequest& request, PeerRun& outcome) const {
+    auto loaded = [&]() -> Result<trace::EngineRun> {
+      if (!command_.uses("out")) {
+        TERN_RETURN_IF_ERROR(write_result_from_output(request));
+      }
+      TERN_RETURN_IF_ERROR(unify_traces(request));
+      return trace::read_run_folder(request.run_folder, request.trace_folder);
+    }();
+    if (loaded) {
+      outcome.run = std::move(*loaded);
+    } else {
+      outcome.failure = "ended well, but its result cannot be read: " + loaded.error().line();
+    }
+  }
+
+  Status write_result_from_output(const RunRequest& request) const {
+    TERN_ASSIGN_OR_RETURN(const std::string output, read_file(request.output_file, 2 * kMaxOutputBytes));
+    const auto generated = token_ids_in_output(output, "Generated tokens:");
+    if (!generated) {
+      return invalid_input(request.output_file.filename().string(), "has no line \"Generated tokens: [...]\"");
+    }
+    trace::RunResult result;
+    result.engine = engine_name_;
+    result.prompt = request.prompt;
+    result.max_tokens = request.max_tokens;
+    result.prompt_tokens = token_ids_in_output(output, "Prompt tokens:").value_or(std::vector<int32_t>());
+    result.generated_tokens = *generated;
+    return write_file(request.run_folder / "result.json", to_json_text(trace::to_json(result)));
+  }
+
+  CommandTemplate command_;
+  std::string engine_name_;
+};
+
+// Ids from `list`, which starts behind the '['.
+std::optional<std::vector<int32_t>> parse_ids(std::string_view list) {
+  std::vector<int32_t> ids;
+  const char* at = list.data();
+  const char* const end = list.data() + list.size();
+  const auto skip_blanks = [&] { at = std::find_if(at, end, [](char c) { return c != ' '; }); };
+  skip_blanks();
+  if (at != end && *at == ']') {
+    return ids;
+  }
+  while (at != end) {
+    int32_t id = 0;
+    const auto [next, error] = std::from_chars(at, end, id);
+    if (error != std::errc() || id < 0) {
+      return std::nullopt;
+    }
+    ids.push_back(id);
+    at = next;
+    skip_blanks();
+    if (at != end && *at == ']') {
+      return ids;
+    }
+    if (at == end || *at != ',') {
+      return std::nullopt;
+    }
+    ++at;
+    skip_blanks();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::vector<int32_t>> token_ids_in_output(std::string_view output, std::string_view label) {
+  for (size_t end = output.size(); end != std::string_view::npos;) {
+    const size_t newline = end == 0 ? std::string_view::npos : output.rfind('\n', end - 1);
+    const size_t begin = newline == std::string_view::npos ? 0 : newline + 1;
+    std::string_view line = output.substr(begin, end - begin);
+    if (line.starts_with(label)) {
+      line.remove_prefix(label.size());
+      const size_t bracket = line.find_first_not_of(' ');
+      if (bracket != std::string_view::npos && line[bracket] == '[') {
+        return parse_ids(line.substr(bracket + 1));
+      }
+    }
+    end = newline;
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name) {
+  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name));
+}
+
+}  // namespace tern::peer

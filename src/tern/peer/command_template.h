@@ -1,0 +1,37 @@
+// The command line of somebody's engine, with places for what changes from run to run. No shell is involved: a prompt
+// is one argument whatever it holds.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tern/base/error.h"
+
+namespace tern::peer {
+
+// Values for {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}.
+using Placeholders = std::map<std::string, std::string, std::less<>>;
+
+class CommandTemplate {
+ public:
+  // Splits as a shell would: blanks separate, '...' is literal, in "..." and outside of quotes \ escapes. A command
+  // without any placeholder is an engine that speaks the engine contract: it gets the contract's options appended
+  // (--model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR).
+  // `where` names the option in errors. Errors: kUsage: an open quote, an unknown {placeholder}, an empty command.
+  static Result<CommandTemplate> parse(std::string_view text, const std::string& where);
+  // From words as they are.
+  explicit CommandTemplate(std::vector<std::string> words) : words_(std::move(words)) {}
+
+  std::vector<std::string> fill(const Placeholders& values) const;
+
+  // Whether the engine is told where to write the engine contract's files ({out}).
+  bool uses(std::string_view placeholder) const;
+  const std::vector<std::string>& words() const { return words_; }
+
+ private:
+  std::vector<std::string> words_;
+};
+
+}  // namespace tern::peer

@@ -1,0 +1,59 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "tern/base/file.h"
+#include "tern/peer/peer.h"
+
+namespace tern::peer {
+namespace {
+
+class PackPeer final : public Peer {
+ public:
+  PackPeer(trace::Pack pack, std::string spec) : pack_(std::move(pack)), spec_(std::move(spec)) {}
+
+  Result<PeerRun> run(const RunRequest& request) const override {
+    PeerRun outcome;
+    auto found = pack_.find(request.prompt, request.max_tokens);
+    if (!found) {
+      outcome.no_recording = !holds(request);
+      outcome.failure = found.error().line();
+      TERN_RETURN_IF_ERROR(write_file(request.output_file, outcome.failure + "\n"));
+      return outcome;
+    }
+    const trace::RunResult& result = found->result;
+    TERN_RETURN_IF_ERROR(write_file(
+        request.output_file,
+        fmt::format("Recording of {} (nothing was run): {}, id {}\nPrompt tokens: [{}]\nGenerated tokens: [{}]\n{}{}",
+                    pack_.engine_name(), spec_, pack_.id(), fmt::join(result.prompt_tokens, ", "),
+                    fmt::join(result.generated_tokens, ", "), result.text, result.text.empty() ? "" : "\n")));
+    TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
+    for (const trace::TraceRecord& record : found->trace) {
+      TERN_RETURN_IF_ERROR(write_file(request.trace_folder / trace::trace_file_name(record.id),
+                                      to_json_line(trace::to_json(record)) + "\n"));
+    }
+    outcome.n_traces = found->trace.size();
+    outcome.run = std::move(*found);
+    return outcome;
+  }
+
+ private:
+  bool holds(const RunRequest& request) const {
+    const auto& scenarios = pack_.scenarios();
+    return std::any_of(scenarios.begin(), scenarios.end(), [&](const trace::PackScenario& scenario) {
+      return scenario.prompt == request.prompt && scenario.max_tokens == request.max_tokens;
+    });
+  }
+
+  trace::Pack pack_;
+  std::string spec_;
+};
+
+}  // namespace
+
+std::unique_ptr<Peer> make_pack_peer(trace::Pack pack, std::string spec) {
+  return std::make_unique<PackPeer>(std::move(pack), std::move(spec));
+}
+
+}  // namespace tern::peer

@@ -1,0 +1,66 @@
+// Other engines, and our own as a child process: whoever ran, and however, what comes out is a trace::EngineRun.
+// Nothing above this folder knows the difference.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tern/base/child_process.h"
+#include "tern/base/error.h"
+#include "tern/base/json.h"
+#include "tern/peer/command_template.h"
+#include "tern/trace/pack.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::peer {
+
+// One prompt for one engine. The folders and the file must not exist yet; their parent must.
+struct RunRequest {
+  std::filesystem::path model, tokenizer;
+  std::string prompt;
+  int max_tokens = 1;
+  int threads = 4;
+  double timeout_s = 180;
+  std::filesystem::path run_folder;    // gets result.json, trace.jsonl, logits.safetensors, tensors.safetensors
+  std::filesystem::path trace_folder;  // gets one *.trace per tensor
+  std::filesystem::path output_file;   // gets what the engine printed
+  const Interrupt* interrupt = nullptr;
+  std::function<void(double elapsed_s)> on_tick;
+};
+
+struct PeerRun {
+  std::vector<std::string> command;                // empty: nothing was run
+  std::map<std::string, std::string> environment;  // what was set for it
+  std::optional<ChildResult> process;              // absent if nothing was run or it could not be started
+  std::string failure;                             // one sentence; empty if `run` is there
+  bool no_recording = false;                       // the failure is only that a pack does not hold this prompt
+  std::optional<std::string> last_tensor;          // the last one traced before a failure
+  size_t n_traces = 0;                             // files in trace_folder
+  std::optional<trace::EngineRun> run;
+};
+
+class Peer {
+ public:
+  virtual ~Peer() = default;
+  // Whatever the engine does is in the PeerRun. Errors are ours: kIo, where we could not write.
+  virtual Result<PeerRun> run(const RunRequest& request) const = 0;
+};
+
+// An engine started once per prompt, with BITNET_DETERMINISTIC=1, BITNET_SEED=42, RAYON_NUM_THREADS and
+// BITNET_TRACE_DIR set. With {out} in its command it writes the engine contract; without, its token ids are taken from
+// the line "Generated tokens: [1, 2, 3]" of its output (and "Prompt tokens: [...]", where it prints that too).
+std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name);
+
+// A recording. Nothing is run: its records are written out as if it had been.
+std::unique_ptr<Peer> make_pack_peer(trace::Pack pack, std::string spec);
+
+// "Generated tokens: [1, 2]" anywhere at the start of a line, the last such line; nullopt where there is none or it is
+// not a list of ids.
+std::optional<std::vector<int32_t>> token_ids_in_output(std::string_view output, std::string_view label);
+
+}  // namespace tern::peer

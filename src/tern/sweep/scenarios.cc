@@ -1,0 +1,141 @@
+#include "tern/sweep/scenarios.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "tern/base/file.h"
+
+namespace tern::sweep {
+namespace {
+
+using compare::Scenario;
+
+constexpr int64_t kMaxTokens = 1 << 20;
+constexpr size_t kMaxScenarios = 1000;
+
+std::string place(const std::string& file_name, const toml::node& node, std::string_view key) {
+  return fmt::format("{} line {}: {}", file_name, node.source().begin.line, key);
+}
+
+// Why this cannot be the name of a scenario's folder; empty if it can.
+std::string problem_with_name(std::string_view name) {
+  constexpr size_t kMaxLength = 64;
+  const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  });
+  if (name.empty() || name.size() > kMaxLength || !plain || name.front() == '.' || name.front() == '-') {
+    return fmt::format(
+        "'{}' cannot be a folder's name here: 1 to {} letters, digits, '.', '_' or '-', beginning with "
+        "a letter, a digit or '_'",
+        printable(name, kMaxLength), kMaxLength);
+  }
+  for (const std::string_view reserved : {"summary.md", "sweep.json", "junit.xml", "report.html"}) {
+    if (name == reserved) {
+      return fmt::format("'{}' is the name of one of the sweep's own files", name);
+    }
+  }
+  return {};
+}
+
+Status check_keys(const toml::table& table, std::initializer_list<std::string_view> known,
+                  const std::string& file_name) {
+  for (const auto& [key, value] : table) {
+    if (std::find(known.begin(), known.end(), key.str()) == known.end()) {
+      return invalid_input(fmt::format("{} line {}: {}", file_name, key.source().begin.line, printable(key.str())),
+                           "is no key of a scenario file", fmt::format("known here: {}", fmt::join(known, ", ")));
+    }
+  }
+  return {};
+}
+
+Result<std::string> string_at(const toml::table& table, const char* key, const std::string& file_name) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) {
+    return invalid_input(place(file_name, table, key), "is missing in this scenario");
+  }
+  const auto value = node->value_exact<std::string>();
+  if (!value) {
+    return invalid_input(place(file_name, *node, key), "is not a string");
+  }
+  if (value->find('\0') != std::string::npos) {
+    return invalid_input(place(file_name, *node, key), "holds a NUL character, which no command line can carry");
+  }
+  return *value;
+}
+
+Result<Scenario> scenario_from(const toml::table& table, const std::string& file_name) {
+  TERN_RETURN_IF_ERROR(check_keys(table, {"name", "prompt", "max_tokens", "description"}, file_name));
+  Scenario scenario;
+  TERN_ASSIGN_OR_RETURN(scenario.name, string_at(table, "name", file_name));
+  if (const std::string problem = problem_with_name(scenario.name); !problem.empty()) {
+    return invalid_input(place(file_name, *table.get("name"), "name"), problem);
+  }
+  TERN_ASSIGN_OR_RETURN(scenario.prompt, string_at(table, "prompt", file_name));
+  if (table.contains("description")) {
+    TERN_ASSIGN_OR_RETURN(scenario.description, string_at(table, "description", file_name));
+  }
+  const toml::node* max_tokens = table.get("max_tokens");
+  if (max_tokens == nullptr) {
+    return invalid_input(place(file_name, table, "max_tokens"), "is missing in this scenario");
+  }
+  const auto count = max_tokens->value_exact<int64_t>();
+  if (!count || *count < 1 || *count > kMaxTokens) {
+    return invalid_input(place(file_name, *max_tokens, "max_tokens"),
+                         fmt::format("is not an integer from 1 to {}", kMaxTokens));
+  }
+  scenario.max_tokens = static_cast<int>(*count);
+  return scenario;
+}
+
+Result<toml::table> parse_toml(std::string_view text, const std::string& file_name) {
+  try {
+    return toml::parse(text, file_name);
+  } catch (const toml::parse_error& error) {
+    return invalid_input(fmt::format("{} line {}", file_name, error.source().begin.line),
+                         fmt::format("is not valid TOML: {}", error.description()));
+  }
+}
+
+}  // namespace
+
+std::vector<Scenario> builtin_scenarios() {
+  return {{"scenario1", "2+2=", 1, "Single token prefill (minimal test)"},
+          {"scenario2", "Hello", 2, "Two token generation"},
+          {"scenario3", "Count: 1,2,3,", 4, "Four token generation"}};
+}
+
+Result<std::vector<Scenario>> read_scenarios(const std::filesystem::path& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+  TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxBytes));
+  return parse_scenarios(text, path.string());
+}
+
+Result<std::vector<Scenario>> parse_scenarios(std::string_view toml_text, const std::string& file_name) {
+  TERN_ASSIGN_OR_RETURN(const toml::table root, parse_toml(toml_text, file_name));
+  TERN_RETURN_IF_ERROR(check_keys(root, {"scenario"}, file_name));
+  const toml::node* node = root.get("scenario");
+  if (node == nullptr || !node->is_array_of_tables()) {
+    return invalid_input(file_name + ": scenario", "there is no [[scenario]] table");
+  }
+  const toml::array& entries = *node->as_array();
+  if (entries.size() > kMaxScenarios) {
+    return invalid_input(file_name + ": scenario", fmt::format("there are more than {} of them", kMaxScenarios));
+  }
+  std::vector<Scenario> scenarios;
+  for (const toml::node& entry : entries) {
+    TERN_ASSIGN_OR_RETURN(Scenario scenario, scenario_from(*entry.as_table(), file_name));
+    const auto same_name = [&](const Scenario& other) { return other.name == scenario.name; };
+    if (std::any_of(scenarios.begin(), scenarios.end(), same_name)) {
+      return invalid_input(place(file_name, *entry.as_table()->get("name"), "name"),
+                           fmt::format("'{}' stands twice", scenario.name));
+    }
+    scenarios.push_back(std::move(scenario));
+  }
+  return scenarios;
+}
+
+}  // namespace tern::sweep

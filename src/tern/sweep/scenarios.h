@@ -1,0 +1,26 @@
+// What a sweep runs: three built-in scenarios, or the user's own from a TOML file:
+//   [[scenario]]
+//   name = "story"                 # a folder of this name is made: letters, digits, '.', '_' and '-'; unique
+//   prompt = "Once upon a time"
+//   max_tokens = 16                # 1 or more
+//   description = "Prose"          # optional
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/compare/outcome.h"
+
+namespace tern::sweep {
+
+// scenario1, scenario2, scenario3: those of BitNet-rs' run_crossval_sweep.sh.
+std::vector<compare::Scenario> builtin_scenarios();
+
+// Errors: kIo; kInvalidInput, naming file, line and key.
+Result<std::vector<compare::Scenario>> read_scenarios(const std::filesystem::path& path);
+Result<std::vector<compare::Scenario>> parse_scenarios(std::string_view toml, const std::string& file_name);
+
+}  // namespace tern::sweep

@@ -1,0 +1,64 @@
+// The cross-validation sweep: every scenario through the subject and the reference, the two held against each other,
+// and everything kept as evidence. It runs engines through peer/ and judges through compare/; it has no engine of its
+// own and prints nothing.
+//
+// <output_dir>/<scenario>/
+//   rs-traces/*.trace, rs-output.txt       the subject's traces, and what it printed
+//   rs-run/                                the subject's result.json, trace.jsonl, logits.safetensors
+//   (tensors.safetensors):
+//                                          an engine-contract folder, for `tern compare` and `tern pack create`
+//   cpp-traces/*.trace, cpp-output.txt     the reference's; absent without a reference
+//   cpp-run/                               the same for a reference that ran (a pack keeps its own)
+//   report.txt, logits-comparison.json     by the caller's ReportWriter
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/base/interrupt.h"
+#include "tern/compare/outcome.h"
+#include "tern/peer/peer.h"
+#include "tern/sweep/output_folder.h"
+
+namespace tern::sweep {
+
+struct SweepPlan {
+  std::vector<compare::Scenario> scenarios;
+  std::filesystem::path model, tokenizer;
+  int threads = 4;
+  double timeout_s = 180;  // for each run of an engine
+  compare::CompareOptions compare;
+  const peer::Peer* subject = nullptr;    // never null
+  const peer::Peer* reference = nullptr;  // null: none
+  // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
+  // beside the model leaves that scenario without a reference.
+  bool reference_was_chosen = false;
+  const Interrupt* interrupt = nullptr;
+};
+
+// What goes on, while it does. Called from the thread that sweeps.
+class Progress {
+ public:
+  virtual ~Progress() = default;
+  // `side`: "subject" or "reference".
+  virtual void started(size_t index, const compare::Scenario& scenario, std::string_view side) = 0;
+  // About ten times a second while an engine runs.
+  virtual void running(double elapsed_s, const std::filesystem::path& trace_folder) = 0;
+  virtual void finished(size_t index, const compare::ScenarioOutcome& outcome) = 0;
+};
+
+// Writes a scenario's report.txt and logits-comparison.json into `folder`, before it is renamed to outcome.folder.
+// The SweepOutcome holds what is known about the sweep as a whole; its list of scenarios is not complete yet.
+using ReportWriter = std::function<Status(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
+                                          const std::filesystem::path& folder)>;
+
+// Runs the plan and appends to outcome.scenarios; the caller has filled in the rest of `outcome`. What engines do wrong
+// is in there. Errors are ours: kIo, and the current scenario leaves nothing behind. When interrupted, it returns after
+// the scenarios that were whole.
+Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter& write_reports, Progress& progress,
+                 compare::SweepOutcome& outcome);
+
+}  // namespace tern::sweep

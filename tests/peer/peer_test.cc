@@ -1,0 +1,263 @@
+#include "tern/peer/peer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/paths.h"
+#include "tern/base/file.h"
+#include "tern/base/hash.h"
+#include "tern/peer/open_engine.h"
+
+namespace tern::peer {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(TokenIdsInOutput, TakesTheLastLineWithTheLabel) {
+  const std::string label = "Generated tokens:";
+  EXPECT_THAT(token_ids_in_output("x\nGenerated tokens: [1, 2,3]\ny", label), testing::Optional(ElementsAre(1, 2, 3)));
+  EXPECT_THAT(token_ids_in_output("Generated tokens: []", label), testing::Optional(IsEmpty()));
+  EXPECT_THAT(token_ids_in_output("Generated tokens: [1]\nGenerated tokens: [2]\n", label),
+              testing::Optional(ElementsAre(2)));
+  for (const std::string text : {"", "\n", "Generated tokens:", "Generated tokens: 1", "Generated tokens: [1",
+                                 "Generated tokens: [1 2]", "Generated tokens: [-1]", "Generated tokens: [a]",
+                                 "Generated tokens: [99999999999]", "> Generated tokens: [1]"}) {
+    EXPECT_EQ(token_ids_in_output(text, label), std::nullopt) << text;
+  }
+}
+
+// A stand-in engine: a shell script with the contract's placeholders.
+class CommandPeerTest : public testing::Test {
+ protected:
+  PeerRun run(const std::string& script, const std::string& arguments = "{out} {trace_dir} {prompt}") {
+    EXPECT_TRUE(write_file(folder_.path() / "engine.sh", script));
+    auto command = CommandTemplate::parse("sh " + (folder_.path() / "engine.sh").string() + " " + arguments, "");
+    EXPECT_TRUE(command);
+    RunRequest request;
+    request.model = "m.gguf";
+    request.tokenizer = "t.json";
+    request.prompt = "Hello";
+    request.max_tokens = 2;
+    request.timeout_s = timeout_s_;
+    request.run_folder = folder_.path() / "rs-run";
+    request.trace_folder = folder_.path() / "rs-traces";
+    request.output_file = folder_.path() / "rs-output.txt";
+    auto outcome = make_command_peer(std::move(*command), "stand-in")->run(request);
+    EXPECT_TRUE(outcome) << outcome.error().line();
+    return std::move(*outcome);
+  }
+  std::string result_json() const {
+    return R"({"engine":"e","prompt":"Hello","max_tokens":2,"prompt_tokens":[5],"generated_tokens":[7,8],"timing":{}})";
+  }
+  static std::string record(const std::string& name, const std::string& stage, int layer) {
+    return "{\"name\":\"" + name + "\",\"seq\":0,\"layer\":" + std::to_string(layer) + ",\"stage\":\"" + stage +
+           R"(","shape":[1,2],"dtype":"F32","rms":1.0,"num_elements":2,"blake3":")" + std::string(64, 'a') + "\"}";
+  }
+
+  test::TemporaryFolder folder_;
+  double timeout_s_ = 20;
+};
+
+TEST_F(CommandPeerTest, TakesTheWholeContract) {
+  const PeerRun outcome = run("echo \"$3\"; echo '" + result_json() + "' > $1/result.json; echo '" +
+                              record("embeddings", "embeddings", -1) + "' > $2/embeddings.trace; echo '" +
+                              record("blk0/attn_norm", "attn_norm", 0) + "' > $2/blk0_attn_norm.trace");
+  ASSERT_TRUE(outcome.run) << outcome.failure;
+  EXPECT_THAT(outcome.run->result.generated_tokens, ElementsAre(7, 8));
+  EXPECT_EQ(outcome.n_traces, 2U);
+  ASSERT_EQ(outcome.run->trace.size(), 2U);
+  EXPECT_EQ(outcome.run->trace[1].id.name(), "blk0/attn_norm");
+  EXPECT_EQ(read_file(folder_.path() / "rs-output.txt", 100).value(), "Hello\n");
+  EXPECT_EQ(outcome.environment.at("BITNET_SEED"), "42");
+  // rs-run alone is an engine-contract folder again.
+  const auto again = trace::read_run_folder(folder_.path() / "rs-run");
+  ASSERT_TRUE(again) << again.error().line();
+  EXPECT_EQ(again->trace.size(), 2U);
+}
+
+TEST_F(CommandPeerTest, TracesInTheRunFolderCountToo) {
+  const PeerRun outcome = run("echo '" + result_json() + "' > $1/result.json; echo '" +
+                              record("embeddings", "embeddings", -1) + "' > $1/trace.jsonl");
+  ASSERT_TRUE(outcome.run) << outcome.failure;
+  EXPECT_EQ(outcome.n_traces, 1U);
+  EXPECT_TRUE(fs::exists(folder_.path() / "rs-traces" / "embeddings.trace"));
+}
+
+TEST_F(CommandPeerTest, TheSmallFormIsALineAndATraceFolder) {
+  const PeerRun outcome = run("echo 'Prompt tokens: [5]'; echo 'Generated tokens: [7, 8]'; echo '" +
+                                  record("embeddings", "embeddings", -1) + "' > $BITNET_TRACE_DIR/embeddings.trace",
+                              "{prompt}");
+  ASSERT_TRUE(outcome.run) << outcome.failure;
+  EXPECT_THAT(outcome.run->result.prompt_tokens, ElementsAre(5));
+  EXPECT_THAT(outcome.run->result.generated_tokens, ElementsAre(7, 8));
+  EXPECT_EQ(outcome.run->result.engine, "stand-in");
+  EXPECT_EQ(outcome.run->trace.size(), 1U);
+}
+
+TEST_F(CommandPeerTest, FailuresAreSentences) {
+  EXPECT_THAT(run("echo oops >&2; exit 9").failure, "ended with exit code 9: oops");
+}
+TEST_F(CommandPeerTest, ACrashIsNamed) { EXPECT_EQ(run("kill -SEGV $$").failure, "was killed by SIGSEGV (signal 11)"); }
+TEST_F(CommandPeerTest, NoResultIsAFailure) { EXPECT_THAT(run("true").failure, HasSubstr("result.json")); }
+TEST_F(CommandPeerTest, NoLineIsAFailure) {
+  EXPECT_THAT(run("true", "{prompt}").failure, HasSubstr("no line \"Generated tokens:"));
+}
+TEST_F(CommandPeerTest, ADamagedTraceIsAFailure) {
+  EXPECT_THAT(run("echo '" + result_json() + "' > $1/result.json; echo '{' > $2/embeddings.trace").failure,
+              HasSubstr("embeddings.trace"));
+}
+
+TEST_F(CommandPeerTest, ATimeOutNamesTheLastTensorEvenOfAnEngineThatTidiesUp) {
+  timeout_s_ = 0.4;
+  const PeerRun outcome =
+      run("trap 'rm -f '$2'/*.trace; exit 1' TERM; echo '" + record("blk0/attn_norm", "attn_norm", 0) +
+          "' > $2/blk0_attn_norm.trace; while :; do sleep 0.02; done");
+  EXPECT_EQ(outcome.failure, "timed out after 0.4 s");
+  EXPECT_EQ(outcome.last_tensor, "blk0/attn_norm");
+  EXPECT_FALSE(outcome.run);
+}
+
+TEST(CommandPeer, AMissingProgramIsAFailureNotAnError) {
+  const test::TemporaryFolder folder;
+  RunRequest request;
+  request.run_folder = folder.path() / "r";
+  request.trace_folder = folder.path() / "t";
+  request.output_file = folder.path() / "o.txt";
+  const auto outcome = make_command_peer(CommandTemplate({"/no/such/engine"}), "e")->run(request);
+  ASSERT_TRUE(outcome);
+  EXPECT_THAT(outcome->failure, HasSubstr("cannot be started"));
+  EXPECT_FALSE(outcome->process);
+}
+
+// A pack of the recordings of bitnet.cpp, beside a file that stands for its model.
+class PackTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    model_ = folder_.path() / "model.gguf";
+    ASSERT_TRUE(write_file(model_, "the model"));
+    sha256_ = sha256_of_file(model_).value();
+    subject_ = {model_, sha256_, "tokenizer-sha", true};
+    make_pack(pack_beside(model_));
+  }
+  void make_pack(const fs::path& where) {
+    const fs::path golden = test::golden_dir() / "tiny-i2_s";
+    const auto pack = trace::Pack::create(where, {"model.gguf", sha256_, "tokenizer-sha"}, "bitnet.cpp-x86-64",
+                                          {{"name", "bitnet.cpp"}}, {golden / "scenario1", golden / "scenario2"});
+    ASSERT_TRUE(pack) << pack.error().line();
+  }
+  Result<OpenedEngine> open(const std::string& spec, bool allow = false) {
+    return open_engine(parse_engine_spec(spec, "--reference").value(), subject_, {"--reference", allow, cpp_dir_});
+  }
+
+  test::TemporaryFolder folder_;
+  fs::path model_, cpp_dir_;
+  std::string sha256_;
+  Subject subject_;
+};
+
+TEST_F(PackTest, AutoFindsItBesideTheModel) {
+  const auto opened = open("auto");
+  ASSERT_TRUE(opened) << opened.error().line();
+  ASSERT_TRUE(opened->peer);
+  EXPECT_EQ(opened->kind, "pack");
+  EXPECT_EQ(opened->engine, "bitnet.cpp");
+  EXPECT_THAT(opened->note, IsEmpty());
+}
+
+TEST_F(PackTest, AutoSaysWhyThereIsNone) {
+  subject_.model = folder_.path() / "elsewhere" / "model.gguf";
+  cpp_dir_ = folder_.path();
+  const auto opened = open("auto");
+  ASSERT_TRUE(opened);
+  EXPECT_FALSE(opened->peer);
+  EXPECT_THAT(opened->note, HasSubstr("no pack beside the model"));
+  EXPECT_THAT(opened->note, HasSubstr("running it live comes with a later version"));
+}
+
+TEST_F(PackTest, AutoPassesByAPackOfAnotherModelAndSaysSo) {
+  subject_.model_sha256 = std::string(64, '0');
+  const auto opened = open("auto");
+  ASSERT_TRUE(opened);
+  EXPECT_FALSE(opened->peer);
+  EXPECT_THAT(opened->note, HasSubstr("belongs to another model"));
+}
+
+TEST_F(PackTest, AutoDoesNotPassByADamagedPack) {
+  ASSERT_TRUE(write_file(pack_beside(model_) / "scenario1" / "trace.jsonl", "{}"));
+  const auto opened = open("auto");
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().line(), HasSubstr("trace.jsonl"));
+}
+
+TEST_F(PackTest, OneOfAnotherModelIsRefusedUnlessAllowed) {
+  subject_.model_sha256 = std::string(64, '0');
+  const std::string spec = "pack:" + pack_beside(model_).string();
+  const auto refused = open(spec);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(exit_code(refused.error().code), 3);
+  EXPECT_THAT(refused.error().line(), HasSubstr(pack_beside(model_).string()));
+  EXPECT_THAT(refused.error().line(), HasSubstr(sha256_));
+  EXPECT_THAT(refused.error().line(), HasSubstr(subject_.model_sha256));
+  const auto allowed = open(spec, true);
+  ASSERT_TRUE(allowed);
+  EXPECT_TRUE(allowed->peer);
+  EXPECT_THAT(allowed->note, HasSubstr("overridden"));
+}
+
+TEST_F(PackTest, OneOfAnotherTokenizerIsRefusedButAGgufVocabularyCannotTell) {
+  const std::string spec = "pack:" + pack_beside(model_).string();
+  subject_.tokenizer_sha256 = "another";
+  const auto refused = open(spec);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().line(), HasSubstr("belongs to another tokenizer"));
+  subject_.tokenizer_is_json = false;
+  EXPECT_TRUE(open(spec));
+}
+
+TEST_F(PackTest, LiveReferencesAreRefusedPlainly) {
+  for (const std::string spec : {"bitnet.cpp:/tmp", "llama.cpp:/tmp"}) {
+    const auto opened = open(spec);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(exit_code(opened.error().code), 4);
+    EXPECT_THAT(opened.error().line(), HasSubstr("cannot run a live reference yet"));
+  }
+}
+
+TEST_F(PackTest, ItsRecordingIsWrittenOutLikeARun) {
+  const auto opened = open("auto");
+  RunRequest request;
+  request.prompt = "Hello";
+  request.max_tokens = 2;
+  request.run_folder = folder_.path() / "cpp-run";
+  request.trace_folder = folder_.path() / "cpp-traces";
+  request.output_file = folder_.path() / "cpp-output.txt";
+  const auto outcome = opened->peer->run(request);
+  ASSERT_TRUE(outcome) << outcome.error().line();
+  ASSERT_TRUE(outcome->run) << outcome->failure;
+  EXPECT_EQ(outcome->n_traces, 150U);
+  EXPECT_EQ(outcome->run->result.arithmetic, "bitnet.cpp-x86-64");
+  const std::string output = read_file(request.output_file, 10000).value();
+  EXPECT_THAT(output, HasSubstr("Recording of bitnet.cpp"));
+  EXPECT_EQ(token_ids_in_output(output, "Generated tokens:"), outcome->run->result.generated_tokens);
+  const auto traces = trace::read_trace_folder(request.trace_folder);
+  ASSERT_TRUE(traces);
+  EXPECT_EQ(traces->records.size(), 150U);
+}
+
+TEST_F(PackTest, WhatItDoesNotHoldIsNoRecording) {
+  const auto opened = open("auto");
+  RunRequest request;
+  request.prompt = "Something else";
+  request.output_file = folder_.path() / "cpp-output.txt";
+  const auto outcome = opened->peer->run(request);
+  ASSERT_TRUE(outcome);
+  EXPECT_FALSE(outcome->run);
+  EXPECT_TRUE(outcome->no_recording);
+  EXPECT_THAT(outcome->failure, HasSubstr("Something else"));
+}
+
+}  // namespace
+}  // namespace tern::peer

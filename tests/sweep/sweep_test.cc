@@ -1,0 +1,276 @@
+// The sweep's logic with stand-in engines: shell scripts that copy recordings, fail, or hang.
+#include "tern/sweep/sweep.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "support/paths.h"
+#include "tern/base/file.h"
+#include "tern/sweep/scenarios.h"
+
+namespace tern::sweep {
+namespace {
+
+namespace fs = std::filesystem;
+using compare::ParityStatus;
+using testing::HasSubstr;
+
+class SilentProgress final : public Progress {
+ public:
+  void started(size_t, const compare::Scenario&, std::string_view) override { ++n_started; }
+  void running(double, const fs::path&) override {}
+  void finished(size_t, const compare::ScenarioOutcome&) override { ++n_finished; }
+  int n_started = 0, n_finished = 0;
+};
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename());
+  }
+  return names;
+}
+
+class SweepTest : public testing::Test {
+ protected:
+  SweepTest() : output_dir_(folder_.path() / "out") {
+    plan_.scenarios = builtin_scenarios();
+    plan_.timeout_s = 20;
+  }
+
+  // An engine that answers with the recording of `model`, unless the prompt matches the shell pattern `but`: then it
+  // does `instead`.
+  std::unique_ptr<peer::Peer> engine(const std::string& model, const std::string& but = "",
+                                     const std::string& instead = "") {
+    const std::string golden = (test::golden_dir() / model).string();
+    const std::string script = (folder_.path() / ("engine" + std::to_string(n_engines_++) + ".sh")).string();
+    EXPECT_TRUE(write_file(script, "case \"$1\" in\n" + (but.empty() ? std::string() : but + ") " + instead + " ;;\n") +
+                                       "2+2=) cp " + golden + "/scenario1/* $2 ;;\nHello) cp " + golden +
+                                       "/scenario2/* $2 ;;\n*) cp " + golden +
+                                       "/scenario3/* $2 ;;\nesac\necho done\n"));
+    return peer::make_command_peer(peer::CommandTemplate({"sh", script, "{prompt}", "{out}"}), "stand-in");
+  }
+
+  Status sweep() {
+    std::vector<std::string> names;
+    for (const auto& scenario : plan_.scenarios) {
+      names.push_back(scenario.name);
+    }
+    auto output = OutputFolder::open(output_dir_, names);
+    if (!output) {
+      return tl::unexpected(output.error());
+    }
+    const ReportWriter reports = [&](const compare::SweepOutcome&, const compare::ScenarioOutcome& outcome,
+                                     const fs::path& folder) {
+      return write_file(folder / "report.txt", outcome.reason + "\n");
+    };
+    outcome_ = {};
+    return run_sweep(plan_, *output, reports, progress_, outcome_);
+  }
+
+  ParityStatus status(size_t i) const { return outcome_.scenarios.at(i).status; }
+
+  test::TemporaryFolder folder_;
+  fs::path output_dir_;
+  SweepPlan plan_;
+  SilentProgress progress_;
+  compare::SweepOutcome outcome_;
+  int n_engines_ = 0;
+};
+
+TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
+  const auto subject = engine("tiny-i2_s");
+  const auto reference = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  plan_.reference = reference.get();
+  ASSERT_TRUE(sweep());
+  ASSERT_EQ(outcome_.scenarios.size(), 3U);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(status(i), ParityStatus::kOk) << outcome_.scenarios[i].reason;
+    const fs::path folder = output_dir_ / outcome_.scenarios[i].scenario.name;
+    EXPECT_EQ(outcome_.scenarios[i].folder, folder);
+    for (const char* name : {"rs-output.txt", "rs-run/result.json", "rs-run/logits.safetensors", "cpp-output.txt",
+                             "cpp-run/result.json", "report.txt"}) {
+      EXPECT_TRUE(fs::exists(folder / name)) << name;
+    }
+    EXPECT_EQ(names_in(folder / "rs-traces").size(), outcome_.scenarios[i].n_subject_traces);
+    EXPECT_EQ(names_in(folder / "cpp-traces").size(), outcome_.scenarios[i].n_reference_traces);
+  }
+  EXPECT_EQ(outcome_.scenarios[2].n_subject_traces, 300U);
+  EXPECT_EQ(outcome_.scenarios[0].logits_dim, 269U);
+  EXPECT_EQ(compare::exit_code(outcome_), 0);
+  EXPECT_EQ(progress_.n_started, 6);
+  EXPECT_EQ(progress_.n_finished, 3);
+  // What is reported as the command and its environment must name places that still exist.
+  for (const std::string& word : outcome_.scenarios[0].subject.command) {
+    EXPECT_THAT(word, testing::Not(HasSubstr(".partial-")));
+  }
+  EXPECT_EQ(outcome_.scenarios[0].subject.environment.at("BITNET_TRACE_DIR"),
+            fs::absolute(output_dir_ / "scenario1" / "rs-traces").string());
+  EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3"));
+}
+
+TEST_F(SweepTest, WithoutAReferenceItIsRustOnly) {
+  const auto subject = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kRustOnly);
+  EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "cpp-output.txt"));
+  EXPECT_EQ(compare::exit_code(outcome_), 0);
+  outcome_.reference_required = true;
+  EXPECT_EQ(compare::exit_code(outcome_), 5);
+}
+
+TEST_F(SweepTest, DifferentEnginesDiverge) {
+  const auto subject = engine("tiny-silu-i2_s");
+  const auto reference = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  plan_.reference = reference.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kDiverged);
+  EXPECT_EQ(compare::exit_code(outcome_), 1);
+}
+
+TEST_F(SweepTest, OneFailureIsThatScenariosResult) {
+  const auto subject = engine("tiny-i2_s", "Hello", "echo bang; kill -SEGV $$");
+  const auto reference = engine("tiny-i2_s", "Count*", "exit 6");
+  plan_.subject = subject.get();
+  plan_.reference = reference.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kOk);
+  EXPECT_EQ(status(1), ParityStatus::kSubjectFailed);
+  EXPECT_EQ(outcome_.scenarios[1].reason, "the subject was killed by SIGSEGV (signal 11)");
+  EXPECT_EQ(outcome_.scenarios[1].subject.signal, SIGSEGV);
+  EXPECT_EQ(status(2), ParityStatus::kReferenceFailed);
+  EXPECT_THAT(outcome_.scenarios[2].reason, HasSubstr("the reference ended with exit code 6"));
+  EXPECT_EQ(compare::exit_code(outcome_), 4);
+  EXPECT_EQ(read_file(output_dir_ / "scenario2" / "rs-output.txt", 100).value(), "bang\n");
+}
+
+TEST_F(SweepTest, ATimeOutIsThatScenariosResult) {
+  plan_.timeout_s = 0.5;
+  const auto subject = engine("tiny-i2_s", "2+2=", "sleep 30");
+  plan_.subject = subject.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kSubjectFailed);
+  EXPECT_TRUE(outcome_.scenarios[0].subject.timed_out);
+  EXPECT_EQ(outcome_.scenarios[0].reason, "the subject timed out after 0.5 s");
+  EXPECT_EQ(status(1), ParityStatus::kRustOnly);
+}
+
+TEST_F(SweepTest, UnreadableResultsAreTheEnginesFault) {
+  const auto subject = engine("tiny-i2_s", "2+2=", "echo '{\"engine\": 3}' > $2/result.json");
+  plan_.subject = subject.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kSubjectFailed);
+  EXPECT_THAT(outcome_.scenarios[0].reason, HasSubstr("result.json"));
+}
+
+TEST_F(SweepTest, ARecordingThatLacksAScenarioGivesNoVerdict) {
+  const auto subject = engine("tiny-i2_s");
+  const auto pack = trace::Pack::create(folder_.path() / "pack", {"m", "s", ""}, "", {{"name", "e"}},
+                                        {test::golden_dir() / "tiny-i2_s" / "scenario1"});
+  ASSERT_TRUE(pack) << pack.error().line();
+  const auto reference = peer::make_pack_peer(*pack, "pack:x");
+  plan_.subject = subject.get();
+  plan_.reference = reference.get();
+  plan_.reference_was_chosen = true;
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kOk) << outcome_.scenarios[0].reason;
+  EXPECT_EQ(status(1), ParityStatus::kMistrusted);
+  EXPECT_THAT(outcome_.scenarios[1].reason, HasSubstr("nothing was compared"));
+  EXPECT_EQ(compare::exit_code(outcome_), 5);
+  plan_.reference_was_chosen = false;
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(1), ParityStatus::kRustOnly);
+  EXPECT_EQ(compare::exit_code(outcome_), 0);
+}
+
+TEST_F(SweepTest, AnInterruptLeavesOnlyWholeScenarios) {
+  const Interrupt interrupt;
+  plan_.interrupt = &interrupt;
+  const auto subject = engine("tiny-i2_s", "Hello", "touch " + (folder_.path() / "started").string() + "; sleep 30");
+  plan_.subject = subject.get();
+  std::thread presser([&] {
+    for (int i = 0; i < 500 && !fs::exists(folder_.path() / "started"); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ::kill(::getpid(), SIGINT);
+  });
+  const Status swept = sweep();
+  presser.join();
+  ASSERT_TRUE(swept);
+  EXPECT_EQ(outcome_.scenarios.size(), 1U);
+  EXPECT_THAT(names_in(output_dir_), testing::ElementsAre("scenario1"));
+}
+
+TEST_F(SweepTest, AnEarlierSweepIsReplacedWithItsSummaries) {
+  const auto subject = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  ASSERT_TRUE(write_file(output_dir_ / "scenario1" / "report.txt", "old"));
+  ASSERT_TRUE(write_file(output_dir_ / "scenario1" / "rs-traces" / "old.trace", "old"));
+  ASSERT_TRUE(write_file(output_dir_ / "summary.md", "old"));
+  ASSERT_TRUE(write_file(output_dir_ / "mine.txt", "keep"));
+  ASSERT_TRUE(write_file(output_dir_ / ".scenario2.partial-1" / "x", "left by a killed sweep"));
+  ASSERT_TRUE(sweep());
+  EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "rs-traces" / "old.trace"));
+  EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3", "mine.txt"));
+}
+
+TEST_F(SweepTest, AFolderThatIsNotOursIsRefusedBeforeAnythingRuns) {
+  const auto subject = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  ASSERT_TRUE(write_file(output_dir_ / "scenario3" / "thesis.doc", "precious"));
+  const Status swept = sweep();
+  ASSERT_FALSE(swept);
+  EXPECT_EQ(exit_code(swept.error().code), 3);
+  EXPECT_THAT(swept.error().line(), HasSubstr("scenario3"));
+  EXPECT_EQ(progress_.n_started, 0);
+  EXPECT_THAT(names_in(output_dir_), testing::ElementsAre("scenario3"));
+}
+
+TEST_F(SweepTest, AFailingReportLeavesNothingOfItsScenario) {
+  const auto subject = engine("tiny-i2_s");
+  plan_.subject = subject.get();
+  {
+    auto output = OutputFolder::open(output_dir_, {"scenario1"});
+    ASSERT_TRUE(output);
+    const ReportWriter reports = [](const auto&, const auto&, const fs::path&) -> Status {
+      return fail(ErrorCode::kIo, "report.txt", "disk full");
+    };
+    EXPECT_FALSE(run_sweep(plan_, *output, reports, progress_, outcome_));
+  }
+  EXPECT_FALSE(fs::exists(output_dir_));
+}
+
+TEST(OutputFolder, TwoSweepsCannotShareOne) {
+  const test::TemporaryFolder folder;
+  const auto first = OutputFolder::open(folder.path() / "out", {"a"});
+  ASSERT_TRUE(first);
+  const auto second = OutputFolder::open(folder.path() / "out", {"b"});
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().line(), HasSubstr("another sweep"));
+}
+
+TEST(OutputFolder, APathThatCannotBeAFolderIsAnIoError) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "file", ""));
+  for (const fs::path& path : {folder.path() / "file", folder.path() / "file" / "below", fs::path("/proc/nowhere")}) {
+    const auto output = OutputFolder::open(path, {"a"});
+    ASSERT_FALSE(output) << path;
+    EXPECT_EQ(output.error().code, ErrorCode::kIo);
+  }
+}
+
+TEST(OutputFolder, AnUnusedOneIsNotLeftBehind) {
+  const test::TemporaryFolder folder;
+  { ASSERT_TRUE(OutputFolder::open(folder.path() / "out", {"a"})); }
+  EXPECT_FALSE(fs::exists(folder.path() / "out"));
+}
+
+}  // namespace
+}  // namespace tern::sweep
