@@ -26,8 +26,19 @@ namespace tern::gguf {
 
 // GGUF's metadata value type ids.
 enum class ValueType : uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9,
-  kU64 = 10, kI64 = 11, kF64 = 12,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12,
 };
 std::string_view value_type_name(ValueType type);
 
@@ -45,12 +56,12 @@ struct Metadata {
 struct Tensor {
   std::string_view name;
   uint32_t type_id = 0;
-  std::vector<uint64_t> dims;                   // as in the file: dims[0] runs fastest (columns), 1 to 4 of them
-  std::optional<quant::Encoding> encoding;      // nullopt: a type that tern cannot compute with
-  std::span<const std::byte> data;              // empty for unsupported types, whose size is not known
-  uint64_t file_offset = 0;                     // of data, from the start of the file
+  std::vector<uint64_t> dims;               // as in the file: dims[0] runs fastest (columns), 1 to 4 of them
+  std::optional<quant::Encoding> encoding;  // nullopt: a type that tern cannot compute with
+  std::span<const std::byte> data;          // empty for unsupported types, whose size is not known
+  uint64_t file_offset = 0;                 // of data, from the start of the file
   uint64_t n_cols() const { return dims[0]; }
-  uint64_t n_rows() const;                      // product of the other dimensions
+  uint64_t n_rows() const;  // product of the other dimensions
   uint64_t n_elements() const { return n_rows() * n_cols(); }
 };
 

@@ -17,7 +17,8 @@ int i2s_block_size(I2sLayout layout);
 uint64_t i2s_row_bytes(I2sLayout layout, uint64_t n_cols);
 
 // The integer factors of one row's weights, before any scale: -1, 0, +1 for bitnet.cpp; -2, -1, +1, +2 for the two
-// others. `row`: i2s_row_bytes() bytes. `factors`: one per column.
+// others. bitnet.cpp's code 3 means nothing; it comes out as +2, which is what bitnet.cpp's dot product makes of it.
+// `row`: i2s_row_bytes() bytes. `factors`: one per column.
 void i2s_unpack_row(I2sLayout layout, std::span<const std::byte> row, std::span<int8_t> factors);
 
 // The scale that multiplies column `col` of this row: bitnet.cpp's is the tensor's (pass the tail's value in
@@ -32,5 +33,8 @@ float i2s_tail_scale(std::span<const std::byte> tensor, uint64_t n_rows, uint64_
 // n_cols must be a multiple of the block size, except for qk256, which pads rows.
 std::vector<std::byte> i2s_pack(I2sLayout layout, std::span<const int8_t> factors, uint64_t n_rows, uint64_t n_cols,
                                 float scale);
+
+// Packs one row as above into `row`, i2s_row_bytes() zero bytes (bitnet.cpp: the tail is the caller's).
+void i2s_pack_row(I2sLayout layout, std::span<const int8_t> factors, float scale, std::span<std::byte> row);
 
 }  // namespace tern::quant

@@ -1,0 +1,328 @@
+#include "tern/gguf/synthetic_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <future>
+#include <utility>
+
+#include "tern/base/check.h"
+#include "tern/gguf/writer.h"
+#include "tern/quant/half.h"
+#include "tern/quant/i2s.h"
+
+namespace tern::gguf {
+namespace {
+
+using quant::Encoding;
+using quant::I2sLayout;
+
+// Three in ten weights -1, three in ten +1, as thresholds of 16-bit numbers; the share of non-zero weights is 0.6.
+constexpr uint16_t kBelowMinusOne = 19661;
+constexpr uint16_t kBelowPlusOne = 39322;
+constexpr double kTernaryMeanSquare = 0.6;
+constexpr double kFourLevelMeanSquare = 2.5;  // of -2, -1, 1, 2, equally often
+constexpr uint64_t kChunkBytes = uint64_t{8} << 20;
+constexpr uint32_t kFileTypeI2S = 40;  // LLAMA_FTYPE_MOSTLY_I2_S in bitnet.cpp's llama.h
+
+uint64_t mix(uint64_t z) {  // the output function of splitmix64 (Steele, Lea, Flood 2014; Vigna's splitmix64.c)
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+class RandomStream {
+ public:
+  RandomStream(uint64_t seed, std::string_view tensor, uint64_t row) {
+    uint64_t name_hash = 0xcbf29ce484222325u;  // FNV-1a
+    for (const char c : tensor) {
+      name_hash = (name_hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    }
+    state_ = mix(mix(mix(seed) ^ name_hash) + row);
+  }
+  uint64_t next() { return mix(state_ += 0x9e3779b97f4a7c15u); }
+  double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
+  // Approximately normal, mean 0 and variance 1: the sum of twelve uniform 16-bit numbers.
+  float normal() {
+    int32_t sum = -393210;
+    for (int draw = 0; draw < 3; ++draw) {
+      const uint64_t bits = next();
+      sum += static_cast<int32_t>((bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48));
+    }
+    return static_cast<float>(sum) * 0x1p-16f;
+  }
+
+ private:
+  uint64_t state_;
+};
+
+struct Recipe {
+  enum class Kind { kEmbedding, kNorm, kProjection };
+  Kind kind = Kind::kNorm;
+  std::string name;
+  uint64_t n_rows = 1;
+  uint64_t n_cols = 0;
+  double gain = 1;  // the standard deviation of embeddings, the mean of norms, the scale of projections
+};
+
+// The tensors in the order of bitnet.cpp's files, with what it takes to fill them.
+class Plan {
+ public:
+  explicit Plan(const SyntheticOptions& options);
+  const std::vector<Recipe>& recipes() const { return recipes_; }
+  Header header(const SyntheticVocabulary& vocabulary) const;
+
+ private:
+  void add_norm(const std::string& name, uint64_t n, bool before_projection);
+  void add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols);
+  void add_embedding(const std::string& name, uint64_t n_rows);
+  void add_layer(uint32_t layer);
+  void add_metadata(Header& header, const SyntheticVocabulary& vocabulary) const;
+
+  SyntheticOptions options_;
+  std::vector<Recipe> recipes_;
+};
+
+Plan::Plan(const SyntheticOptions& options) : options_(options) {
+  const uint64_t n_vocab = vocabulary_of(options).tokens.size();
+  add_embedding("token_embd.weight", n_vocab);
+  add_norm("output_norm.weight", options.shape.n_embd, false);
+  for (uint32_t layer = 0; layer < options.shape.n_layers; ++layer) {
+    add_layer(layer);
+  }
+  if (options.architecture == "llama") {
+    add_embedding("output.weight", n_vocab);
+  }
+}
+
+void Plan::add_layer(uint32_t layer) {
+  const SyntheticShape& shape = options_.shape;
+  const uint64_t n_embd = shape.n_embd;
+  const uint64_t n_ff = shape.n_ff;
+  const uint64_t n_kv = n_embd / shape.n_heads * shape.n_kv_heads;
+  const bool has_sub_norms = options_.architecture != "llama";
+  const std::string prefix = fmt::format("blk.{}.", layer);
+  add_norm(prefix + "attn_norm.weight", n_embd, true);
+  if (has_sub_norms) {
+    add_norm(prefix + "attn_sub_norm.weight", n_embd, true);
+  }
+  add_projection(prefix + "attn_q.weight", n_embd, n_embd);
+  add_projection(prefix + "attn_k.weight", n_kv, n_embd);
+  add_projection(prefix + "attn_v.weight", n_kv, n_embd);
+  add_projection(prefix + "attn_output.weight", n_embd, n_embd);
+  add_norm(prefix + "ffn_norm.weight", n_embd, true);
+  if (has_sub_norms) {
+    add_norm(prefix + "ffn_sub_norm.weight", n_ff, true);
+  }
+  add_projection(prefix + "ffn_gate.weight", n_ff, n_embd);
+  add_projection(prefix + "ffn_up.weight", n_ff, n_embd);
+  add_projection(prefix + "ffn_down.weight", n_embd, n_ff);
+}
+
+void Plan::add_embedding(const std::string& name, uint64_t n_rows) {
+  const double deviation = 2.8 / std::sqrt(static_cast<double>(options_.shape.n_embd));
+  recipes_.push_back({Recipe::Kind::kEmbedding, name, n_rows, options_.shape.n_embd, deviation});
+}
+
+// qk256 has no scales, so the norm in front of a projection carries it, which comes to the same network.
+void Plan::add_norm(const std::string& name, uint64_t n, bool before_projection) {
+  const bool carries_scale = before_projection && options_.layout == I2sLayout::kQK256;
+  const double mean = carries_scale ? 1 / std::sqrt(static_cast<double>(n) * kFourLevelMeanSquare) : 1;
+  recipes_.push_back({Recipe::Kind::kNorm, name, 1, n, mean});
+}
+
+void Plan::add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols) {
+  double scale = 1;
+  if (options_.layout != I2sLayout::kQK256) {
+    const bool ternary = options_.layout == I2sLayout::kBitnetCpp;
+    const double mean_square = ternary ? kTernaryMeanSquare : kFourLevelMeanSquare;
+    RandomStream random(options_.seed, name + ".scale", 0);
+    scale = (0.8 + 0.4 * random.uniform()) / std::sqrt(static_cast<double>(n_cols) * mean_square);
+  }
+  recipes_.push_back({Recipe::Kind::kProjection, name, n_rows, n_cols, scale});
+}
+
+void Plan::add_metadata(Header& header, const SyntheticVocabulary& vocabulary) const {
+  const SyntheticShape& shape = options_.shape;
+  const std::string& arch = options_.architecture;
+  header.add("general.architecture", arch);
+  header.add("general.name", fmt::format("synthetic-{}-{}", shape.name, options_.seed));
+  header.add("general.file_type", kFileTypeI2S);
+  header.add("general.quantization_version", uint32_t{2});
+  header.add(arch + ".vocab_size", static_cast<uint32_t>(vocabulary.tokens.size()));
+  header.add(arch + ".context_length", shape.n_context);
+  header.add(arch + ".embedding_length", shape.n_embd);
+  header.add(arch + ".block_count", shape.n_layers);
+  header.add(arch + ".feed_forward_length", shape.n_ff);
+  header.add(arch + ".rope.dimension_count", shape.n_embd / shape.n_heads);
+  header.add(arch + ".attention.head_count", shape.n_heads);
+  header.add(arch + ".attention.head_count_kv", shape.n_kv_heads);
+  header.add(arch + ".attention.layer_norm_rms_epsilon", shape.norm_epsilon);
+  header.add(arch + ".rope.freq_base", shape.rope_base);
+  if (arch == "bitnet") {
+    header.add(arch + ".rope.scaling.type", std::string("linear"));
+    header.add(arch + ".rope.scaling.factor", 1.0F);
+  }
+  header.add("tokenizer.ggml.model", std::string("gpt2"));
+  header.add("tokenizer.ggml.pre", std::string("llama-bpe"));
+  header.add("tokenizer.ggml.tokens", vocabulary.tokens);
+  header.add("tokenizer.ggml.token_type", vocabulary.token_types);
+  header.add("tokenizer.ggml.merges", vocabulary.merges);
+  header.add("tokenizer.ggml.bos_token_id", vocabulary.bos);
+  header.add("tokenizer.ggml.eos_token_id", vocabulary.eos);
+  header.add("tokenizer.ggml.add_bos_token", true);
+}
+
+Header Plan::header(const SyntheticVocabulary& vocabulary) const {
+  Header header;
+  add_metadata(header, vocabulary);
+  for (const Recipe& recipe : recipes_) {
+    switch (recipe.kind) {
+      case Recipe::Kind::kNorm:
+        header.add_tensor(recipe.name, {recipe.n_cols}, Encoding::kF32);
+        break;
+      case Recipe::Kind::kEmbedding:
+        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, options_.embeddings);
+        break;
+      case Recipe::Kind::kProjection:
+        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, Encoding::kI2S, options_.layout);
+        break;
+    }
+  }
+  return header;
+}
+
+void fill_floats(RandomStream& random, double mean, double deviation, Encoding encoding, std::span<std::byte> row) {
+  const auto offset = static_cast<float>(mean);
+  const auto gain = static_cast<float>(deviation);
+  std::byte* out = row.data();
+  const std::byte* const end = out + row.size();
+  while (out != end) {
+    const float value = offset + random.normal() * gain;
+    if (encoding == Encoding::kF16) {
+      const uint16_t half = quant::float_to_half(value);
+      std::memcpy(out, &half, sizeof(half));
+      out += sizeof(half);
+    } else {
+      std::memcpy(out, &value, sizeof(value));
+      out += sizeof(value);
+    }
+  }
+}
+
+void fill_factors(RandomStream& random, I2sLayout layout, std::vector<int8_t>& factors) {
+  constexpr std::array<int8_t, 4> kFourLevels = {-2, -1, 1, 2};
+  for (size_t i = 0; i < factors.size(); i += 4) {  // widths are multiples of 32
+    uint64_t bits = random.next();
+    for (size_t k = 0; k < 4; ++k, bits >>= 16) {
+      const auto u = static_cast<uint16_t>(bits);
+      factors[i + k] = layout == I2sLayout::kBitnetCpp
+                           ? static_cast<int8_t>((u < kBelowPlusOne ? 1 : 0) - (u < kBelowMinusOne ? 2 : 0))
+                           : kFourLevels[u & 3u];
+    }
+  }
+}
+
+// Fills whole rows; `out` holds any number of them.
+void fill_rows(const Recipe& recipe, const SyntheticOptions& options, uint64_t first_row, uint64_t row_bytes,
+               std::span<std::byte> out) {
+  std::vector<int8_t> factors(recipe.kind == Recipe::Kind::kProjection ? recipe.n_cols : 0);
+  for (uint64_t at = 0, row = first_row; at < out.size(); at += row_bytes, ++row) {
+    RandomStream random(options.seed, recipe.name, row);
+    const auto bytes = out.subspan(at, row_bytes);
+    switch (recipe.kind) {
+      case Recipe::Kind::kEmbedding:
+        fill_floats(random, 0, recipe.gain, options.embeddings, bytes);
+        break;
+      case Recipe::Kind::kNorm:
+        fill_floats(random, recipe.gain, 0.1 * recipe.gain, Encoding::kF32, bytes);
+        break;
+      case Recipe::Kind::kProjection:
+        std::fill(bytes.begin(), bytes.end(), std::byte{0});
+        fill_factors(random, options.layout, factors);
+        quant::i2s_pack_row(options.layout, factors, static_cast<float>(recipe.gain), bytes);
+        break;
+    }
+  }
+}
+
+uint64_t row_bytes_of(const Recipe& recipe, const SyntheticOptions& options) {
+  switch (recipe.kind) {
+    case Recipe::Kind::kNorm:
+      return recipe.n_cols * 4;
+    case Recipe::Kind::kEmbedding:
+      return recipe.n_cols * (options.embeddings == Encoding::kF16 ? 2 : 4);
+    case Recipe::Kind::kProjection:
+      return quant::i2s_row_bytes(options.layout, recipe.n_cols);
+  }
+  return 0;  // unreachable: every enumerator returns above
+}
+
+Status write_tensor(Writer& writer, const Recipe& recipe, const SyntheticOptions& options,
+                    const SyntheticProgress& progress) {
+  const uint64_t row_bytes = row_bytes_of(recipe, options);
+  const uint64_t rows_per_chunk = std::max(uint64_t{1}, kChunkBytes / row_bytes);
+  std::vector<std::byte> buffer;
+  for (uint64_t row = 0; row < recipe.n_rows; row += rows_per_chunk) {
+    const uint64_t n_rows = std::min(rows_per_chunk, recipe.n_rows - row);
+    buffer.resize(n_rows * row_bytes);
+    const uint64_t n_other = n_rows / 2;  // rows of the second thread
+    const auto other_part = std::span(buffer).subspan((n_rows - n_other) * row_bytes);
+    const auto other = std::async(std::launch::async, fill_rows, std::cref(recipe), std::cref(options),
+                                  row + n_rows - n_other, row_bytes, other_part);
+    fill_rows(recipe, options, row, row_bytes, std::span(buffer).first((n_rows - n_other) * row_bytes));
+    other.wait();
+    TERN_RETURN_IF_ERROR(writer.append(buffer));
+    if (progress && !progress(writer.bytes_written(), writer.bytes_total())) {
+      return fail(ErrorCode::kUsage, "", "interrupted; nothing was written");
+    }
+  }
+  if (recipe.kind == Recipe::Kind::kProjection && options.layout == I2sLayout::kBitnetCpp) {
+    std::array<std::byte, 32> tail{};
+    const auto scale = static_cast<float>(recipe.gain);
+    std::memcpy(tail.data(), &scale, sizeof(scale));
+    return writer.append(tail);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> synthetic_presets() { return {"tiny", "small", "odd", "wide", "large", "2b4t"}; }
+
+std::optional<SyntheticShape> synthetic_shape(std::string_view preset) {
+  const SyntheticShape shapes[] = {
+      {"tiny", 4, 256, 768, 4, 2, 0, 1024, 500000.0F, 1e-5F},
+      {"small", 6, 512, 1536, 8, 2, 0, 2048, 500000.0F, 1e-5F},
+      {"odd", 3, 384, 1152, 6, 3, 0, 512, 10000.0F, 1e-6F},
+      {"wide", 1, 2304, 2304, 18, 2, 0, 512, 10000.0F, 1e-5F},
+      {"large", 24, 1536, 4096, 16, 16, 32002, 2048, 10000.0F, 1e-5F},
+      {"2b4t", 30, 2560, 6912, 20, 5, 128256, 4096, 500000.0F, 1e-5F},  // microsoft/bitnet-b1.58-2B-4T
+  };
+  for (const SyntheticShape& shape : shapes) {
+    if (shape.name == preset) {
+      return shape;
+    }
+  }
+  return std::nullopt;
+}
+
+SyntheticVocabulary vocabulary_of(const SyntheticOptions& options) {
+  return synthetic_vocabulary(options.shape.n_vocab);
+}
+
+Status write_synthetic_model(const std::filesystem::path& path, const SyntheticOptions& options,
+                             const SyntheticProgress& progress) {
+  TERN_CHECK(options.embeddings == Encoding::kF16 || options.embeddings == Encoding::kF32);
+  const Plan plan(options);
+  TERN_ASSIGN_OR_RETURN(Writer writer, Writer::create(path, plan.header(vocabulary_of(options))));
+  for (const Recipe& recipe : plan.recipes()) {
+    TERN_RETURN_IF_ERROR(write_tensor(writer, recipe, options, progress));
+  }
+  return writer.commit();
+}
+
+}  // namespace tern::gguf

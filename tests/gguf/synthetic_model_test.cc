@@ -1,0 +1,214 @@
+#include "tern/gguf/synthetic_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "support/paths.h"
+#include "tern/base/file.h"
+#include "tern/base/hash.h"
+#include "tern/base/json.h"
+#include "tern/gguf/view.h"
+#include "tern/quant/half.h"
+#include "tern/quant/i2s.h"
+
+namespace tern::gguf {
+namespace {
+
+using quant::I2sLayout;
+
+constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+
+SyntheticOptions options_for(std::string_view preset, const std::string& architecture = "bitnet-b1.58",
+                             I2sLayout layout = I2sLayout::kBitnetCpp) {
+  SyntheticOptions options;
+  options.shape = *synthetic_shape(preset);
+  options.architecture = architecture;
+  options.layout = layout;
+  return options;
+}
+
+std::string hash_of(const SyntheticOptions& options) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.gguf";
+  EXPECT_TRUE(write_synthetic_model(path, options).has_value());
+  const auto bytes = read_file(path, kMaxBytes);
+  EXPECT_TRUE(bytes.has_value());
+  return blake3_hex(std::as_bytes(std::span(bytes->data(), bytes->size())));
+}
+
+// Name, dimensions and type of each tensor and key, type and scalar value of each metadata entry (the name differs).
+std::string structure_of(const View& view) {
+  std::string text;
+  for (const Metadata& entry : view.metadata()) {
+    text += std::string(entry.key) + " " + std::string(value_type_name(entry.type));
+    if (const auto* number = std::get_if<uint64_t>(&entry.value)) {
+      text += " " + std::to_string(*number);
+    } else if (const auto* real = std::get_if<double>(&entry.value)) {
+      text += " " + std::to_string(*real * 1e6);
+    } else if (const auto* strings = std::get_if<std::vector<std::string_view>>(&entry.value)) {
+      for (const std::string_view string : *strings) {
+        text += " " + std::string(string);
+      }
+    } else if (const auto* types = std::get_if<std::vector<int64_t>>(&entry.value)) {
+      for (const int64_t type : *types) {
+        text += " " + std::to_string(type);
+      }
+    }
+    text += "\n";
+  }
+  for (const Tensor& tensor : view.tensors()) {
+    text +=
+        std::string(tensor.name) + " " + std::to_string(tensor.type_id) + " @ " + std::to_string(tensor.file_offset);
+    for (const uint64_t dim : tensor.dims) {
+      text += " " + std::to_string(dim);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+// The recorded models were made by another program, for the same shapes: all but the random values must agree.
+TEST(SyntheticModel, HasTheStructureOfTheRecordedModels) {
+  const struct {
+    const char* file;
+    const char* preset;
+    const char* architecture;
+  } cases[] = {{"tiny-i2_s.gguf", "tiny", "bitnet-b1.58"},
+               {"odd-i2_s.gguf", "odd", "bitnet-b1.58"},
+               {"tiny-silu-i2_s.gguf", "tiny", "bitnet"},
+               {"tiny-llama-i2_s.gguf", "tiny", "llama"}};
+  const test::TemporaryFolder folder;
+  size_t n_compared = 0;
+  for (const auto& expected : cases) {
+    const auto golden_path = test::golden_dir() / "models" / expected.file;
+    if (!std::filesystem::exists(golden_path)) {
+      continue;  // the recordings in the source tree are fewer
+    }
+    const auto path = folder.path() / expected.file;
+    ASSERT_TRUE(write_synthetic_model(path, options_for(expected.preset, expected.architecture)).has_value());
+    const auto golden = View::open(golden_path);
+    const auto synthetic = View::open(path);
+    ASSERT_TRUE(golden && synthetic);
+    EXPECT_EQ(structure_of(*synthetic), structure_of(*golden)) << expected.file;
+    ++n_compared;
+  }
+  EXPECT_GT(n_compared, 0u);
+}
+
+TEST(SyntheticModel, TheSeedAloneDecidesTheBytes) {
+  SyntheticOptions options = options_for("tiny");
+  const std::string first = hash_of(options);
+  EXPECT_EQ(hash_of(options), first);
+  options.seed = 2;
+  EXPECT_NE(hash_of(options), first);
+  // On every machine, with every compiler.
+  EXPECT_EQ(first, "e6017d065febc4a0f53e930132d4c6433247b4e52c572a66b966f140ea0859ca");
+}
+
+TEST(SyntheticModel, EveryLayoutIsRecognised) {
+  const test::TemporaryFolder folder;
+  for (const I2sLayout layout : {I2sLayout::kBitnetCpp, I2sLayout::kBitNet32F16, I2sLayout::kQK256}) {
+    for (const char* preset : {"tiny", "odd"}) {
+      const auto path = folder.path() / "model.gguf";
+      ASSERT_TRUE(write_synthetic_model(path, options_for(preset, "bitnet-b1.58", layout)).has_value());
+      const auto view = View::open(path);
+      ASSERT_TRUE(view.has_value()) << view.error().line();
+      EXPECT_EQ(view->i2s_layout(), layout) << preset;
+    }
+  }
+}
+
+TEST(SyntheticModel, WeightsHaveTheIntendedStatistics) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "model.gguf";
+  ASSERT_TRUE(write_synthetic_model(path, options_for("small")).has_value());
+  const auto view = View::open(path);
+  ASSERT_TRUE(view.has_value());
+
+  const Tensor& projection = *view->find_tensor("blk.2.ffn_up.weight");
+  std::array<int, 3> n_of{};
+  std::vector<int8_t> row(projection.n_cols());
+  for (uint64_t i = 0; i < projection.n_rows(); ++i) {
+    const uint64_t row_bytes = row.size() / 4;
+    quant::i2s_unpack_row(I2sLayout::kBitnetCpp, projection.data.subspan(i * row_bytes, row_bytes), row);
+    for (const int8_t factor : row) {
+      ++n_of.at(static_cast<size_t>(factor + 1));
+    }
+  }
+  const auto n = static_cast<double>(projection.n_elements());
+  EXPECT_NEAR(n_of[0] / n, 0.3, 0.003);
+  EXPECT_NEAR(n_of[1] / n, 0.4, 0.003);
+  EXPECT_NEAR(n_of[2] / n, 0.3, 0.003);
+  const float scale = quant::i2s_tail_scale(projection.data, projection.n_rows(), projection.n_cols());
+  EXPECT_NEAR(static_cast<double>(scale) * std::sqrt(512 * 0.6), 1.0, 0.2);
+
+  const Tensor& embeddings = *view->find_tensor("token_embd.weight");
+  double sum = 0;
+  double squares = 0;
+  for (size_t at = 0; at < embeddings.data.size(); at += 2) {
+    uint16_t half = 0;
+    std::memcpy(&half, embeddings.data.data() + at, 2);
+    const auto value = static_cast<double>(quant::half_to_float(half));
+    sum += value;
+    squares += value * value;
+  }
+  const auto n_values = static_cast<double>(embeddings.n_elements());
+  EXPECT_NEAR(sum / n_values, 0, 0.002);
+  EXPECT_NEAR(std::sqrt(squares / n_values), 2.8 / std::sqrt(512.0), 0.002);
+}
+
+TEST(SyntheticModel, StoppingLeavesNothing) {
+  const test::TemporaryFolder folder;
+  uint64_t n_calls = 0;
+  const auto status =
+      write_synthetic_model(folder.path() / "model.gguf", options_for("tiny"), [&](uint64_t done, uint64_t total) {
+        EXPECT_LE(done, total);
+        return ++n_calls < 3;
+      });
+  EXPECT_FALSE(status.has_value());
+  EXPECT_EQ(n_calls, 3u);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(SyntheticModel, AnUnwritablePathIsAnError) {
+  const auto status = write_synthetic_model("/proc/no/model.gguf", options_for("tiny"));
+  ASSERT_FALSE(status.has_value());
+  EXPECT_EQ(status.error().code, ErrorCode::kIo);
+}
+
+TEST(SyntheticVocabulary, IsTheRecordedTokenizer) {
+  const auto golden = read_json_file(test::golden_dir() / "models" / "tokenizer.json");
+  ASSERT_TRUE(golden.has_value()) << golden.error().line();
+  const auto synthetic = parse_json(synthetic_tokenizer_json(synthetic_vocabulary(0)), "synthetic");
+  ASSERT_TRUE(synthetic.has_value());
+  EXPECT_EQ(*synthetic, *golden);
+}
+
+TEST(SyntheticVocabulary, IsPaddedToTheModelsSize) {
+  const SyntheticVocabulary vocabulary = synthetic_vocabulary(1000);
+  ASSERT_EQ(vocabulary.tokens.size(), 1000u);
+  ASSERT_EQ(vocabulary.token_types.size(), 1000u);
+  EXPECT_EQ(vocabulary.tokens[268], "<|eot_id|>");
+  EXPECT_EQ(vocabulary.tokens[269], "[PAD269]");
+  EXPECT_EQ(vocabulary.tokens.back(), "[PAD999]");
+  EXPECT_EQ(vocabulary.token_types.back(), 5);
+  EXPECT_EQ(synthetic_vocabulary(269).tokens, synthetic_vocabulary(0).tokens);
+}
+
+TEST(SyntheticModel, Presets) {
+  for (const std::string& preset : synthetic_presets()) {
+    const auto shape = synthetic_shape(preset);
+    ASSERT_TRUE(shape.has_value()) << preset;
+    EXPECT_EQ(shape->n_embd % shape->n_heads, 0u) << preset;
+    EXPECT_EQ(shape->n_heads % shape->n_kv_heads, 0u) << preset;
+    EXPECT_EQ(shape->n_embd % 128, 0u) << preset;
+    EXPECT_EQ(shape->n_ff % 128, 0u) << preset;
+  }
+  EXPECT_EQ(synthetic_shape("huge"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace tern::gguf
