@@ -1,0 +1,100 @@
+#include "tern/compare/compare_runs.h"
+
+#include <algorithm>
+
+#include "tern/compare/parts.h"
+
+namespace tern::compare {
+namespace {
+
+bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun& reference, Exactness exactness,
+                         std::string& reason) {
+  const std::string& a = subject.result.arithmetic;
+  const std::string& b = reference.result.arithmetic;
+  if (exactness != Exactness::kAuto) {
+    reason = "asked for";
+    return exactness == Exactness::kExact;
+  }
+  if (a.empty() || b.empty()) {
+    reason = std::string(a.empty() ? "the subject" : "the reference") + " does not name its arithmetic";
+    return false;
+  }
+  reason = a == b ? "both name the arithmetic " + a : "the subject's arithmetic is " + a + ", the reference's " + b;
+  return a == b;
+}
+
+Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& reference, const RunComparison& c) {
+  Coverage coverage;
+  coverage.tensors_expected = c.tensors.size();
+  coverage.tensors_compared = static_cast<size_t>(
+      std::count_if(c.tensors.begin(), c.tensors.end(), [](const auto& tensor) { return is_compared(tensor.status); }));
+  coverage.tokens_compared = c.tokens.n_compared;
+  coverage.tokens_expected = std::max(c.tokens.n_subject, c.tokens.n_reference);
+  const size_t n_prompt = std::max(subject.result.prompt_tokens.size(), reference.result.prompt_tokens.size());
+  const size_t n_decode = coverage.tokens_expected > 0 ? coverage.tokens_expected - 1 : 0;
+  coverage.positions_expected = n_prompt + n_decode;
+  coverage.positions_compared = c.logits ? c.logits->positions.size() : 0;
+  coverage.unknown_stages = subject.n_unknown_stages + reference.n_unknown_stages;
+  return coverage;
+}
+
+}  // namespace
+
+std::string_view verdict_name(VerdictKind kind) {
+  switch (kind) {
+    case VerdictKind::kMatch:
+      return "match";
+    case VerdictKind::kWithinTolerance:
+      return "within_tolerance";
+    case VerdictKind::kDiverged:
+      return "diverged";
+    case VerdictKind::kMistrusted:
+      return "mistrusted";
+    case VerdictKind::kSkipped:
+      return "skipped";
+    case VerdictKind::kFailed:
+      return "failed";
+  }
+  return "?";
+}
+
+std::string_view tensor_status_name(TensorStatus status) {
+  switch (status) {
+    case TensorStatus::kHashEqual:
+      return "equal";
+    case TensorStatus::kWithinTolerance:
+      return "within_tolerance";
+    case TensorStatus::kDiverged:
+      return "diverged";
+    case TensorStatus::kShapeMismatch:
+      return "shape_mismatch";
+    case TensorStatus::kMistrusted:
+      return "mistrusted";
+    case TensorStatus::kClosedGate:
+      return "closed_gate";
+    case TensorStatus::kOnlySubject:
+      return "only_subject";
+    case TensorStatus::kOnlyReference:
+      return "only_reference";
+    case TensorStatus::kAfterTokenMismatch:
+      return "after_token_mismatch";
+  }
+  return "?";
+}
+
+RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                           const CompareOptions& options) {
+  RunComparison comparison;
+  comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
+  comparison.tokens = compare_tokens(subject, reference);
+  comparison.logits = compare_logits(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
+  comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
+  comparison.coverage = coverage_of(subject, reference, comparison);
+  comparison.n_hash_equal =
+      static_cast<size_t>(std::count_if(comparison.tensors.begin(), comparison.tensors.end(),
+                                        [](const auto& tensor) { return tensor.status == TensorStatus::kHashEqual; }));
+  conclude(subject, reference, options.tolerances, comparison);
+  return comparison;
+}
+
+}  // namespace tern::compare

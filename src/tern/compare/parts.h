@@ -1,0 +1,31 @@
+// The parts of compare_runs(), in the order in which it calls them. Private to compare/.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "tern/compare/compare_runs.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::compare {
+
+TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::EngineRun& reference);
+
+// The last forward pass (TensorId::seq) that had the same tokens before it on both sides and exists on both; -1 if the
+// prompts differ, INT_MAX if nothing limits it.
+int last_comparable_seq(const TokenComparison& tokens);
+
+std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                              const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
+// True where the status says how the two sides relate.
+bool is_compared(TensorStatus status);
+
+// nullopt where a side has no logits.
+std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
+
+// Sets first_hash_difference, first_divergence and the verdict of a comparison whose other members are filled in.
+void conclude(const trace::EngineRun& subject, const trace::EngineRun& reference, const Tolerances& tolerances,
+              RunComparison& comparison);
+
+}  // namespace tern::compare

@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "tern/base/hash.h"
+#include "tern/compare/parts.h"
+
+namespace tern::compare {
+namespace {
+
+using trace::TensorId;
+using trace::TraceRecord;
+
+struct Sides {
+  const TraceRecord* subject = nullptr;
+  const TraceRecord* reference = nullptr;
+};
+
+std::map<TensorId, Sides> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
+  std::map<TensorId, Sides> aligned;
+  // Passes beyond those that both sides were asked for are nobody's fault.
+  const auto wanted = [n_asked](const TraceRecord& record) {
+    return record.id.seq == 0 || static_cast<size_t>(record.id.seq) < n_asked;
+  };
+  for (const TraceRecord& record : subject.trace) {
+    if (wanted(record)) {
+      aligned[record.id].subject = &record;
+    }
+  }
+  for (const TraceRecord& record : reference.trace) {
+    if (wanted(record)) {
+      aligned[record.id].reference = &record;
+    }
+  }
+  return aligned;
+}
+
+// Absent where the values are not finite, or not there.
+std::optional<double> finite_rms(const TraceRecord& record) {
+  const bool finite = record.non_finite == 0 && record.rms && std::isfinite(*record.rms);
+  return finite ? record.rms : std::nullopt;
+}
+
+bool is_zero(const std::optional<double>& rms) { return rms && *rms == 0; }
+
+const trace::Safetensors::Entry* values_of(const trace::EngineRun& run, const TensorId& id) {
+  return run.values ? run.values->find(id.name()) : nullptr;
+}
+
+// Values that are not those of the record would make a comparison of something else.
+bool contradicts(const trace::Safetensors::Entry* values, const TraceRecord& record) {
+  return values != nullptr && (values->shape != record.shape || blake3_hex(values->values) != record.blake3);
+}
+
+// How two finite, non-zero tensors of one shape relate whose hashes differ, where hashes are not all that counts.
+bool inside(const TensorComparison& tensor, const Tolerances& tolerances) {
+  if (tensor.metrics) {
+    return tensor.metrics->relative_error && *tensor.metrics->relative_error <= tolerances.max_relative_error;
+  }
+  return std::fabs(*tensor.subject_rms / *tensor.reference_rms - 1) <= tolerances.max_rms_ratio_deviation;
+}
+
+TensorStatus mistrust(TensorComparison& tensor, std::string note) {
+  tensor.note = std::move(note);
+  return TensorStatus::kMistrusted;
+}
+
+TensorStatus judge(TensorComparison& tensor, bool exact, const Tolerances& tolerances) {
+  const auto& a = tensor.subject_rms;
+  const auto& b = tensor.reference_rms;
+  if (tensor.subject_shape != tensor.reference_shape) {
+    return TensorStatus::kShapeMismatch;
+  }
+  if (!a && !b) {
+    return mistrust(tensor, "NaN, infinite or empty on both sides");
+  }
+  if (is_zero(a) && is_zero(b)) {
+    return mistrust(tensor, "all zeros on both sides");
+  }
+  const bool one_is_unusable = !a || !b || is_zero(a) || is_zero(b);
+  if (tensor.hash_equal) {
+    return one_is_unusable ? mistrust(tensor, "equal hashes, but RMS values that cannot both be true")
+                           : TensorStatus::kHashEqual;
+  }
+  if (exact || one_is_unusable || !inside(tensor, tolerances)) {
+    return TensorStatus::kDiverged;
+  }
+  return TensorStatus::kWithinTolerance;
+}
+
+TensorComparison compare_pair(const trace::EngineRun& subject, const trace::EngineRun& reference, const Sides& sides,
+                              bool exact, const Tolerances& tolerances) {
+  TensorComparison tensor;
+  tensor.hash_equal = sides.subject->blake3 == sides.reference->blake3;
+  const auto* a = values_of(subject, tensor.id = sides.subject->id);
+  const auto* b = values_of(reference, tensor.id);
+  tensor.subject_shape = sides.subject->shape;
+  tensor.reference_shape = sides.reference->shape;
+  tensor.subject_rms = finite_rms(*sides.subject);
+  tensor.reference_rms = finite_rms(*sides.reference);
+  const bool subject_contradicts = contradicts(a, *sides.subject);
+  if (subject_contradicts || contradicts(b, *sides.reference)) {
+    tensor.status = mistrust(tensor, std::string(subject_contradicts ? "the subject's" : "the reference's") +
+                                         " values are not those that its trace has hashed");
+    return tensor;
+  }
+  if (a != nullptr && b != nullptr && a->values.size() == b->values.size()) {
+    tensor.metrics = measure(a->values, b->values);
+  }
+  tensor.status = judge(tensor, exact, tolerances);
+  return tensor;
+}
+
+// The gate's activation and what is computed from it alone. A ReLU can close for every token of a pass, and then all of
+// them are zero in a run that is perfectly right.
+bool follows_gate(trace::Stage stage) {
+  return stage == trace::Stage::kFfnAct || stage == trace::Stage::kFfnSubNorm || stage == trace::Stage::kDownProj;
+}
+
+bool same_layer(const TensorId& a, const TensorId& b) {
+  return a.seq == b.seq && a.ubatch == b.ubatch && a.layer == b.layer;
+}
+
+// One zero tensor among them while the others are not is still mistrusted: nothing legal produces it.
+void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
+  for (auto begin = tensors.begin(); begin != tensors.end();) {
+    const auto end = std::find_if(begin, tensors.end(), [&](const auto& t) { return !same_layer(t.id, begin->id); });
+    bool closed = false;
+    for (auto it = begin; it != end; ++it) {
+      if (follows_gate(it->id.stage)) {
+        closed = is_zero(it->subject_rms) && is_zero(it->reference_rms) && it->status == TensorStatus::kMistrusted;
+        if (!closed) {
+          break;
+        }
+      }
+    }
+    for (auto it = begin; closed && it != end; ++it) {
+      if (follows_gate(it->id.stage)) {
+        it->status = TensorStatus::kClosedGate;
+      }
+    }
+    begin = end;
+  }
+}
+
+}  // namespace
+
+bool is_compared(TensorStatus status) {
+  return status == TensorStatus::kHashEqual || status == TensorStatus::kWithinTolerance ||
+         status == TensorStatus::kDiverged || status == TensorStatus::kShapeMismatch;
+}
+
+std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                              const TokenComparison& tokens, bool exact, const Tolerances& tolerances) {
+  const int last_seq = last_comparable_seq(tokens);
+  std::vector<TensorComparison> tensors;
+  for (const auto& [id, sides] : align(subject, reference, tokens.n_asked)) {
+    if (id.seq <= last_seq && sides.subject != nullptr && sides.reference != nullptr) {
+      tensors.push_back(compare_pair(subject, reference, sides, exact, tolerances));
+      continue;
+    }
+    TensorComparison tensor;
+    tensor.id = id;
+    if (sides.subject != nullptr) {
+      tensor.subject_shape = sides.subject->shape;
+      tensor.subject_rms = finite_rms(*sides.subject);
+    }
+    if (sides.reference != nullptr) {
+      tensor.reference_shape = sides.reference->shape;
+      tensor.reference_rms = finite_rms(*sides.reference);
+    }
+    tensor.status = id.seq > last_seq            ? TensorStatus::kAfterTokenMismatch
+                    : sides.reference == nullptr ? TensorStatus::kOnlySubject
+                                                 : TensorStatus::kOnlyReference;
+    tensors.push_back(std::move(tensor));
+  }
+  recognize_closed_gates(tensors);
+  return tensors;
+}
+
+}  // namespace tern::compare

@@ -1,0 +1,369 @@
+#include "tern/compare/verdict.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "tern/compare/parts.h"
+
+namespace tern::compare {
+namespace {
+
+using trace::EngineRun;
+using trace::TensorId;
+
+// Of the tensors that both sides have. A layer has about twenty, three of which follow the gate, so this is reached
+// when the gates of two thirds of the layers let nothing through: no longer an accident of one token.
+constexpr double kMaxClosedGateShare = 0.1;
+
+// Where a row of logits stands in execution order: after every tensor of its forward pass.
+TensorId id_of_row(const LogitsPosition& position, size_t n_prompt) {
+  TensorId id;
+  id.seq = position.is_decode ? static_cast<int>(position.position - n_prompt + 1) : 0;
+  id.stage = trace::Stage::kLogits;
+  return id;
+}
+TensorId after_its_pass(TensorId id) {
+  id.ubatch = std::numeric_limits<int>::max();
+  return id;
+}
+
+// Collects what is needed to say what came first.
+class Judge {
+ public:
+  Judge(const EngineRun& subject, const EngineRun& reference, const Tolerances& tolerances, RunComparison& comparison)
+      : subject_(subject), reference_(reference), tolerances_(tolerances), c_(comparison) {
+    for (const TensorComparison& tensor : c_.tensors) {
+      look_at(tensor);
+    }
+    if (c_.logits) {
+      for (const LogitsPosition& position : c_.logits->positions) {
+        look_at(position);
+      }
+    }
+  }
+
+  Verdict verdict();
+
+ private:
+  void look_at(const TensorComparison& tensor);
+  void look_at(const LogitsPosition& position);
+  bool is_divergence(const TensorComparison& tensor) const;
+  void name_first_divergence();
+  std::optional<Verdict> mistrust() const;
+  std::string diverged_reason() const;
+  std::string tensor_reason(const TensorComparison& tensor) const;
+  std::string row_reason(const LogitsPosition& position) const;
+  std::string token_reason() const;
+  std::optional<std::string> near_tie() const;
+  Verdict agreement() const;
+  const LogitsPosition* row_that_chose_the_differing_token() const;
+  bool a_trace_is_empty() const { return subject_.trace.empty() || reference_.trace.empty(); }
+  size_t n_prompt() const { return reference_.result.prompt_tokens.size(); }
+
+  const EngineRun& subject_;
+  const EngineRun& reference_;
+  const Tolerances& tolerances_;
+  RunComparison& c_;
+
+  const TensorComparison* first_diverged_ = nullptr;
+  const LogitsPosition* first_diverged_row_ = nullptr;
+  const TensorComparison* first_mistrusted_ = nullptr;
+  const TensorComparison* first_not_finite_ = nullptr;
+  const LogitsPosition* first_mistrusted_row_ = nullptr;
+  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0, n_missing_ = 0;
+};
+
+bool Judge::is_divergence(const TensorComparison& tensor) const {
+  switch (tensor.status) {
+    case TensorStatus::kDiverged:
+    case TensorStatus::kShapeMismatch:
+      return true;
+    case TensorStatus::kOnlySubject:
+    case TensorStatus::kOnlyReference:
+      // The same arithmetic has the same stages; a side that has traced nothing at all is another matter.
+      return c_.exact && !a_trace_is_empty();
+    default:
+      return false;
+  }
+}
+
+void Judge::look_at(const TensorComparison& tensor) {
+  const auto note_first = [&tensor](const TensorComparison*& first) {
+    if (first == nullptr) {
+      first = &tensor;
+    }
+  };
+  const bool both_sides = !tensor.subject_shape.empty() && !tensor.reference_shape.empty();
+  n_both_sides_ += both_sides;
+  if (both_sides && !tensor.hash_equal && tensor.status != TensorStatus::kAfterTokenMismatch &&
+      !c_.first_hash_difference) {
+    c_.first_hash_difference = tensor.id;
+  }
+  if (is_divergence(tensor)) {
+    note_first(first_diverged_);
+    ++n_diverged_;
+  }
+  if (tensor.status == TensorStatus::kMistrusted) {
+    note_first(first_mistrusted_);
+    ++n_mistrusted_;
+    if (!tensor.subject_rms && !tensor.reference_rms) {
+      note_first(first_not_finite_);
+    }
+  }
+  n_closed_gates_ += tensor.status == TensorStatus::kClosedGate;
+  n_missing_ += tensor.status == TensorStatus::kOnlySubject || tensor.status == TensorStatus::kOnlyReference;
+}
+
+void Judge::look_at(const LogitsPosition& position) {
+  if (position.status == TensorStatus::kDiverged && first_diverged_row_ == nullptr) {
+    first_diverged_row_ = &position;
+  }
+  if (position.status == TensorStatus::kMistrusted && first_mistrusted_row_ == nullptr) {
+    first_mistrusted_row_ = &position;
+  }
+}
+
+void Judge::name_first_divergence() {
+  if (first_diverged_ != nullptr) {
+    c_.first_divergence = first_diverged_->id;
+  }
+  if (first_diverged_row_ != nullptr) {
+    const TensorId id = id_of_row(*first_diverged_row_, n_prompt());
+    if (c_.first_divergence && *c_.first_divergence < after_its_pass(id)) {
+      first_diverged_row_ = nullptr;
+    } else {
+      c_.first_divergence = id;
+      first_diverged_ = nullptr;
+    }
+  }
+}
+
+std::string Judge::tensor_reason(const TensorComparison& tensor) const {
+  const std::string name = tensor.id.name();
+  std::string out = n_diverged_ == 1 ? fmt::format("{} is the only tensor that differs ({})", name, place_of(tensor.id))
+                                     : fmt::format("{} is the first of {} tensors that differ ({})", name, n_diverged_,
+                                                   place_of(tensor.id));
+  if (!c_.exact) {
+    out += " by more than the tolerance";
+  }
+  switch (tensor.status) {
+    case TensorStatus::kOnlySubject:
+      return out + ": the reference did not trace it";
+    case TensorStatus::kOnlyReference:
+      return out + ": the subject did not trace it";
+    case TensorStatus::kShapeMismatch:
+      return out + fmt::format(": its shape is [{}], the reference's [{}]", fmt::join(tensor.subject_shape, ", "),
+                               fmt::join(tensor.reference_shape, ", "));
+    default:
+      break;
+  }
+  const auto rms = [](const std::optional<double>& value) {
+    return value ? fmt::format("{:.6g}", *value) : std::string("not finite");
+  };
+  out += fmt::format(": RMS {}, the reference's {}", rms(tensor.subject_rms), rms(tensor.reference_rms));
+  if (tensor.metrics) {
+    const Metrics& m = *tensor.metrics;
+    out += fmt::format("; {} of {} values differ, the largest difference is {:.6g}", m.n_different, m.n, m.max_abs);
+    out += m.cosine ? fmt::format(", cosine {:.9f}", *m.cosine) : std::string();
+    out += m.relative_error ? fmt::format(", relative error {:.3g}", *m.relative_error) : std::string();
+  }
+  return out;
+}
+
+std::string Judge::row_reason(const LogitsPosition& position) const {
+  const TensorId id = id_of_row(position, n_prompt());
+  std::string out =
+      fmt::format("the logits of row {} ({}) are the first thing that differs", position.position, place_of(id));
+  if (position.metrics.n_non_finite > 0) {
+    return out + fmt::format(": {} of {} values are not finite", position.metrics.n_non_finite, position.metrics.n);
+  }
+  if (!position.metrics.cosine) {
+    return out + ": one side is all zeros";
+  }
+  out += fmt::format(": cosine {:.9f}, the largest difference is {:.6g}", *position.metrics.cosine,
+                     position.metrics.max_abs);
+  return c_.exact ? out : out + fmt::format("; at least {} is demanded", tolerances_.min_logits_cosine);
+}
+
+const LogitsPosition* Judge::row_that_chose_the_differing_token() const {
+  const auto& step = c_.tokens.first_divergence_step;
+  if (!step || *step >= c_.tokens.n_compared || !c_.logits || n_prompt() == 0) {
+    return nullptr;
+  }
+  const size_t row = n_prompt() - 1 + *step;
+  return row < c_.logits->positions.size() ? &c_.logits->positions[row] : nullptr;
+}
+
+std::string Judge::token_reason() const {
+  const TokenComparison& tokens = c_.tokens;
+  const size_t step = *tokens.first_divergence_step;
+  if (step >= tokens.n_compared) {
+    return fmt::format("the {} stopped after {} generated tokens, the other side went on to {}",
+                       tokens.n_subject < tokens.n_reference ? "subject" : "reference", tokens.n_compared,
+                       std::max(tokens.n_subject, tokens.n_reference));
+  }
+  const int32_t a = subject_.result.generated_tokens[step];
+  std::string out = fmt::format("the generated tokens differ from step {} on: {}, the reference's {}", step, a,
+                                reference_.result.generated_tokens[step]);
+  if (const LogitsPosition* row = row_that_chose_the_differing_token(); row != nullptr && row->subject_argmax != a) {
+    out +=
+        fmt::format("; the subject's own logits prefer {}, so how it picks a token is at fault", row->subject_argmax);
+  }
+  return out;
+}
+
+std::string Judge::diverged_reason() const {
+  if (!c_.tokens.prompt_equal) {
+    const auto& a = subject_.result.prompt_tokens;
+    const auto& b = reference_.result.prompt_tokens;
+    const auto at = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+    const auto id = [](auto it, auto end) { return it == end ? std::string("nothing") : std::to_string(*it); };
+    return fmt::format("the prompt's token ids differ from position {} on: {}, the reference's {} ({} ids, {} ids)",
+                       at.first - a.begin(), id(at.first, a.end()), id(at.second, b.end()), a.size(), b.size());
+  }
+  std::string out = first_diverged_ != nullptr       ? tensor_reason(*first_diverged_)
+                    : first_diverged_row_ != nullptr ? row_reason(*first_diverged_row_)
+                    : c_.logits && c_.logits->subject_vocab != c_.logits->reference_vocab
+                        ? fmt::format("the logits have {} entries a row, the reference's {}", c_.logits->subject_vocab,
+                                      c_.logits->reference_vocab)
+                        : std::string();
+  if (c_.tokens.first_divergence_step) {
+    out += (out.empty() ? "" : "; ") + token_reason();
+  }
+  return out;
+}
+
+// Greedy decoding may pick the other of two nearly equal logits without anything being wrong. Only where the gap
+// between the two picks is smaller than what the logits of that row differ by anyway, and they are inside the
+// tolerance, and both sides did pick their largest.
+std::optional<std::string> Judge::near_tie() const {
+  const LogitsPosition* row = row_that_chose_the_differing_token();
+  if (c_.exact || row == nullptr || row->status != TensorStatus::kWithinTolerance) {
+    return std::nullopt;
+  }
+  const size_t step = *c_.tokens.first_divergence_step;
+  if (subject_.result.generated_tokens[step] != row->subject_argmax ||
+      reference_.result.generated_tokens[step] != row->reference_argmax) {
+    return std::nullopt;
+  }
+  const auto logits = reference_.logits()->values.subspan(row->position * c_.logits->reference_vocab);
+  const double gap = static_cast<double>(logits[static_cast<size_t>(row->reference_argmax)]) -
+                     static_cast<double>(logits[static_cast<size_t>(row->subject_argmax)]);
+  if (!(gap < row->metrics.max_abs)) {
+    return std::nullopt;
+  }
+  return fmt::format(
+      "near tie at step {}: the reference rates token {} above the subject's {} by only {:.3g}, while the "
+      "logits there differ by up to {:.3g}; nothing after it is compared",
+      step, row->reference_argmax, row->subject_argmax, gap, row->metrics.max_abs);
+}
+
+std::optional<Verdict> Judge::mistrust() const {
+  const auto because = [](std::string reason) { return Verdict{VerdictKind::kMistrusted, std::move(reason)}; };
+  if (a_trace_is_empty()) {
+    const EngineRun& empty = subject_.trace.empty() ? subject_ : reference_;
+    return because(fmt::format(
+        "{} has no trace{}: equal tokens alone do not show that the engine computes what it should",
+        &empty == &subject_ ? "the subject" : "the reference",
+        empty.n_unknown_stages > 0 ? fmt::format(" of a known stage ({} of unknown ones)", empty.n_unknown_stages)
+                                   : ""));
+  }
+  if (first_mistrusted_ != nullptr) {
+    return because(fmt::format("{}: {} ({} of {} tensors prove nothing)", first_mistrusted_->id.name(),
+                               first_mistrusted_->note, n_mistrusted_, c_.coverage.tensors_expected));
+  }
+  if (first_mistrusted_row_ != nullptr) {
+    return because(
+        fmt::format("the logits of row {} are all zeros or not finite on both sides", first_mistrusted_row_->position));
+  }
+  if (c_.coverage.tensors_compared == 0) {
+    return because(fmt::format("none of {} tensors could be compared: the two sides have no stage in common",
+                               c_.coverage.tensors_expected));
+  }
+  if (c_.tokens.n_asked > 0 && c_.coverage.tokens_expected == 0) {
+    return because("neither side generated a token");
+  }
+  if (static_cast<double>(n_closed_gates_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
+    return because(
+        fmt::format("{} of {} tensors are zero behind a closed gate on both sides", n_closed_gates_, n_both_sides_));
+  }
+  return std::nullopt;
+}
+
+Verdict Judge::agreement() const {
+  std::string missing = n_missing_ > 0 ? fmt::format("{} tensors are on one side only", n_missing_) : "";
+  if (n_closed_gates_ > 0) {
+    missing += fmt::format("{}{} are zero behind a closed gate", missing.empty() ? "" : ", ", n_closed_gates_);
+  }
+  const std::string not_compared = missing.empty() ? "" : fmt::format("not compared: {}", missing);
+  const bool logits_equal =
+      !c_.logits || std::all_of(c_.logits->positions.begin(), c_.logits->positions.end(),
+                                [](const auto& p) { return p.status == TensorStatus::kHashEqual; });
+  const auto tie = c_.tokens.first_divergence_step ? near_tie() : std::nullopt;
+  if (c_.n_hash_equal == c_.coverage.tensors_compared && logits_equal && !tie) {
+    return {VerdictKind::kMatch, not_compared};
+  }
+  size_t n_by_rms = 0;
+  const TensorComparison* worst = nullptr;
+  for (const TensorComparison& tensor : c_.tensors) {
+    n_by_rms += tensor.status == TensorStatus::kWithinTolerance && !tensor.metrics;
+    if (tensor.metrics && tensor.metrics->relative_error &&
+        (worst == nullptr || *tensor.metrics->relative_error > *worst->metrics->relative_error)) {
+      worst = &tensor;
+    }
+  }
+  std::string reason = tie ? *tie + "; " : std::string();
+  reason += fmt::format("{} of {} tensors are equal by hash, the others within tolerance", c_.n_hash_equal,
+                        c_.coverage.tensors_compared);
+  if (n_by_rms > 0) {
+    reason += fmt::format(" ({} judged by RMS alone)", n_by_rms);
+  }
+  if (worst != nullptr && *worst->metrics->relative_error > 0) {
+    reason += fmt::format(", largest relative error {:.3g} at {}", *worst->metrics->relative_error, worst->id.name());
+  }
+  if (c_.logits && c_.logits->min_cosine) {
+    reason += fmt::format(", smallest logits cosine {:.9f}", *c_.logits->min_cosine);
+  }
+  return {VerdictKind::kWithinTolerance, reason + (not_compared.empty() ? "" : "; " + not_compared)};
+}
+
+Verdict Judge::verdict() {
+  if (!c_.tokens.prompt_equal) {
+    return {VerdictKind::kDiverged, diverged_reason()};
+  }
+  name_first_divergence();
+  const bool vocab_differs = c_.logits && c_.logits->subject_vocab != c_.logits->reference_vocab;
+  const bool tokens_differ = c_.tokens.first_divergence_step.has_value();
+  const bool something_diverged = c_.first_divergence || vocab_differs || (tokens_differ && !near_tie());
+  // What comes after NaN on both sides differs or not by chance.
+  const bool not_finite_before =
+      first_not_finite_ != nullptr && !(c_.first_divergence && *c_.first_divergence < first_not_finite_->id);
+  const bool only_tokens_after_bad_logits = !c_.first_divergence && first_mistrusted_row_ != nullptr;
+  if (something_diverged && !not_finite_before && !only_tokens_after_bad_logits) {
+    return {VerdictKind::kDiverged, diverged_reason()};
+  }
+  if (auto mistrusted = mistrust()) {
+    c_.first_divergence.reset();
+    return *mistrusted;
+  }
+  return agreement();
+}
+
+}  // namespace
+
+std::string place_of(const TensorId& id) {
+  std::string out = id.seq == 0 ? "prefill" : fmt::format("decode step {}", id.seq);
+  if (id.ubatch > 0) {
+    out += fmt::format(", ubatch {}", id.ubatch);
+  }
+  return id.layer >= 0 ? out + fmt::format(", layer {}", id.layer) : out;
+}
+
+void conclude(const EngineRun& subject, const EngineRun& reference, const Tolerances& tolerances,
+              RunComparison& comparison) {
+  comparison.verdict = Judge(subject, reference, tolerances, comparison).verdict();
+}
+
+}  // namespace tern::compare

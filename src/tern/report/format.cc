@@ -1,0 +1,212 @@
+#include "tern/report/format.h"
+
+#include <fmt/format.h>
+#include <string.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "tern/base/json.h"
+
+namespace tern::report {
+namespace {
+
+bool is_plain_in_shell(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+         std::string_view("_-+=:,./@%").find(c) != std::string_view::npos;
+}
+
+std::string shell_word(std::string_view word) {
+  if (!word.empty() && std::all_of(word.begin(), word.end(), is_plain_in_shell)) {
+    return std::string(word);
+  }
+  const bool has_control =
+      std::any_of(word.begin(), word.end(), [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; });
+  std::string out = has_control ? "$'" : "'";
+  for (const char c : word) {
+    if (has_control && (std::iscntrl(static_cast<unsigned char>(c)) != 0)) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else if (has_control && (c == '\'' || c == '\\')) {
+      out += std::string("\\") + c;
+    } else if (c == '\'') {
+      out += "'\\''";
+    } else {
+      out += c;
+    }
+  }
+  return out + "'";
+}
+
+}  // namespace
+
+std::string cosine_figure(const std::optional<double>& cosine) {
+  return cosine ? fmt::format("{:.9f}", *cosine) : kNotMeasured;
+}
+
+std::string figure(const std::optional<double>& value) { return value ? fmt::format("{:.6g}", *value) : kNotMeasured; }
+
+std::string count_figure(const std::optional<size_t>& value) { return value ? std::to_string(*value) : kNotMeasured; }
+
+std::string memory_figure(const std::optional<uint64_t>& n_bytes) {
+  return n_bytes ? fmt::format("{:.1f} MB", static_cast<double>(*n_bytes) / 1e6) : kNotMeasured;
+}
+
+std::string token_list(const std::optional<trace::RunResult>& result) {
+  return result ? fmt::format("[{}]", fmt::join(result->generated_tokens, ", ")) : kNotMeasured;
+}
+
+Grade grade_of(const std::optional<double>& cosine) {
+  if (!cosine) {
+    return Grade::kNone;
+  }
+  return *cosine >= 0.99 ? Grade::kGreen : *cosine >= 0.95 ? Grade::kYellow : Grade::kRed;
+}
+
+std::string_view grade_words(Grade grade) {
+  switch (grade) {
+    case Grade::kNone:
+      return "not measured";
+    case Grade::kGreen:
+      return "green: excellent parity";
+    case Grade::kYellow:
+      return "yellow: minor divergence";
+    case Grade::kRed:
+      return "red: significant divergence";
+  }
+  return "?";
+}
+
+std::string_view grade_symbol(Grade grade) {
+  switch (grade) {
+    case Grade::kNone:
+      return "";
+    case Grade::kGreen:
+      return "✅";
+    case Grade::kYellow:
+      return "⚠️";
+    case Grade::kRed:
+      return "❌";
+  }
+  return "?";
+}
+
+std::string one_line(std::string_view text) {
+  constexpr size_t kMaxBytes = 2000;
+  // Through JSON and back: the writer replaces what is not UTF-8.
+  const auto valid = parse_json(to_json_line(Json(printable(text, kMaxBytes))), "");
+  return valid ? valid->get<std::string>() : std::string();
+}
+
+std::string markdown_text(std::string_view text) {
+  const std::string line = one_line(text);
+  const auto is_word = [&line](size_t i) {
+    return i < line.size() && std::isalnum(static_cast<unsigned char>(line[i])) != 0;
+  };
+  std::string out;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    const bool inside_a_word = c == '_' && i > 0 && is_word(i - 1) && is_word(i + 1);
+    const bool leading = i == 0 && (c == '#' || c == '-' || c == '+' || c == '=');
+    if (leading || (!inside_a_word && std::string_view("&<>`*_[]|\\~$").find(c) != std::string_view::npos)) {
+      out += fmt::format("&#{};", static_cast<int>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string markdown_code(std::string_view text, Place where) {
+  const std::string line = one_line(text);
+  size_t longest = 0;
+  for (size_t i = 0, run = 0; i < line.size(); ++i) {
+    run = line[i] == '`' ? run + 1 : 0;
+    longest = std::max(longest, run);
+  }
+  const std::string fence(longest + 1, '`');
+  // CommonMark strips one space on both sides, so padding protects backticks and spaces at the ends.
+  const bool pad =
+      line.empty() || line.front() == '`' || line.back() == '`' || (line.front() == ' ' && line.back() == ' ');
+  std::string body;
+  for (const char c : line) {
+    body += c == '|' && where == Place::kTableCell ? "\\|" : std::string(1, c);
+  }
+  return pad ? fence + " " + body + " " + fence : fence + body + fence;
+}
+
+std::string shell_line(const std::map<std::string, std::string>& environment, const std::vector<std::string>& command) {
+  std::string out;
+  for (const auto& [name, value] : environment) {
+    out += name + "=" + shell_word(value) + " ";
+  }
+  for (const std::string& word : command) {
+    out += shell_word(word) + " ";
+  }
+  if (!out.empty()) {
+    out.pop_back();
+  }
+  return out;
+}
+
+std::string signal_name(int signal) {
+  const char* abbreviation = sigabbrev_np(signal);
+  return abbreviation != nullptr ? std::string("SIG") + abbreviation : "signal " + std::to_string(signal);
+}
+
+std::string ending_of(const compare::Execution& execution) {
+  if (execution.timed_out) {
+    return fmt::format("timed out after {:g} s", execution.timeout_s);
+  }
+  if (execution.signal) {
+    return fmt::format("killed by {} after {:.2f} s", signal_name(*execution.signal), execution.wall_s);
+  }
+  if (execution.exit_code) {
+    return fmt::format("exit code {} after {:.2f} s", *execution.exit_code, execution.wall_s);
+  }
+  return execution.command.empty() ? "no process" : "not started";
+}
+
+std::vector<std::string> compare_command(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+  if (!scenario.subject_result || !scenario.reference_result) {
+    return {};
+  }
+  // A pack is its own record; an engine's run was kept beside the subject's (sweep/sweep.h).
+  constexpr std::string_view kPack = "pack:";
+  const std::string& spec = sweep.reference.spec;
+  const std::string reference =
+      spec.starts_with(kPack) ? spec.substr(kPack.size()) : (scenario.folder / "cpp-run").string();
+  const std::string tern = sweep.command.empty() ? "tern" : sweep.command.front();
+  return {tern, "compare", (scenario.folder / "rs-run").string(), reference};
+}
+
+const compare::TokenComparison* tokens_of(const compare::ScenarioOutcome& scenario) {
+  return scenario.comparison ? &scenario.comparison->tokens : nullptr;
+}
+
+std::optional<double> min_cosine_of(const compare::ScenarioOutcome& scenario) {
+  return scenario.comparison && scenario.comparison->logits ? scenario.comparison->logits->min_cosine : std::nullopt;
+}
+
+std::optional<double> mean_cosine_of(const compare::ScenarioOutcome& scenario) {
+  return scenario.comparison && scenario.comparison->logits ? scenario.comparison->logits->mean_cosine : std::nullopt;
+}
+
+std::optional<double> exact_match_rate_of(const compare::ScenarioOutcome& scenario) {
+  return scenario.comparison ? scenario.comparison->tokens.exact_match_rate : std::nullopt;
+}
+
+bool reference_was_there(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+  return !sweep.reference.kind.empty() && sweep.reference.kind != "none" &&
+         scenario.status != compare::ParityStatus::kRustOnly;
+}
+
+bool reference_left_files(const compare::ScenarioOutcome& scenario) {
+  return scenario.reference_result.has_value() || !scenario.reference.command.empty();
+}
+
+bool needs_attention(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+  const bool permitted = scenario.status == compare::ParityStatus::kRustOnly && !sweep.reference_required;
+  return scenario.status != compare::ParityStatus::kOk && !permitted;
+}
+
+}  // namespace tern::report

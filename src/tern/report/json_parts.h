@@ -1,0 +1,29 @@
+// Pieces that more than one JSON report has. Private to report/.
+#pragma once
+
+#include "tern/base/json.h"
+#include "tern/compare/outcome.h"
+
+namespace tern::report {
+
+// null where not measured (or not finite).
+Json json_or_null(const std::optional<double>& value);
+template <class Integer>
+Json count_or_null(const std::optional<Integer>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+// null for an empty string: not known.
+Json text_or_null(const std::string& text);
+Json metrics_json(const compare::Metrics& metrics);
+
+// The contract's `first_divergence`: a tensor, "tokens" where the prompts' ids differ, null where nothing diverged.
+Json first_divergence_json(const compare::RunComparison& comparison);
+
+// Everything about the model, the tokenizer and the reference.
+Json model_json(const compare::ModelFacts& model);
+Json tokenizer_json(const compare::TokenizerFacts& tokenizer);
+Json reference_json(const compare::ReferenceFacts& reference);
+// The receipt's `.parity`.
+Json parity_json(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+
+}  // namespace tern::report

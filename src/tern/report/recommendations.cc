@@ -1,0 +1,256 @@
+#include "tern/report/recommendations.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string_view>
+
+#include "tern/report/format.h"
+
+namespace tern::report {
+namespace {
+
+using compare::Execution;
+using compare::ParityStatus;
+using compare::ScenarioOutcome;
+using compare::SweepOutcome;
+using trace::Stage;
+
+using Sentences = std::vector<std::string>;
+
+// The GGUF tensor whose product a projection stage is.
+std::string_view weight_of(Stage stage) {
+  switch (stage) {
+    case Stage::kQProj:
+      return "attn_q";
+    case Stage::kKProj:
+      return "attn_k";
+    case Stage::kVProj:
+      return "attn_v";
+    case Stage::kOProj:
+      return "attn_output";
+    case Stage::kGateProj:
+      return "ffn_gate";
+    case Stage::kUpProj:
+      return "ffn_up";
+    case Stage::kDownProj:
+      return "ffn_down";
+    default:
+      return "";
+  }
+}
+
+std::string advice_on_stage(const trace::TensorId& id) {
+  if (const std::string_view weight = weight_of(id.stage); !weight.empty()) {
+    return fmt::format(
+        "Its input agrees, so look at the matrix blk.{}.{}.weight: that both sides load the same file, the order and "
+        "the "
+        "code map of the 2-bit weights, the scale, and how the activations are rounded to int8.",
+        id.layer, weight);
+  }
+  switch (id.stage) {
+    case Stage::kEmbeddings:
+      return "Nothing comes before it: check that both sides load the same model file, that the rows of "
+             "token_embd.weight "
+             "are picked by the same token ids, and how they are widened to float32.";
+    case Stage::kAttnNorm:
+    case Stage::kAttnSubNorm:
+    case Stage::kFfnNorm:
+    case Stage::kFfnSubNorm:
+    case Stage::kOutputNorm:
+      return "This is an RMSNorm: check its epsilon, that its weight is applied once, and the weight itself with `tern "
+             "inspect MODEL --ln-stats`.";
+    case Stage::kQRope:
+    case Stage::kKRope:
+      return "The projection before it agrees: check the RoPE base, how the dimensions are paired (adjacent, or first "
+             "half "
+             "with second half), and the position of each token.";
+    case Stage::kAttnScoresSoftmax:
+      return "Check the scale 1/sqrt(head_dim), the causal mask, which KV head a query head uses, and the precision of "
+             "the "
+             "key cache.";
+    case Stage::kAttnOut:
+      return "The softmax agrees: check the value cache, which KV head a query head uses, and the order in which heads "
+             "are "
+             "merged.";
+    case Stage::kFfnAct:
+      return "Gate and up agree: check the activation function (ReLU squared for bitnet-b1.58, SiLU for bitnet and "
+             "llama) and that it is applied to the gate.";
+    case Stage::kFfnInp:
+    case Stage::kOut:
+      return "This is a residual sum whose terms are traced: check that both terms are added, once.";
+    case Stage::kLogits:
+      return "Everything up to output_norm agrees: check the output matrix (tied to token_embd.weight or an own "
+             "output.weight) and its precision.";
+    default:
+      return "";
+  }
+}
+
+void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, bool is_subject) {
+  const Execution& run = is_subject ? scenario.subject : scenario.reference;
+  const std::string who = is_subject ? "The subject" : "The reference";
+  const std::string log = (scenario.folder / (is_subject ? "rs-output.txt" : "cpp-output.txt")).string();
+  const std::string last = run.last_tensor ? fmt::format(" The last tensor it traced is {}.", *run.last_tensor) : "";
+  if (run.timed_out) {
+    const double now = run.timeout_s > 0 ? run.timeout_s : sweep.timeout_s;
+    out.push_back(
+        fmt::format("{} did not finish within {:g} s.{} Raise the limit, e.g. CROSSVAL_TIMEOUT_SECS={:.0f} (it is "
+                    "{:g} now), or use fewer tokens or a smaller model.",
+                    who, now, last, std::ceil(now * 4), now));
+    return;
+  }
+  if (run.signal) {
+    out.push_back(fmt::format("{} crashed with {}.{} Its messages are in {}; run the command below under a debugger.",
+                              who, signal_name(*run.signal), last, log));
+    return;
+  }
+  out.push_back(fmt::format("{} failed: {}.{} Its messages are in {}.", who,
+                            run.failure.empty() ? scenario.reason : run.failure, last, log));
+}
+
+void add_divergence(Sentences& out, const ScenarioOutcome& scenario) {
+  if (!scenario.comparison) {
+    out.push_back("The scenario diverged: " + scenario.reason);
+    return;
+  }
+  const compare::RunComparison& c = *scenario.comparison;
+  if (!c.tokens.prompt_equal) {
+    out.push_back(
+        "The prompt became different token ids, so nothing else was compared. Look at the tokenizer before the engine: "
+        "BOS, "
+        "the pre-tokenizer (tokenizer.ggml.pre), merges, and whether special tokens are parsed. `tern tokenize` shows "
+        "the "
+        "ids of a tokenizer.json or a GGUF.");
+    return;
+  }
+  if (c.first_divergence) {
+    const trace::TensorId& id = *c.first_divergence;
+    out.push_back(fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id), advice_on(id)));
+  } else if (c.tokens.first_divergence_step) {
+    out.push_back(fmt::format(
+        "Tokens differ from step {} on although no compared tensor does: look at how a token is picked from the "
+        "logits (greedy, ties, end-of-text handling).",
+        *c.tokens.first_divergence_step));
+  }
+  const Grade grade = grade_of(min_cosine_of(scenario));
+  if (grade == Grade::kRed) {
+    out.push_back("The logits' cosine is below 0.95: this is a wrong computation, not rounding.");
+  } else if (grade == Grade::kYellow) {
+    out.push_back("The logits' cosine is between 0.95 and 0.99: more than rounding; one stage or one layer is off.");
+  } else if (grade == Grade::kGreen && c.exact) {
+    out.push_back(
+        "The logits stay close (cosine at least 0.99), but both sides claim the same arithmetic, which makes any "
+        "difference a fault: a single weight or one rounding may be enough.");
+  }
+}
+
+void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
+  out.push_back(
+      fmt::format("There was no reference{}, so nothing says whether the subject is right. Set BITNET_CPP_DIR to a "
+                  "built bitnet.cpp, or "
+                  "pass --reference pack:DIR with a recording of this model (`tern pack` makes one where a reference "
+                  "is installed).",
+                  sweep.reference.note.empty() ? "" : " (" + sweep.reference.note + ")"));
+  out.push_back(
+      "Until then the traces can serve as a baseline: keep the scenario's folder and hold later runs against it.");
+}
+
+void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
+  out.push_back(fmt::format("Do not read this as a pass: {}.",
+                            scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
+  if (scenario.n_subject_traces == 0) {
+    out.push_back(
+        "The subject wrote no trace files. Check that it honours BITNET_TRACE_DIR and that tracing is compiled in.");
+  }
+  if (scenario.n_reference_traces == 0) {
+    out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
+  }
+  if (scenario.n_subject_traces > 0 && scenario.n_reference_traces > 0) {
+    out.push_back("Zeros or NaN on both sides usually come from the model file: run `tern validate` on it.");
+  }
+}
+
+void add_agreement(Sentences& out, const ScenarioOutcome& scenario) {
+  if (!scenario.comparison) {
+    return;
+  }
+  const compare::RunComparison& c = *scenario.comparison;
+  if (c.verdict.kind == compare::VerdictKind::kMatch) {
+    out.push_back(fmt::format("No action needed: {} tensors are equal bit for bit, and all {} tokens are.",
+                              c.n_hash_equal, c.tokens.n_equal));
+  } else if (c.tokens.first_divergence_step) {
+    out.push_back(
+        fmt::format("The tokens part at step {} in a near tie, which is no fault. To compare further, use a prompt "
+                    "without such a tie.",
+                    *c.tokens.first_divergence_step));
+  } else {
+    out.push_back("No action needed: all differences are inside the tolerance.");
+  }
+  if (c.first_hash_difference && !c.exact) {
+    out.push_back(fmt::format("The first tensor whose bits differ is {}: the place to look if you expected none.",
+                              c.first_hash_difference->name()));
+  }
+}
+
+void add_coverage(Sentences& out, const ScenarioOutcome& scenario) {
+  if (!scenario.comparison) {
+    return;
+  }
+  const compare::Coverage& coverage = scenario.comparison->coverage;
+  if (coverage.tensors_compared < coverage.tensors_expected) {
+    out.push_back(fmt::format("{} of {} tensors were not compared; sweep.json lists each with its reason.",
+                              coverage.tensors_expected - coverage.tensors_compared, coverage.tensors_expected));
+  }
+  if (coverage.unknown_stages > 0) {
+    out.push_back(fmt::format("{} trace records have names that are none of the known stages and were left out.",
+                              coverage.unknown_stages));
+  }
+}
+
+}  // namespace
+
+std::string advice_on(const trace::TensorId& id) {
+  std::string advice = advice_on_stage(id);
+  if (id.seq > 0) {
+    advice +=
+        " The prefill agrees, so the KV cache, the position of the new token and the one-token code path come first.";
+  } else if (id.ubatch > 0) {
+    advice += " The first ubatch agrees, so positions and the KV cache across ubatches come first.";
+  }
+  return advice;
+}
+
+std::vector<std::string> recommendations(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+  Sentences out;
+  switch (scenario.status) {
+    case ParityStatus::kOk:
+      add_agreement(out, scenario);
+      break;
+    case ParityStatus::kRustOnly:
+      add_no_reference(out, sweep);
+      break;
+    case ParityStatus::kDiverged:
+      add_divergence(out, scenario);
+      break;
+    case ParityStatus::kReferenceFailed:
+      add_failure(out, sweep, scenario, false);
+      break;
+    case ParityStatus::kSubjectFailed:
+      add_failure(out, sweep, scenario, true);
+      break;
+    case ParityStatus::kMistrusted:
+      add_mistrusted(out, scenario);
+      break;
+  }
+  add_coverage(out, scenario);
+  for (const std::string& disagreement : sweep.tokenizer.disagreements) {
+    out.push_back("The tokenizer and the model disagree: " + disagreement + ".");
+  }
+  if (out.empty()) {
+    out.push_back("No action needed.");
+  }
+  return out;
+}
+
+}  // namespace tern::report

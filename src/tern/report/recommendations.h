@@ -1,0 +1,17 @@
+// What to do next, derived from what was measured. Private to report/.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tern/compare/outcome.h"
+
+namespace tern::report {
+
+// Plain sentences, most important first; at least one. Not escaped for any format.
+std::vector<std::string> recommendations(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+
+// What usually makes a stage come out wrong while everything before it is right, and where to look.
+std::string advice_on(const trace::TensorId& id);
+
+}  // namespace tern::report

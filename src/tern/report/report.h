@@ -1,0 +1,40 @@
+// What a sweep or a comparison found, written out: one function per file or screen. Called by cli/ only, which puts the
+// texts where they belong. Nothing is measured here: every figure comes from compare/'s data, and one that is absent
+// there is `null` in JSON and `n/a` for people, never a number.
+//
+// Text from outside (prompts, file names, engine names, messages) is escaped for the format it goes into.
+#pragma once
+
+#include <string>
+
+#include "tern/base/json.h"
+#include "tern/compare/compare_runs.h"
+#include "tern/compare/outcome.h"
+
+namespace tern::report {
+
+// <scenario>/report.txt
+std::string report_text(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+
+// <output_dir>/summary.md
+std::string summary_md(const compare::SweepOutcome& sweep);
+
+// <scenario>/logits-comparison.json, the parity receipt. Its keys are an interface (docs/cross-validation.md); they and
+// their meaning follow BitNet-rs, crossval/tests/parity_bitnetcpp.rs. `parity.cosine_similarity` is the smallest over
+// the compared rows of logits; `rust` is the subject, whatever language it is written in.
+std::string receipt_json(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+
+// <output_dir>/sweep.json: everything, every compared tensor included.
+std::string sweep_json(const compare::SweepOutcome& sweep);
+
+// <output_dir>/junit.xml: a test case per scenario. Divergence is a failure; an engine's failure and a mistrusted
+// comparison are errors; a missing reference that nobody required is skipped.
+std::string junit_xml(const compare::SweepOutcome& sweep);
+
+// `tern compare --json`, and `comparison` in sweep.json.
+Json comparison_json(const compare::RunComparison& comparison);
+
+// `tern compare` for people: coverage, tokens, logits, the first divergence among its neighbours, the verdict.
+std::string comparison_text(const compare::RunComparison& comparison);
+
+}  // namespace tern::report

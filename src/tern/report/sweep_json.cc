@@ -1,0 +1,80 @@
+#include "tern/report/format.h"
+#include "tern/report/json_parts.h"
+#include "tern/report/recommendations.h"
+#include "tern/report/report.h"
+
+namespace tern::report {
+namespace {
+
+using compare::Execution;
+using compare::ScenarioOutcome;
+
+Json execution_json(const Execution& execution) {
+  if (execution.command.empty() && execution.failure.empty()) {
+    return nullptr;  // nothing was run: a pack, or no reference
+  }
+  return {{"command", execution.command},
+          {"environment", execution.environment},
+          {"exit_code", count_or_null(execution.exit_code)},
+          {"signal", execution.signal ? Json(signal_name(*execution.signal)) : Json(nullptr)},
+          {"timed_out", execution.timed_out},
+          {"timeout_s", json_number(execution.timeout_s)},
+          {"wall_s", json_number(execution.wall_s)},
+          {"peak_rss_bytes", count_or_null(execution.peak_rss_bytes)},
+          {"failure", text_or_null(execution.failure)},
+          {"last_tensor", execution.last_tensor ? Json(*execution.last_tensor) : Json(nullptr)}};
+}
+
+Json result_json(const std::optional<trace::RunResult>& result) {
+  return result ? trace::to_json(*result) : Json(nullptr);
+}
+
+Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+  return {
+      {"name", scenario.scenario.name},
+      {"prompt", scenario.scenario.prompt},
+      {"max_tokens", scenario.scenario.max_tokens},
+      {"description", scenario.scenario.description},
+      {"folder", scenario.folder.string()},
+      {"status", compare::parity_status_name(scenario.status)},
+      {"reason", text_or_null(scenario.reason)},
+      {"parity", parity_json(sweep, scenario)},
+      {"subject",
+       {{"execution", execution_json(scenario.subject)},
+        {"result", result_json(scenario.subject_result)},
+        {"traces", scenario.n_subject_traces},
+        {"logits_dim", count_or_null(scenario.logits_dim)}}},
+      {"reference",
+       {{"execution", execution_json(scenario.reference)},
+        {"result", result_json(scenario.reference_result)},
+        {"traces", scenario.n_reference_traces}}},
+      {"comparison", scenario.comparison ? comparison_json(*scenario.comparison) : Json(nullptr)},
+      {"recommendations", recommendations(sweep, scenario)},
+  };
+}
+
+}  // namespace
+
+std::string sweep_json(const compare::SweepOutcome& sweep) {
+  Json scenarios = Json::array();
+  for (const ScenarioOutcome& scenario : sweep.scenarios) {
+    scenarios.push_back(scenario_json(sweep, scenario));
+  }
+  return to_json_text({
+      {"tern_version", sweep.tern_version},
+      {"timestamp", sweep.timestamp},
+      {"wall_s", json_number(sweep.wall_s)},
+      {"exit_code", compare::exit_code(sweep)},
+      {"output_dir", sweep.output_dir.string()},
+      {"command", sweep.command},
+      {"model", model_json(sweep.model)},
+      {"tokenizer", tokenizer_json(sweep.tokenizer)},
+      {"reference", reference_json(sweep.reference)},
+      {"reference_required", sweep.reference_required},
+      {"timeout_s", json_number(sweep.timeout_s)},
+      {"environment", sweep.environment},
+      {"scenarios", std::move(scenarios)},
+  });
+}
+
+}  // namespace tern::report

@@ -1,0 +1,32 @@
+// Small hand-made runs for tests: written as an engine-contract folder and read back, so that nothing is compared that
+// a real engine could not have produced.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/paths.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::test {
+
+struct RunBuilder {
+  std::string arithmetic = "test-arithmetic";
+  std::string prompt = "Hi";
+  int max_tokens = 2;
+  std::vector<int32_t> prompt_tokens = {1, 5};
+  std::vector<int32_t> generated_tokens = {3, 2};
+  std::map<std::string, std::vector<float>> tensors;  // by trace name, shape [1, n]
+  std::vector<std::vector<float>> logits;             // rows; none: no logits.safetensors
+  bool with_values = true;                            // write tensors.safetensors
+  std::vector<std::string> extra_trace_lines;         // as they are
+
+  // Two layers of a few stages, prefill and one decode step, four logits that choose the tokens above.
+  static RunBuilder example();
+
+  // Written below `folder`, which gets a new sub-folder.
+  trace::EngineRun build(const TemporaryFolder& folder) const;
+};
+
+}  // namespace tern::test
