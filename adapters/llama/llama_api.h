@@ -1,0 +1,108 @@
+// What differs between the libllama of 2024 (bitnet.cpp's) and that of 2025 and 2026, and nothing else. Each function
+// asks the headers it is compiled with whether they declare the newer name; so a version in between works as well, and
+// nothing has to be configured. (Templates, because only in them may a name be missing. That unknown functions are
+// found at all is argument-dependent lookup: libllama's types live in the global namespace.)
+// Sources: include/llama.h of llama.cpp in October 2024 (bitnet.cpp's 3rdparty) and of version 0.5.0.
+#pragma once
+
+#include <ggml-backend.h>
+#include <ggml.h>
+#include <llama.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace tern::adapter::api {
+
+template <class Params = llama_model_params>
+constexpr const char* generation() {
+  if constexpr (requires(Params params) { llama_model_load_from_file("", params); }) {
+    return "2025";
+  } else {
+    return "2024";
+  }
+}
+
+// On the CPU alone, whatever else the library could use: the devices of others are not what is validated.
+template <class Params = llama_model_params>
+llama_model* load_model(const char* path, Params params = llama_model_default_params()) {
+  params.n_gpu_layers = 0;
+  if constexpr (requires { params.devices; }) {
+    std::remove_pointer_t<decltype(params.devices)> none[] = {nullptr};
+    params.devices = none;
+    return llama_model_load_from_file(path, params);
+  } else if constexpr (requires { llama_model_load_from_file(path, params); }) {
+    return llama_model_load_from_file(path, params);
+  } else {
+    return llama_load_model_from_file(path, params);
+  }
+}
+
+template <class Model>
+void free_model(Model* model) {
+  if constexpr (requires { llama_model_free(model); }) {
+    llama_model_free(model);
+  } else {
+    llama_free_model(model);
+  }
+}
+
+// No flash attention, or there would be no attention scores to see.
+template <class Params>
+void use_plain_attention(Params& params) {
+  if constexpr (requires { params.flash_attn_type; }) {
+    params.flash_attn_type = static_cast<decltype(params.flash_attn_type)>(0);  // LLAMA_FLASH_ATTN_TYPE_DISABLED
+  } else {
+    params.flash_attn = false;
+  }
+  if constexpr (requires { params.op_offload; }) params.op_offload = false;
+  params.offload_kqv = false;
+}
+
+template <class Model>
+llama_context* new_context(Model* model, llama_context_params params) {
+  if constexpr (requires { llama_init_from_model(model, params); }) {
+    return llama_init_from_model(model, params);
+  } else {
+    return llama_new_context_with_model(model, params);
+  }
+}
+
+// What llama_tokenize() and llama_token_to_piece() take first: once the model, now its vocabulary.
+template <class Model>
+auto vocabulary(const Model* model) {
+  if constexpr (requires { llama_model_get_vocab(model); }) {
+    return llama_model_get_vocab(model);
+  } else {
+    return model;
+  }
+}
+
+template <class Vocabulary>
+int32_t n_vocab(const Vocabulary* vocabulary) {
+  if constexpr (requires { llama_vocab_n_tokens(vocabulary); }) {
+    return llama_vocab_n_tokens(vocabulary);
+  } else {
+    return llama_n_vocab(vocabulary);
+  }
+}
+
+template <class Model>
+int32_t n_ctx_train(const Model* model) {
+  if constexpr (requires { llama_model_n_ctx_train(model); }) {
+    return llama_model_n_ctx_train(model);
+  } else {
+    return llama_n_ctx_train(model);
+  }
+}
+
+template <class Model>
+int32_t n_layer(const Model* model) {
+  if constexpr (requires { llama_model_n_layer(model); }) {
+    return llama_model_n_layer(model);
+  } else {
+    return llama_n_layer(model);
+  }
+}
+
+}  // namespace tern::adapter::api

@@ -1,0 +1,208 @@
+// tern-llama-adapter: runs one prompt with libllama and writes what it computed as tern's engine contract
+// (docs/trace-format.md). It makes bitnet.cpp, llama.cpp and relatives engines that tern can hold its own against.
+//
+// It is not part of tern's build, because it belongs to the user's library: `tern reference build` compiles it, once
+// per tree, against the headers and libraries found there. By hand, after tern itself was built in BUILD (which writes
+// adapter.rsp: the options, the sources, tern's own libraries and what they need; see CMakeLists.txt here):
+//
+//   c++ @BUILD/adapters/llama/adapter.rsp -I TREE/include -I TREE/ggml/include LIB/libllama.so LIB/libggml.so
+//       LIB/libggml-base.so -Wl,-rpath,LIB -o tern-llama-adapter
+//
+// where TREE is llama.cpp's source (in bitnet.cpp: 3rdparty/llama.cpp) and LIB the folder of its shared libraries.
+// Those of 2024 have no libggml-base.so, and bitnet.cpp keeps its two in two folders: build/3rdparty/llama.cpp/src and
+// build/3rdparty/llama.cpp/ggml/src. Headers and libraries must be of one version: nothing can check that for you.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "library_facts.h"
+#include "observer.h"
+#include "options.h"
+#include "run_files.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::adapter {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+Result<std::vector<int32_t>> prompt_tokens(const Options& options, const Engine& engine) {
+  std::vector<int32_t> tokens = options.token_ids;
+  if (options.has_prompt) {
+    TERN_ASSIGN_OR_RETURN(tokens, engine.tokenize(options.prompt));
+  }
+  for (const auto& [name, ids] :
+       {std::pair("--token-ids", &options.token_ids), {"--teacher-tokens", &options.teacher}}) {
+    for (const int32_t id : *ids) {
+      if (id >= engine.n_vocab()) {
+        return fail(ErrorCode::kUsage, name,
+                    "id " + std::to_string(id) + " is none of the model's " + std::to_string(engine.n_vocab()));
+      }
+    }
+  }
+  return tokens;
+}
+
+Status check_length(const Options& options, const Engine& engine, size_t n_prompt) {
+  const int limit = options.ctx > 0 ? options.ctx : engine.n_ctx_train();
+  if (options.ctx > engine.n_ctx_train()) {
+    return invalid_input(printable(options.model), "was made for " + std::to_string(engine.n_ctx_train()) +
+                                                       " positions, --ctx asks for " + std::to_string(options.ctx));
+  }
+  const size_t n_positions = n_prompt + static_cast<size_t>(options.max_tokens) - 1;
+  if (n_positions > static_cast<size_t>(limit)) {
+    return invalid_input(printable(options.model),
+                         std::to_string(n_prompt) + " prompt tokens and " + std::to_string(options.max_tokens) +
+                             " new ones do not fit into " + std::to_string(limit) + " positions");
+  }
+  return {};
+}
+
+// The passes of one generation: prefill in ubatches, then a token at a time.
+class Generation {
+ public:
+  Generation(const Options& options, Engine& engine, Observer* observer, RunFiles& files)
+      : options_(options), engine_(engine), observer_(observer), files_(files) {}
+
+  Status run(std::span<const int32_t> prompt, trace::RunResult& result) {
+    const Stopwatch prefill;
+    const size_t chunk = options_.token_by_token ? 1 : static_cast<size_t>(options_.ubatch);
+    for (int ubatch = 0; !prompt.empty(); ++ubatch) {
+      const auto tokens = prompt.first(std::min(chunk, prompt.size()));
+      TERN_RETURN_IF_ERROR(pass(0, ubatch, tokens));
+      prompt = prompt.subspan(tokens.size());
+    }
+    result.prefill_s = prefill.seconds();
+    const Stopwatch decode;
+    for (int step = 1; step < options_.max_tokens; ++step) {
+      result.generated_tokens.push_back(choice_);
+      const size_t i = result.generated_tokens.size() - 1;
+      const int32_t fed = i < options_.teacher.size() ? options_.teacher[i] : choice_;
+      TERN_RETURN_IF_ERROR(pass(step, 0, std::span(&fed, 1)));
+    }
+    result.generated_tokens.push_back(choice_);
+    result.decode_s = decode.seconds();
+    return {};
+  }
+
+ private:
+  Status pass(int seq, int ubatch, std::span<const int32_t> tokens) {
+    const auto n_tokens = static_cast<int>(tokens.size());
+    if (observer_ != nullptr) observer_->begin_pass(seq, ubatch, n_tokens, position_ + n_tokens);
+    const Status evaluated = engine_.evaluate(tokens, position_);
+    if (observer_ != nullptr) {
+      TERN_RETURN_IF_ERROR(observer_->end_pass());  // first: it knows better than the library why it stopped
+    }
+    TERN_RETURN_IF_ERROR(evaluated);
+    position_ += n_tokens;
+    for (int i = 0; i < n_tokens; ++i) {
+      TERN_ASSIGN_OR_RETURN(const std::span<const float> row, engine_.logits(i));
+      TERN_RETURN_IF_ERROR(files_.append_logits(row));
+      choice_ = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());  // the first of equals
+    }
+    return {};
+  }
+
+  const Options& options_;
+  Engine& engine_;
+  Observer* observer_;
+  RunFiles& files_;
+  int position_ = 0;
+  int32_t choice_ = 0;  // the token that the last position's logits favour
+};
+
+Json result_json(const Options& options, const trace::RunResult& result, Json facts,
+                 const std::optional<Observer>& observer) {
+  Json json = trace::to_json(result);
+  if (!options.teacher.empty()) json["teacher_tokens"] = options.teacher;
+  json["settings"] = {{"threads", options.threads},
+                      {"ubatch", options.token_by_token ? 1 : options.ubatch},
+                      {"observed", options.observe}};
+  if (observer) {
+    Json counts = Json::object();
+    for (const auto& [stage, n] : observer->counts()) counts[std::string(trace::stage_name(stage))] = n;
+    json["stage_counts"] = std::move(counts);
+  }
+  json["engine_facts"] = std::move(facts);
+  return json;
+}
+
+void print_ids(const char* label, const std::vector<int32_t>& ids) {
+  std::printf("%s: [", label);
+  for (size_t i = 0; i < ids.size(); ++i) std::printf("%s%d", i > 0 ? ", " : "", ids[i]);
+  std::printf("]\n");
+}
+
+// Most records that a run can have: every stage in every layer of every pass.
+uint64_t max_tensors(const Options& options, const Engine& engine, size_t n_prompt) {
+  const size_t chunk = options.token_by_token ? 1 : static_cast<size_t>(options.ubatch);
+  const size_t n_passes = (n_prompt + chunk - 1) / chunk + static_cast<size_t>(options.max_tokens) - 1;
+  return n_passes * static_cast<size_t>(engine.n_layer() + 1) * (static_cast<size_t>(trace::Stage::kLogits) + 1);
+}
+
+Status run(const Options& options) {
+  const LibraryLog log(options.verbose);
+  load_backends(options.backends);
+  llama_backend_init();
+  const Stopwatch load;
+  TERN_ASSIGN_OR_RETURN(Engine engine, Engine::load(options.model, log));
+  trace::RunResult result;
+  result.load_s = load.seconds();
+  TERN_ASSIGN_OR_RETURN(result.prompt_tokens, prompt_tokens(options, engine));
+  TERN_RETURN_IF_ERROR(check_length(options, engine, result.prompt_tokens.size()));
+  TERN_ASSIGN_OR_RETURN(RunFiles files,
+                        RunFiles::create({.out = options.out,
+                                          .trace_folder = options.trace_folder,
+                                          .trace = options.observe,
+                                          .dump_tensors = options.dump_tensors,
+                                          .n_vocab = engine.n_vocab(),
+                                          .max_tensors = max_tensors(options, engine, result.prompt_tokens.size())}));
+  std::optional<Observer> observer;
+  if (files.recorder() != nullptr) observer.emplace(*files.recorder(), options.list_nodes);
+  Observer* const watching = observer ? &*observer : nullptr;
+  TERN_RETURN_IF_ERROR(
+      engine.open_context({.n_positions = static_cast<int>(result.prompt_tokens.size()) + options.max_tokens,
+                           .ubatch = options.ubatch,
+                           .threads = options.threads,
+                           .observer = watching}));
+  TERN_RETURN_IF_ERROR(Generation(options, engine, watching, files).run(result.prompt_tokens, result));
+
+  TERN_ASSIGN_OR_RETURN(Json facts, library_facts());
+  result.engine = engine_name(options.engine, facts);
+  result.arithmetic = options.arithmetic;
+  result.prompt = options.prompt;
+  result.max_tokens = options.max_tokens;
+  result.text = engine.text_of(result.generated_tokens);
+  TERN_RETURN_IF_ERROR(files.finish(result_json(options, result, std::move(facts), observer)));
+  print_ids("Prompt tokens", result.prompt_tokens);
+  print_ids("Generated tokens", result.generated_tokens);
+  return {};
+}
+
+}  // namespace
+}  // namespace tern::adapter
+
+int main(int argc, char** argv) {
+  const auto options = tern::adapter::parse_options({argv + 1, argv + argc});
+  if (options && options->help) {
+    std::fputs(tern::adapter::usage(), stdout);
+    return 0;
+  }
+  const tern::Status status = options ? tern::adapter::run(*options) : tl::unexpected(options.error());
+  if (!status) {
+    std::fprintf(stderr, "%s\n", status.error().line().c_str());
+    return tern::exit_code(status.error().code);
+  }
+  return 0;
+}
