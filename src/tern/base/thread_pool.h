@@ -1,5 +1,5 @@
-// A fixed set of threads that share out loops. Made for many short loops in a row (a forward pass has hundreds): waiting
-// threads spin for some microseconds, then sleep, so that more threads than cores stay usable.
+// A fixed set of threads that share out loops. Made for many short loops in a row (a forward pass has hundreds):
+// waiting threads spin for some microseconds, then sleep, so that more threads than cores stay usable.
 //
 // The pool decides only who computes an item, never how: callers split by independent outputs, so results are the same
 // bits for every number of threads.
@@ -30,9 +30,12 @@ class ThreadPool {
   // the thread that owns the pool, and not from inside a body.
   template <class Body>
   void for_each_piece(size_t n_items, size_t grain, const Body& body) {
-    run(n_items, grain, [](const void* context, size_t begin, size_t end, int thread) {
-      (*static_cast<const Body*>(context))(begin, end, thread);
-    }, &body);
+    run(
+        n_items, grain,
+        [](const void* context, size_t begin, size_t end, int thread) {
+          (*static_cast<const Body*>(context))(begin, end, thread);
+        },
+        &body);
   }
 
  private:

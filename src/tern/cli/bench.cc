@@ -1,5 +1,133 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "tern/base/file.h"
+#include "tern/base/json.h"
 #include "tern/cli/command.h"
+#include "tern/engine/session.h"
+#include "tern/kernels/dispatch.h"
+#include "tern/sweep/environment.h"
 
 namespace tern::cli {
-void add_bench(CLI::App&, Action&) {}  // to be written
+namespace {
+
+struct BenchOptions {
+  std::string model;
+  std::string threads;
+  int n_prompt = 128;
+  int n_decode = 32;
+  int n_repetitions = 3;
+  bool json = false;
+};
+
+struct Figures {
+  double load_s = 0;
+  std::vector<double> prefill_tokens_per_s;
+  std::vector<double> decode_tokens_per_s;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+// Speed does not depend on the ids, but an untrained model could run into NaN on one id alone: any will do.
+std::vector<int32_t> random_ids(int n, int64_t n_vocab) {
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  uint32_t state = 42;
+  for (int32_t& id : ids) {
+    state = state * 1664525 + 1013904223;  // Numerical Recipes' generator; its high bits are the better ones
+    id = static_cast<int32_t>((uint64_t{state} * static_cast<uint64_t>(n_vocab)) >> 32);
+  }
+  return ids;
+}
+
+// The most memory that this process has had, from the kernel's own account.
+Result<uint64_t> peak_rss_bytes() {
+  TERN_ASSIGN_OR_RETURN(const std::string status, read_file("/proc/self/status", uint64_t{1} << 20));
+  const size_t at = status.find("VmHWM:");
+  if (at == std::string::npos) {
+    return fail(ErrorCode::kIo, "/proc/self/status", "has no VmHWM");
+  }
+  return std::strtoull(status.c_str() + at + 6, nullptr, 10) * 1024;
+}
+
+Result<Figures> measure(const BenchOptions& options, int n_threads) {
+  Figures figures;
+  TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
+  const auto start = std::chrono::steady_clock::now();
+  TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
+  TERN_ASSIGN_OR_RETURN(const auto session, engine::Session::create(view, {.table = table, .n_threads = n_threads}));
+  figures.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  const auto prompt = random_ids(options.n_prompt, session->hyperparameters().n_vocab);
+  // One unmeasured round first: it reads the file into memory.
+  for (int round = 0; round <= options.n_repetitions; ++round) {
+    TERN_ASSIGN_OR_RETURN(const engine::Generation generation,
+                          session->generate({.prompt = prompt, .max_tokens = options.n_decode + 1}));
+    if (round > 0) {
+      figures.prefill_tokens_per_s.push_back(options.n_prompt / generation.prefill_s);
+      figures.decode_tokens_per_s.push_back(options.n_decode / generation.decode_s);
+    }
+  }
+  return figures;
+}
+
+Result<int> bench(const BenchOptions& options) {
+  const char* variable = std::getenv("RAYON_NUM_THREADS");
+  const bool unset = variable == nullptr || *variable == '\0';
+  int n_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (!options.threads.empty() || !unset) {
+    TERN_ASSIGN_OR_RETURN(n_threads, sweep::thread_count(options.threads.empty() ? nullptr : options.threads.c_str(),
+                                                         unset ? nullptr : variable));
+  }
+  TERN_ASSIGN_OR_RETURN(const Figures figures, measure(options, n_threads));
+  TERN_ASSIGN_OR_RETURN(const uint64_t peak_bytes, peak_rss_bytes());
+  const double prefill = median(figures.prefill_tokens_per_s);
+  const double decode = median(figures.decode_tokens_per_s);
+  if (!options.json) {
+    fmt::print(
+        "{} threads: prefill of {} tokens {:.1f} tokens/s, decode of {} {:.2f} tokens/s, loaded in {:.3f} s, "
+        "{:.0f} MiB at most\n",
+        n_threads, options.n_prompt, prefill, options.n_decode, decode, figures.load_s,
+        static_cast<double>(peak_bytes) / (1 << 20));
+    return 0;
+  }
+  Json json;
+  json["prefill"] = {{"n", options.n_prompt}, {"tokens_per_s", json_number(prefill)}};
+  json["decode"] = {{"n", options.n_decode}, {"tokens_per_s", json_number(decode)}};
+  json["load_s"] = json_number(figures.load_s);
+  json["peak_rss_bytes"] = peak_bytes;
+  json["threads"] = n_threads;
+  json["repetitions"] = options.n_repetitions;
+  fmt::print("{}\n", to_json_line(json));
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand("bench", "Measure prefill and decode speed (medians) and memory");
+  command->add_option("--model", options->model, "The GGUF file")->required();
+  command->add_option("--threads", options->threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
+  command->add_option("-p", options->n_prompt, "Prompt tokens, seeded random ids")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("-n", options->n_decode, "Tokens to decode")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("-r", options->n_repetitions, "Repetitions, after one that is not counted")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->footer("Example: tern bench --model /tmp/2b4t.gguf --threads 2 -p 64 -n 16 -r 3 --json");
+  command->callback([options, &action] { action = [options] { return bench(*options); }; });
+}
+
 }  // namespace tern::cli

@@ -1,5 +1,324 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "tern/base/file.h"
+#include "tern/base/interrupt.h"
+#include "tern/base/json.h"
 #include "tern/cli/command.h"
+#include "tern/cli/opened_model.h"
+#include "tern/engine/run_writer.h"
+#include "tern/engine/session.h"
+#include "tern/kernels/dispatch.h"
+#include "tern/sweep/environment.h"
+#include "tern/tokenizer/tokenizer.h"
 
 namespace tern::cli {
-void add_run(CLI::App&, Action&) {}  // to be written
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kMaxPromptBytes = uint64_t{64} << 20;
+constexpr uint64_t kDefaultSeed = 42;
+
+struct RunOptions {
+  std::string engine = "tern";
+  std::string model, tokenizer;
+  std::string prompt, prompt_file, out;
+  std::vector<int32_t> token_ids;
+  bool has_prompt = false, has_token_ids = false;
+  int max_tokens = 16;
+  double temperature = 0;
+  bool greedy = false, ignore_eos = false, no_bos = false, dump_tensors = false, json = false;
+  std::optional<uint64_t> seed;
+  std::string threads;  // as text: checked together with the environment's value
+  int64_t ubatch = 512;
+  int64_t n_ctx = 0;
+  std::string rounding = "product-first";
+};
+
+// The variable's text, or null where it is unset or empty.
+const char* environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr || *value == '\0' ? nullptr : value;
+}
+
+Result<int> n_threads(const RunOptions& options) {
+  const char* option = options.threads.empty() ? nullptr : options.threads.c_str();
+  const char* variable = environment("RAYON_NUM_THREADS");
+  if (option == nullptr && variable == nullptr) {
+    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  return sweep::thread_count(option, variable);
+}
+
+Result<engine::Sampling> sampling(const RunOptions& options) {
+  engine::Sampling result{.temperature = options.greedy ? 0 : options.temperature, .seed = kDefaultSeed};
+  const char* variable = environment("BITNET_SEED");
+  if (options.seed) {
+    result.seed = *options.seed;
+  } else if (variable != nullptr) {
+    const std::string_view text = variable;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result.seed);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      return fail(ErrorCode::kUsage, "BITNET_SEED=" + printable(text), "is no number from 0 to 2^64 - 1");
+    }
+  }
+  const char* deterministic = environment("BITNET_DETERMINISTIC");
+  if (deterministic != nullptr && std::string_view(deterministic) != "0" && result.temperature != 0) {
+    spdlog::warn("BITNET_DETERMINISTIC is set: temperature 0 instead of {}", result.temperature);
+    result.temperature = 0;
+  }
+  return result;
+}
+
+// Everything that stands between text and ids. A model can be run on ids alone, without any tokenizer.
+struct Words {
+  std::optional<tokenizer::Tokenizer> tokenizer;
+  std::vector<int32_t> end_ids;
+};
+
+void add_end_ids(const tokenizer::Tokenizer& tokenizer, Words& words) {
+  const auto ids = tokenizer.end_of_text();
+  words.end_ids.insert(words.end_ids.end(), ids.begin(), ids.end());
+}
+
+Result<Words> open_words(const RunOptions& options, const gguf::View& view) {
+  Words words;
+  auto own = tokenizer::Tokenizer::from_gguf(view);
+  if (own) {
+    add_end_ids(*own, words);
+  }
+  if (!options.tokenizer.empty()) {
+    TERN_ASSIGN_OR_RETURN(words.tokenizer, tokenizer::Tokenizer::open(options.tokenizer));
+    TERN_RETURN_IF_ERROR(check_vocabulary(*words.tokenizer, options.tokenizer, view));
+    add_end_ids(*words.tokenizer, words);
+    if (own) {
+      for (const std::string& sentence : tokenizer::disagreements(*words.tokenizer, *own)) spdlog::warn("{}", sentence);
+    }
+  } else if (own) {
+    words.tokenizer = std::move(*own);
+  } else if (options.has_token_ids) {
+    spdlog::warn("the generated tokens are not shown as text: {}", own.error().line());
+  } else {
+    return tl::unexpected(std::move(own).error());
+  }
+  if (words.tokenizer) {
+    for (const std::string& sentence : words.tokenizer->warnings()) spdlog::warn("{}", sentence);
+  }
+  return words;
+}
+
+Result<std::string> prompt_text(const RunOptions& options) {
+  return options.prompt_file.empty() ? Result<std::string>(options.prompt)
+                                     : read_file(options.prompt_file, kMaxPromptBytes);
+}
+
+// The arithmetic is claimed only where it is specified to the bit: bitnet.cpp's own layout with float16 or float32
+// embeddings. No reference says how the two other layouts, or float projections of any width, are to be summed.
+std::string arithmetic(const gguf::View& view, kernels::ActivationRounding rounding) {
+  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
+    return {};
+  }
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    if (tensor.name.starts_with("blk.") && tensor.dims.size() > 1 && tensor.encoding != quant::Encoding::kI2S) {
+      return {};
+    }
+  }
+  return rounding == kernels::ActivationRounding::kFused ? "bitnet.cpp-x86-64-fused" : "bitnet.cpp-x86-64";
+}
+
+engine::RunFiles run_files(const RunOptions& options, const model::Hyperparameters& h, size_t n_prompt) {
+  engine::RunFiles files;
+  if (!options.out.empty()) {
+    files.run_folder = options.out;
+  }
+  if (const char* folder = environment("BITNET_TRACE_DIR")) {
+    files.trace_folder = folder;
+  }
+  files.dump_tensors = options.dump_tensors;
+  files.n_vocab = h.n_vocab;
+  const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
+  const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.ubatch) + 1;
+  files.max_tensors =
+      n_stages * static_cast<uint64_t>(h.n_layers) * (n_ubatches + static_cast<uint64_t>(options.max_tokens));
+  return files;
+}
+
+// Tokens may end in the middle of a character; what is printed and written is UTF-8 all the same.
+Result<std::string> with_invalid_utf8_replaced(const std::string& text) {
+  TERN_ASSIGN_OR_RETURN(const Json json, parse_json(to_json_line(text), "text"));
+  return json.get<std::string>();
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void print(const RunOptions& options, const trace::RunResult& result) {
+  if (options.json) {
+    fmt::print("{}", to_json_text(to_json(result)));
+    return;
+  }
+  fmt::print("Generated tokens: [{}]\n{}\n", fmt::join(result.generated_tokens, ", "), result.text);
+}
+
+void log_speed(const trace::RunResult& result) {
+  const auto n_steps = static_cast<double>(result.generated_tokens.size()) - 1;
+  spdlog::info("{}: loaded in {:.3f} s, {} prompt tokens in {:.3f} s, {} decode steps in {:.3f} s{}", result.engine,
+               result.load_s.value_or(0), result.prompt_tokens.size(), result.prefill_s.value_or(0), n_steps,
+               result.decode_s.value_or(0),
+               n_steps > 0 ? fmt::format(" ({:.1f} tokens/s)", n_steps / result.decode_s.value_or(0)) : std::string());
+}
+
+Status check_usage(const RunOptions& options) {
+  if (options.has_prompt + !options.prompt_file.empty() + options.has_token_ids != 1) {
+    return fail(ErrorCode::kUsage, "tern run", "needs exactly one of --prompt, --prompt-file and --token-ids");
+  }
+  if (options.dump_tensors && options.out.empty() && environment("BITNET_TRACE_DIR") == nullptr) {
+    return fail(ErrorCode::kUsage, "--dump-tensors", "needs --out DIR or BITNET_TRACE_DIR to write to");
+  }
+  if (!(options.temperature >= 0 && std::isfinite(options.temperature))) {
+    return fail(ErrorCode::kUsage, "--temperature", "must be 0 or above");
+  }
+  return {};
+}
+
+struct Prepared {
+  gguf::View view;
+  Words words;
+  std::unique_ptr<engine::Session> session;
+  trace::RunResult result;  // filled as far as it is known before anything runs
+};
+
+// `prepared` stays where it is: the session refers to its view.
+Status prepare(const RunOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
+  const auto start = std::chrono::steady_clock::now();
+  engine::SessionOptions session{.table = &table, .ubatch = options.ubatch, .n_ctx = options.n_ctx};
+  TERN_ASSIGN_OR_RETURN(session.n_threads, n_threads(options));
+  session.rounding =
+      options.rounding == "fused" ? kernels::ActivationRounding::kFused : kernels::ActivationRounding::kProductFirst;
+  TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
+  TERN_ASSIGN_OR_RETURN(prepared.words, open_words(options, prepared.view));
+
+  trace::RunResult& result = prepared.result;
+  result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
+  result.arithmetic = arithmetic(prepared.view, session.rounding);
+  result.max_tokens = options.max_tokens;
+  result.prompt_tokens = options.token_ids;
+  if (!options.has_token_ids) {
+    TERN_ASSIGN_OR_RETURN(result.prompt, prompt_text(options));
+    TERN_ASSIGN_OR_RETURN(result.prompt_tokens, prepared.words.tokenizer->encode(result.prompt, !options.no_bos));
+  } else if (prepared.words.tokenizer) {
+    TERN_RETURN_IF_ERROR(prepared.session->check({.prompt = result.prompt_tokens}));
+    TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.prompt_tokens));
+    TERN_ASSIGN_OR_RETURN(result.prompt, with_invalid_utf8_replaced(text));
+  }
+  result.load_s = seconds_since(start);
+  return {};
+}
+
+Result<int> run(const RunOptions& options) {
+  TERN_RETURN_IF_ERROR(check_usage(options));
+  TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
+  TERN_ASSIGN_OR_RETURN(const engine::Sampling how, sampling(options));
+  TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(options.model));
+  Prepared prepared{.view = std::move(view), .words = {}, .session = nullptr, .result = {}};
+  TERN_RETURN_IF_ERROR(prepare(options, prepared, *table));
+
+  trace::RunResult& result = prepared.result;
+  const Interrupt interrupt;
+  engine::GenerationRequest request{
+      .prompt = result.prompt_tokens, .max_tokens = options.max_tokens, .sampling = how, .interrupt = &interrupt};
+  if (!options.ignore_eos) {
+    request.end_ids = prepared.words.end_ids;
+  }
+  TERN_RETURN_IF_ERROR(prepared.session->check(request));
+  TERN_ASSIGN_OR_RETURN(
+      engine::RunWriter writer,
+      engine::RunWriter::begin(run_files(options, prepared.session->hyperparameters(), result.prompt_tokens.size())));
+  request.recorder = writer.recorder();
+  if (writer.wants_logits()) {
+    request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };
+  }
+  const Result<engine::Generation> generation = prepared.session->generate(request);
+  if (!generation && interrupt.signal() != 0) {
+    return 128 + interrupt.signal();
+  }
+  TERN_RETURN_IF_ERROR(generation);
+  result.generated_tokens = generation->tokens;
+  result.prefill_s = generation->prefill_s;
+  result.decode_s = generation->decode_s;
+  if (prepared.words.tokenizer) {
+    TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.generated_tokens));
+    TERN_ASSIGN_OR_RETURN(result.text, with_invalid_utf8_replaced(text));
+  }
+  TERN_RETURN_IF_ERROR(writer.finish(result));
+  log_speed(result);
+  print(options, result);
+  return 0;
+}
+
+void add_engine_options(CLI::App& command, RunOptions& options) {
+  command.add_option("--engine", options.engine, "Which engine computes")
+      ->check(CLI::IsMember({"tern"}))
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
+  command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command.add_option("--ctx", options.n_ctx, "Most positions to use; default: what the model was made for")
+      ->check(CLI::Range(1, 1 << 24));
+  command
+      .add_option("--activation-rounding", options.rounding,
+                  "How bitnet.cpp was compiled: clang rounds products first, g++ fuses")
+      ->check(CLI::IsMember({"product-first", "fused"}))
+      ->capture_default_str();
+}
+
+void add_generation_options(CLI::App& command, RunOptions& options) {
+  command.add_option("--max-tokens", options.max_tokens, "Tokens to generate")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command.add_option("--temperature", options.temperature, "0 is greedy; above, tokens are drawn at random")
+      ->capture_default_str();
+  command.add_flag("--greedy", options.greedy, "The same as --temperature 0, and wins over it");
+  command.add_option("--seed", options.seed, "Of the random draws; default: BITNET_SEED, or 42");
+  command.add_flag("--ignore-eos", options.ignore_eos, "Do not stop at an end-of-text token");
+  command.add_flag("--no-bos", options.no_bos, "Do not put the BOS token in front of the prompt");
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Generate text, and trace how it was computed");
+  command->add_option("--model", options->model, "The GGUF file")->required();
+  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json; default: the GGUF's own vocabulary");
+  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "The text to continue");
+  command->add_option("--prompt-file", options->prompt_file, "A file that holds it");
+  CLI::Option* ids =
+      command->add_option("--token-ids", options->token_ids, "Its token ids instead: 1,2,3")->delimiter(',');
+  add_generation_options(*command, *options);
+  add_engine_options(*command, *options);
+  command->add_option("--out", options->out, "Folder for result.json, traces and logits.safetensors");
+  command->add_flag("--dump-tensors", options->dump_tensors, "Keep the values of all traced tensors, too");
+  command->add_flag("--json", options->json, "Print result.json instead of the text");
+  command->footer(
+      "Example: tern run --model models/tern-tiny/tern-tiny-i2_s.gguf --prompt \"Once upon a time\" --max-tokens 32\n"
+      "Environment: BITNET_TRACE_DIR (traces go there), BITNET_SEED, BITNET_DETERMINISTIC (temperature 0),\n"
+      "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2: force the kernels).");
+  command->callback([options, prompt, ids, &action] {
+    options->has_prompt = prompt->count() > 0;
+    options->has_token_ids = ids->count() > 0;
+    action = [options] { return run(*options); };
+  });
+}
+
 }  // namespace tern::cli

@@ -1,0 +1,134 @@
+#include "tern/engine/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "tern/base/check.h"
+
+namespace tern::engine {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Session::Session(const gguf::View& view, model::Model model, const SessionOptions& options)
+    : view_(view),
+      model_(std::move(model)),
+      options_(options),
+      n_ctx_(options.n_ctx == 0 ? model_.h.n_ctx_train : options.n_ctx),
+      pool_(options.n_threads),
+      forward_(model_, *options.table, pool_, options.rounding) {}
+
+Result<std::unique_ptr<Session>> Session::create(const gguf::View& view, const SessionOptions& options) {
+  TERN_CHECK(options.table != nullptr && options.n_threads >= 1 && options.ubatch >= 1 && options.n_ctx >= 0);
+  TERN_ASSIGN_OR_RETURN(model::Model model, model::Model::load(view));
+  if (options.n_ctx > model.h.n_ctx_train) {
+    return invalid_input(
+        view.name(), fmt::format("was made for {} positions, {} are asked for", model.h.n_ctx_train, options.n_ctx));
+  }
+  return std::unique_ptr<Session>(new Session(view, std::move(model), options));
+}
+
+Status Session::check(const GenerationRequest& request) const {
+  TERN_CHECK(request.max_tokens >= 1);
+  if (request.prompt.empty()) {
+    return invalid_input("prompt", "has no tokens", "give a text, or a tokenizer that adds a BOS token");
+  }
+  const auto outside = std::find_if(request.prompt.begin(), request.prompt.end(),
+                                    [&](int32_t id) { return id < 0 || id >= model_.h.n_vocab; });
+  if (outside != request.prompt.end()) {
+    return invalid_input("prompt",
+                         fmt::format("token {} of the prompt has id {}, but {} has ids 0 to {} only",
+                                     outside - request.prompt.begin(), *outside, view_.name(), model_.h.n_vocab - 1),
+                         "the tokenizer belongs to another model");
+  }
+  const auto n_prompt = static_cast<int64_t>(request.prompt.size());
+  if (n_prompt + request.max_tokens - 1 > n_ctx_) {
+    return invalid_input(
+        view_.name(),
+        fmt::format("{} prompt tokens and {} generated ones do not fit the context of {} "
+                    "positions",
+                    n_prompt, request.max_tokens, n_ctx_),
+        n_prompt > n_ctx_ ? "shorten the prompt" : fmt::format("ask for at most {} tokens", n_ctx_ - n_prompt + 1));
+  }
+  return {};
+}
+
+Result<Generation> Session::generate(const GenerationRequest& request) {
+  TERN_RETURN_IF_ERROR(check(request));
+  const auto n_prompt = static_cast<int64_t>(request.prompt.size());
+  TERN_ASSIGN_OR_RETURN(model::KvCache cache, model::KvCache::create(model_.h, n_prompt + request.max_tokens - 1));
+
+  Sampler sampler(request.sampling);
+  Generation generation;
+  auto start = std::chrono::steady_clock::now();
+  TERN_ASSIGN_OR_RETURN(std::span<const float> logits, prefill(cache, request));
+  for (int step = 1;; ++step) {
+    TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(logits));
+    if (step == 1) {
+      generation.prefill_s = seconds_since(start);
+      start = std::chrono::steady_clock::now();
+    }
+    generation.tokens.push_back(id);
+    if (request.on_token) {
+      request.on_token(id);
+    }
+    generation.ended = std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
+    if (generation.ended || step == request.max_tokens) {
+      break;
+    }
+    TERN_ASSIGN_OR_RETURN(logits, decode(cache, request, id, step));
+  }
+  generation.decode_s = seconds_since(start);
+  return generation;
+}
+
+// Returns the logits of the last prompt token.
+Result<std::span<const float>> Session::prefill(model::KvCache& cache, const GenerationRequest& request) {
+  using enum model::WantedLogits;
+  const size_t ubatch = static_cast<size_t>(options_.ubatch);
+  std::span<const float> logits;
+  int index = 0;
+  for (size_t begin = 0; begin < request.prompt.size(); begin += ubatch, ++index) {
+    const auto tokens = request.prompt.subspan(begin, std::min(ubatch, request.prompt.size() - begin));
+    const bool last = begin + tokens.size() == request.prompt.size();
+    TERN_ASSIGN_OR_RETURN(logits, evaluate(cache, request,
+                                           {.tokens = tokens,
+                                            .position = static_cast<int64_t>(begin),
+                                            .logits = request.on_logits ? kAllTokens : (last ? kLastToken : kNone),
+                                            .head_as_single = options_.head_as_single,
+                                            .recorder = request.recorder,
+                                            .seq = 0,
+                                            .ubatch = index}));
+  }
+  return logits.last(static_cast<size_t>(model_.h.n_vocab));
+}
+
+Result<std::span<const float>> Session::decode(model::KvCache& cache, const GenerationRequest& request, int32_t id,
+                                               int step) {
+  return evaluate(cache, request,
+                  {.tokens = std::span(&id, 1),
+                   .position = static_cast<int64_t>(request.prompt.size()) + step - 1,
+                   .logits = model::WantedLogits::kLastToken,
+                   .recorder = request.recorder,
+                   .seq = step});
+}
+
+Result<std::span<const float>> Session::evaluate(model::KvCache& cache, const GenerationRequest& request,
+                                                 const model::Batch& batch) {
+  if (request.interrupt != nullptr && request.interrupt->signal() != 0) {
+    return fail(ErrorCode::kEngine, "generation", "interrupted");
+  }
+  TERN_ASSIGN_OR_RETURN(const std::span<const float> logits, forward_.run(cache, batch));
+  if (request.on_logits) {
+    TERN_RETURN_IF_ERROR(request.on_logits(logits));
+  }
+  return logits;
+}
+
+}  // namespace tern::engine

@@ -1,0 +1,89 @@
+// Generation with one model: prefill in pieces, then one token at a time. What `tern run` and `tern bench` call.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/base/interrupt.h"
+#include "tern/base/thread_pool.h"
+#include "tern/engine/sampler.h"
+#include "tern/gguf/view.h"
+#include "tern/kernels/table.h"
+#include "tern/model/forward.h"
+#include "tern/trace/recorder.h"
+
+namespace tern::engine {
+
+struct SessionOptions {
+  const kernels::KernelTable* table = nullptr;  // from kernels::choose_table()
+  int n_threads = 1;
+  int64_t ubatch = 512;  // prompt tokens evaluated at once; bitnet.cpp's default. Changes bits, see docs/numerics.md
+  int64_t n_ctx = 0;     // most positions a generation may use; 0: what the model was trained for
+  kernels::ActivationRounding rounding = kernels::ActivationRounding::kProductFirst;
+  // See model::Batch. False: the same tokens whether or not logits of other positions are asked for.
+  bool head_as_single = false;
+};
+
+struct GenerationRequest {
+  std::span<const int32_t> prompt = {};  // ids, BOS included where the model wants it
+  int max_tokens = 1;
+  Sampling sampling = {};
+  std::span<const int32_t> end_ids = {};  // generation stops after one of these; empty: never before max_tokens
+
+  trace::Recorder* recorder = nullptr;  // gets every stage of every pass
+  // Where set, gets the logits of each prompt position and each decode step in order: [n, n_vocab] at a time.
+  std::function<Status(std::span<const float> rows)> on_logits = nullptr;
+  // Where set, gets each generated token at once.
+  std::function<void(int32_t id)> on_token = nullptr;
+  // Where set, asked before each pass; a signal ends the generation with an error.
+  const Interrupt* interrupt = nullptr;
+};
+
+// N tokens take one prefill and N - 1 decode steps: the last token is not fed back.
+struct Generation {
+  std::vector<int32_t> tokens;
+  double prefill_s = 0;  // until the first token is chosen
+  double decode_s = 0;   // of all decode steps
+  bool ended = false;    // by an end token
+};
+
+class Session {
+ public:
+  // The view must outlive the session. Errors: kInvalidInput, for a model that tern cannot compute or an n_ctx beyond
+  // the model's.
+  static Result<std::unique_ptr<Session>> create(const gguf::View& view, const SessionOptions& options);
+
+  const model::Hyperparameters& hyperparameters() const { return model_.h; }
+  int64_t n_ctx() const { return n_ctx_; }
+
+  // What generate() would refuse. Errors: kInvalidInput: no prompt, an id that the model lacks, more positions than the
+  // context has.
+  Status check(const GenerationRequest& request) const;
+
+  // Each call starts from an empty cache and depends on nothing but the request. Not thread-safe. Errors:
+  // those of check(), before anything runs; those of the recorder and of on_logits; no memory for the cache; logits
+  // that cannot be sampled from; an interrupt.
+  Result<Generation> generate(const GenerationRequest& request);
+
+ private:
+  Session(const gguf::View& view, model::Model model, const SessionOptions& options);
+
+  Result<std::span<const float>> prefill(model::KvCache& cache, const GenerationRequest& request);
+  Result<std::span<const float>> decode(model::KvCache& cache, const GenerationRequest& request, int32_t id, int step);
+  Result<std::span<const float>> evaluate(model::KvCache& cache, const GenerationRequest& request,
+                                          const model::Batch& batch);
+
+  const gguf::View& view_;
+  model::Model model_;
+  SessionOptions options_;
+  int64_t n_ctx_;
+  ThreadPool pool_;
+  model::Forward forward_;
+};
+
+}  // namespace tern::engine

@@ -1,0 +1,43 @@
+#include "tern/kernels/dispatch.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "tern/kernels/isa_tables.h"
+
+namespace tern::kernels {
+
+std::vector<const KernelTable*> runnable_tables() {
+  std::vector<const KernelTable*> tables = {&kScalarTable};
+#if defined(TERN_HAVE_AVX2_TABLE)
+  __builtin_cpu_init();
+  // The builtin also checks that the operating system saves the wide registers. F16C is older than AVX2 on every CPU.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    tables.push_back(&kAvx2Table);
+  }
+#endif
+  return tables;
+}
+
+Result<const KernelTable*> table_named(std::string_view name) {
+  std::string known;
+  for (const KernelTable* table : runnable_tables()) {
+    if (table->name == name) {
+      return table;
+    }
+    known += known.empty() ? "" : ", ";
+    known += table->name;
+  }
+  return fail(ErrorCode::kUsage, "TERN_ISA=" + printable(name), "no such instruction set in this build and on this CPU",
+              "possible here: " + known);
+}
+
+Result<const KernelTable*> choose_table() {
+  const char* forced = std::getenv("TERN_ISA");
+  if (forced != nullptr && *forced != '\0') {
+    return table_named(forced);
+  }
+  return runnable_tables().back();
+}
+
+}  // namespace tern::kernels

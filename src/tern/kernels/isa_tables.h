@@ -1,0 +1,14 @@
+// Every instruction set's table, for dispatch.cc alone. A new one: its file, a line here, a line in dispatch.cc, and
+// its compile flags in CMakeLists.txt.
+#pragma once
+
+#include "tern/kernels/table.h"
+
+namespace tern::kernels {
+
+extern const KernelTable kScalarTable;
+#if defined(TERN_HAVE_AVX2_TABLE)
+extern const KernelTable kAvx2Table;
+#endif
+
+}  // namespace tern::kernels

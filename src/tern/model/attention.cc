@@ -1,0 +1,124 @@
+#include "tern/model/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tern/base/check.h"
+
+namespace tern::model {
+namespace {
+
+// Tokens of one head that a thread takes together, so that each key and value is widened once for several of them.
+constexpr int64_t kTokensInTile = 8;
+constexpr size_t kValueRowsInPiece = 64;
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+}  // namespace
+
+struct Attention::Tile {
+  const uint16_t* keys;    // this head's, [positions, n_kv]
+  const uint16_t* values;  // this head's, [head_dim, value_stride]
+  int64_t value_stride;
+  const float* q;       // of the first token, [tokens, n_q]
+  float* out;           // likewise
+  float* scores;        // of the first token, [tokens, n_positions], or null
+  int64_t n_positions;  // up to the end of the batch
+  int64_t first;        // position of the first token
+  int64_t n_tokens;
+  bool single;  // the batch has only one token: other sums, see attend_tile
+};
+
+Attention::Attention(const Hyperparameters& h, const kernels::KernelTable& table, ThreadPool& pool)
+    : h_(h), table_(table), pool_(pool), scratch_(size(pool.n_threads())) {}
+
+void Attention::store(KvCache& cache, int64_t layer, int64_t position, int64_t n_tokens, const float* k,
+                      const float* v) {
+  TERN_CHECK(position + n_tokens <= cache.n_ctx());
+  const size_t n_kv = size(h_.n_kv());
+  table_.float_to_half(k, size(n_tokens) * n_kv, cache.keys(layer) + size(position) * n_kv);
+  // A single token is not worth waking anybody.
+  pool_.for_each_piece(n_kv, n_tokens == 1 ? n_kv : kValueRowsInPiece, [&](size_t begin, size_t end, int) {
+    std::vector<float> row(size(n_tokens));
+    for (size_t feature = begin; feature < end; ++feature) {
+      for (size_t t = 0; t < row.size(); ++t) row[t] = v[t * n_kv + feature];
+      table_.float_to_half(row.data(), row.size(), cache.values(layer) + feature * size(cache.stride()) + position);
+    }
+  });
+}
+
+void Attention::attend(KvCache& cache, int64_t layer, int64_t position, int64_t n_tokens, const float* q, float* out,
+                       float* scores) {
+  const int64_t tiles_per_head = (n_tokens + kTokensInTile - 1) / kTokensInTile;
+  const int64_t n_positions = position + n_tokens;
+  const int64_t heads_per_kv = h_.n_heads / h_.n_kv_heads;
+  pool_.for_each_piece(size(h_.n_heads * tiles_per_head), 1, [&](size_t index, size_t, int thread) {
+    const int64_t head = static_cast<int64_t>(index) / tiles_per_head;
+    const int64_t token = static_cast<int64_t>(index) % tiles_per_head * kTokensInTile;
+    const int64_t kv_feature = head / heads_per_kv * h_.head_dim;
+    const int64_t q_offset = token * h_.n_q() + head * h_.head_dim;
+    attend_tile({.keys = cache.keys(layer) + kv_feature,
+                 .values = cache.values(layer) + kv_feature * cache.stride(),
+                 .value_stride = cache.stride(),
+                 .q = q + q_offset,
+                 .out = out + q_offset,
+                 .scores = scores == nullptr ? nullptr : scores + (head * n_tokens + token) * n_positions,
+                 .n_positions = n_positions,
+                 .first = position + token,
+                 .n_tokens = std::min(kTokensInTile, n_tokens - token),
+                 .single = n_tokens == 1},
+                scratch_[size(thread)]);
+  });
+}
+
+void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
+  const size_t head_dim = size(h_.head_dim);
+  const size_t n_tokens = size(tile.n_tokens);
+  const int64_t n_keys = tile.first + tile.n_tokens;
+  const int64_t padded = (n_keys + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding;
+  scratch.query.resize(n_tokens * head_dim);
+  scratch.weights.resize(n_tokens * size(padded));
+
+  // query [tokens, head_dim]. With one head a batch's queries are contiguous, which lets llamafile's sgemm take them as
+  // they are; otherwise ggml_vec_dot_f16 wants them in float16.
+  const bool sgemm = h_.n_heads == 1 && !tile.single && head_dim % 8 == 0;
+  for (size_t t = 0; t < n_tokens; ++t) {
+    const float* from = tile.q + t * size(h_.n_q());
+    float* to = scratch.query.data() + t * head_dim;
+    if (sgemm) {
+      std::copy_n(from, head_dim, to);
+    } else {
+      table_.round_to_half(from, head_dim, to);
+    }
+  }
+
+  // weights [tokens, padded keys] = q k^T, not yet scaled
+  float* weights = scratch.weights.data();
+  table_.dot_f16(sgemm ? kernels::DotOrder::kOne : kernels::DotOrder::kFour,
+                 {tile.keys, size(h_.n_kv()), size(n_keys), scratch.query.data(), head_dim, n_tokens, head_dim, weights,
+                  size(padded)});
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
+  for (size_t t = 0; t < n_tokens; ++t) {
+    float* row = weights + t * size(padded);
+    std::fill(row + tile.first + static_cast<int64_t>(t) + 1, row + padded, -std::numeric_limits<float>::infinity());
+    table_.softmax(row, size(padded), scale);
+    if (tile.scores != nullptr) {
+      float* copy = tile.scores + t * size(tile.n_positions);
+      const int64_t n_copied = std::min(padded, tile.n_positions);
+      std::fill(std::copy_n(row, n_copied, copy), copy + tile.n_positions, 0.0f);
+    }
+    if (tile.single) {
+      table_.round_to_half(row, size(padded), row);
+    }
+  }
+
+  // out [tokens, head_dim] = weights v. A single token's weights were rounded for ggml_vec_dot_f16; a batch's go
+  // through sgemm. Padding adds +0 only.
+  table_.dot_f16(tile.single ? kernels::DotOrder::kFour : kernels::DotOrder::kOne,
+                 {tile.values, size(tile.value_stride), head_dim, weights, size(padded), n_tokens, size(padded),
+                  tile.out, size(h_.n_q())});
+}
+
+}  // namespace tern::model

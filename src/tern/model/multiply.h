@@ -1,0 +1,47 @@
+// Matrix products of activations with weights in any encoding, shared out over the threads by rows of the output.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "tern/base/thread_pool.h"
+#include "tern/kernels/table.h"
+#include "tern/model/weights.h"
+
+namespace tern::model {
+
+// out [n_tokens, w.n_rows] = x w^T
+struct Product {
+  const Matrix* w;
+  float* out;
+};
+
+class Multiplier {
+ public:
+  // Both referenced objects must outlive this one.
+  Multiplier(const kernels::KernelTable& table, ThreadPool& pool, kernels::ActivationRounding rounding)
+      : table_(table), pool_(pool), rounding_(rounding) {}
+
+  // x: [n_tokens, n_cols], the same for all products.
+  // Float weights are summed as bitnet.cpp does it (ggml.c, ggml_compute_forward_mul_mat): a batch goes through
+  // llamafile's sgemm, with the activations as they are; a single token (and a length that sgemm refuses) through
+  // ggml_vec_dot, which for float16 weights rounds the activations to float16. `as_single` chooses the latter.
+  void multiply(const float* x, int64_t n_tokens, bool as_single, std::initializer_list<Product> products);
+
+ private:
+  struct Job;
+
+  void prepare(const Job& job, std::initializer_list<Product> products);
+  void multiply_rows(const Job& job, const Product& product, int64_t begin, int64_t end, int thread);
+
+  const kernels::KernelTable& table_;
+  ThreadPool& pool_;
+  kernels::ActivationRounding rounding_;
+  std::vector<int8_t> q_;                           // [n_tokens, n_cols]
+  std::vector<kernels::RowRounding> row_rounding_;  // [n_tokens]
+  std::vector<float> halved_;                       // [n_tokens, n_cols], through float16
+  std::vector<std::vector<int8_t>> factors_;        // scratch of each thread
+};
+
+}  // namespace tern::model

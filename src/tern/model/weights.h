@@ -1,0 +1,57 @@
+// The tensors of a model bound to the names by which forward() knows them. Matrices point into the file's mapping;
+// only the norms, a few kilobytes, are copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/gguf/view.h"
+#include "tern/model/hyperparameters.h"
+#include "tern/quant/encoding.h"
+
+namespace tern::model {
+
+// y = W x with W [n_rows, n_cols], as it stands in the file.
+struct Matrix {
+  quant::Encoding encoding = quant::Encoding::kF32;
+  quant::I2sLayout layout = quant::I2sLayout::kBitnetCpp;  // of I2_S matrices
+  int64_t n_rows = 0;
+  int64_t n_cols = 0;
+  const std::byte* data = nullptr;
+  float scale = 1.0f;  // of bitnet.cpp's I2_S
+
+  const uint8_t* codes() const { return reinterpret_cast<const uint8_t*>(data); }
+  const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(data); }
+  const float* floats() const { return reinterpret_cast<const float*>(data); }
+};
+
+struct LayerWeights {
+  std::vector<float> attn_norm;      // [n_embd]
+  Matrix q;                          // [n_q, n_embd]
+  Matrix k;                          // [n_kv, n_embd]
+  Matrix v;                          // [n_kv, n_embd]
+  std::vector<float> attn_sub_norm;  // [n_q], empty where the architecture has none
+  Matrix o;                          // [n_embd, n_q]
+  std::vector<float> ffn_norm;       // [n_embd]
+  Matrix gate;                       // [n_ff, n_embd]
+  Matrix up;                         // [n_ff, n_embd]
+  std::vector<float> ffn_sub_norm;   // [n_ff], empty where the architecture has none
+  Matrix down;                       // [n_embd, n_ff]
+};
+
+struct Weights {
+  Matrix embedding;  // [n_vocab, n_embd], F16 or F32
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;  // [n_embd]
+  Matrix head;                     // [n_vocab, n_embd], F16 or F32: output.weight, or the embedding where there is none
+};
+
+// The result points into `view`, which must outlive it. Errors: kInvalidInput that names the tensor: missing, of
+// another shape than the hyperparameters demand, of an encoding that has no place there, not aligned; or a tensor that
+// tern would ignore (a bias, RoPE factors), since ignoring it would give wrong numbers.
+Result<Weights> bind_weights(const gguf::View& view, const Hyperparameters& h);
+
+}  // namespace tern::model
