@@ -15,6 +15,8 @@
 
 namespace tern::tokenizer {
 
+struct Definition;
+
 class Tokenizer {
  public:
   // A tokenizer.json, or a GGUF: told apart by the file's first bytes. Errors: kIo, kInvalidInput.
@@ -37,18 +39,24 @@ class Tokenizer {
 
   // One more than the largest id (holes count).
   int32_t vocab_size() const;
-  std::optional<int32_t> bos() const;  // what encode() puts in front
+  std::optional<int32_t> bos() const;           // what encode() puts in front
+  std::optional<int32_t> declared_bos() const;  // GGUF: its bos_token_id, whether encode() puts it in front or not
   // Ids that end a text: <|end_of_text|>, <|eot_id|> and the like; from GGUF, its eos and eot keys.
   std::span<const int32_t> end_of_text() const;
   bool is_special(int32_t id) const;
-  std::optional<int32_t> id_of(std::string_view token) const;       // by the vocabulary's own spelling
-  std::optional<std::string_view> token(int32_t id) const;          // that spelling
-  std::string_view kind() const;    // "hf-json" or "gguf"
+  std::optional<int32_t> id_of(std::string_view token) const;  // by the vocabulary's own spelling
+  std::optional<std::string_view> token(int32_t id) const;     // that spelling
+  // One sentence each, with the place: what was read, but may give other ids than the user expects (a GGUF without
+  // tokenizer.ggml.pre, for instance).
+  std::span<const std::string> warnings() const;
+  std::string_view kind() const;      // "hf-json" or "gguf"
+  const std::string& where() const;   // the file, as given
   const std::string& sha256() const;  // of the tokenizer.json; for a GGUF, of a canonical listing of its vocabulary
 
  private:
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
+  static Tokenizer from_definition(Definition definition);
   std::unique_ptr<Impl> impl_;
 };
 
