@@ -13,12 +13,14 @@ int run(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("tern"));
   spdlog::set_pattern("%^%l%$: %v");
 
-  CLI::App app{"tern says whether an LLM inference engine computes what it should, and if not, where it first goes wrong.",
-               "tern"};
+  CLI::App app{
+      "tern says whether an LLM inference engine computes what it should, and if not, where it first goes wrong.",
+      "tern"};
   app.set_version_flag("--version", TERN_VERSION);
   app.require_subcommand(1);
-  app.footer("Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
-             "Exit codes: 0 parity, 1 divergence, 2 usage, 3 bad input, 4 an engine failed, 5 no verdict possible.");
+  app.footer(
+      "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
+      "Exit codes: 0 parity, 1 divergence, 2 usage, 3 bad input, 4 an engine failed, 5 no verdict possible.");
   cli::Action action;
   cli::add_sweep(app, action);
   cli::add_run(app, action);
