@@ -7,7 +7,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/scripts/install_dependencies.sh"
 build="$root/build/release"
 if [ ! -f "$build/build.ninja" ]; then
-  cmake -S "$root" --preset release >&2
+  # Running needs no test packages; scripts/test.sh switches the tests on in the same folder.
+  cmake -S "$root" --preset release -DTERN_BUILD_TESTS=OFF >&2
 fi
 if ! ninja -C "$build" -n tern | grep -q 'no work to do'; then
   echo "Building tern (the first time takes a few minutes) ..." >&2

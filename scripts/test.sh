@@ -33,7 +33,7 @@ fi
 build() {  # build PRESET [TARGET...]
   local preset=$1
   shift
-  cmake -S "$root" --preset "$preset" >&2
+  cmake -S "$root" --preset "$preset" -DTERN_BUILD_TESTS=ON >&2
   cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"} >&2
 }
 

@@ -20,6 +20,16 @@ TEST(Json, DeepNestingIsRefused) {
   EXPECT_FALSE(parse_json(std::string(70, '[') + std::string(70, ']'), "x"));
 }
 
+TEST(Json, VeryManyKeysAreRefusedOrSorted) {
+  std::string text = "{";
+  for (int i = 0; i < 100000; ++i) {
+    text += "\"" + std::to_string(i) + "\":0,";
+  }
+  text.back() = '}';
+  EXPECT_FALSE(parse_json(text, "x"));
+  EXPECT_EQ(parse_sorted_json(text, "x").value().size(), 100000U);
+}
+
 TEST(Json, IntegersAreCheckedBeforeTheyAreNarrowed) {
   const Json json = {
       {"small", 3}, {"negative", -1}, {"fraction", 1.5}, {"text", "3"}, {"huge", std::numeric_limits<uint64_t>::max()}};

@@ -8,24 +8,44 @@
 
 namespace tern {
 
-Result<Json> parse_json(std::string_view text, const std::string& where) {
+namespace {
+
+template <class AnyJson>
+Result<AnyJson> parse(std::string_view text, const std::string& where, size_t max_keys) {
   constexpr int kMaxDepth = 64;
   bool too_deep = false;
-  const Json::parser_callback_t limit_depth = [&](int depth, Json::parse_event_t, Json&) {
+  size_t n_keys = 0;
+  const typename AnyJson::parser_callback_t limit = [&](int depth, typename AnyJson::parse_event_t event, AnyJson&) {
     too_deep = too_deep || depth > kMaxDepth;
-    return !too_deep;
+    n_keys += event == AnyJson::parse_event_t::key ? 1 : 0;
+    return !too_deep && n_keys <= max_keys;
   };
   try {
-    Json value = Json::parse(text, limit_depth);
+    AnyJson value = AnyJson::parse(text, limit);
     if (too_deep) {
       return invalid_input(where, fmt::format("JSON is nested deeper than {}", kMaxDepth));
     }
+    if (n_keys > max_keys) {
+      return invalid_input(where, fmt::format("JSON holds more than {} keys", max_keys));
+    }
     return value;
-  } catch (const Json::parse_error& error) {
+  } catch (const typename AnyJson::parse_error& error) {
     return invalid_input(fmt::format("{} @ byte {}", where, error.byte), "is not valid JSON");
-  } catch (const Json::exception& error) {
+  } catch (const typename AnyJson::exception& error) {
     return invalid_input(where, std::string("is not valid JSON: ") + error.what());
   }
+}
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, const std::string& where) {
+  constexpr size_t kMaxKeys = 20000;  // Json compares a new key with every key that its object has
+  return parse<Json>(text, where, kMaxKeys);
+}
+
+Result<nlohmann::json> parse_sorted_json(std::string_view text, const std::string& where) {
+  constexpr size_t kMaxKeys = size_t{1} << 24;
+  return parse<nlohmann::json>(text, where, kMaxKeys);
 }
 
 Result<Json> read_json_file(const std::filesystem::path& path, uint64_t max_bytes) {
@@ -98,16 +118,10 @@ Result<std::vector<int32_t>> json_token_ids(const Json& object, const char* key,
   return ids;
 }
 
-std::string to_json_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string to_json_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string to_json_text(const Json& value) {
-  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string to_json_text(const Json& value) { return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
-Json json_number(double value) {
-  return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
+Json json_number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 }  // namespace tern

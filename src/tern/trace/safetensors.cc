@@ -74,7 +74,7 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
   const auto header = bytes.subspan(kLengthBytes, header_bytes);
   const auto data = bytes.subspan(kLengthBytes + header_bytes);
   const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
-  TERN_ASSIGN_OR_RETURN(const Json json, parse_json(text, path.string() + ": header"));
+  TERN_ASSIGN_OR_RETURN(const nlohmann::json json, parse_sorted_json(text, path.string() + ": header"));
   if (!json.is_object()) {
     return invalid_input(path.string() + ": header", "is not a JSON object");
   }
@@ -83,7 +83,7 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
       continue;
     }
     const std::string where = fmt::format("{}: tensor {}", path.string(), printable(name));
-    TERN_ASSIGN_OR_RETURN(Entry entry, entry_from_json(description, data, where));
+    TERN_ASSIGN_OR_RETURN(Entry entry, entry_from_json(Json(description), data, where));
     file.entries_.emplace(name, std::move(entry));
   }
   return file;
@@ -135,11 +135,11 @@ Status SafetensorsWriter::end_rows() {
 
 Status SafetensorsWriter::finish() {
   TERN_CHECK(row_width_ == 0);
-  Json header = Json::object();
+  nlohmann::json header = nlohmann::json::object();
   for (const Entry& entry : entries_) {
     header[entry.name] = {{"dtype", "F32"}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
-  std::string text = to_json_line(header);
+  std::string text = header.dump();
   TERN_CHECK(text.size() <= header_capacity_);
   text.resize(header_capacity_, ' ');
   const uint64_t length = header_capacity_;
