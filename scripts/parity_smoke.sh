@@ -65,7 +65,7 @@ echo "=== Parity Receipt Summary ==="
 jq '{tokenizer: (.tokenizer | {kind, vocab_size}), quant, parity}' "$receipt"
 case $(jq -r .parity.status "$receipt") in
   ok) echo "Parity validation PASSED" ;;
-  rust_only) echo "Parity validation PASSED (rust_only: there was no reference to compare with)" ;;
+  rust_only) echo "No parity verdict: there was no reference to compare with (rust_only)" ;;
   *) echo "Parity validation FAILED" ;;
 esac
 exit $code

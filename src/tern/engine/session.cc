@@ -45,7 +45,7 @@ Status Session::check(const GenerationRequest& request) const {
     return invalid_input("prompt",
                          fmt::format("token {} of the prompt has id {}, but {} has ids 0 to {} only",
                                      outside - request.prompt.begin(), *outside, view_.name(), model_.h.n_vocab - 1),
-                         "the tokenizer belongs to another model");
+                         "were these ids made for another model?");
   }
   const auto n_prompt = static_cast<int64_t>(request.prompt.size());
   if (n_prompt + request.max_tokens - 1 > n_ctx_) {
@@ -104,7 +104,8 @@ Result<std::span<const float>> Session::prefill(model::KvCache& cache, const Gen
                                             .head_as_single = options_.head_as_single,
                                             .recorder = request.recorder,
                                             .seq = 0,
-                                            .ubatch = index}));
+                                            .ubatch = index,
+                                            .interrupt = request.interrupt}));
   }
   return logits.last(static_cast<size_t>(model_.h.n_vocab));
 }
@@ -116,14 +117,12 @@ Result<std::span<const float>> Session::decode(model::KvCache& cache, const Gene
                    .position = static_cast<int64_t>(request.prompt.size()) + step - 1,
                    .logits = model::WantedLogits::kLastToken,
                    .recorder = request.recorder,
-                   .seq = step});
+                   .seq = step,
+                   .interrupt = request.interrupt});
 }
 
 Result<std::span<const float>> Session::evaluate(model::KvCache& cache, const GenerationRequest& request,
                                                  const model::Batch& batch) {
-  if (request.interrupt != nullptr && request.interrupt->signal() != 0) {
-    return fail(ErrorCode::kEngine, "generation", "interrupted");
-  }
   TERN_ASSIGN_OR_RETURN(const std::span<const float> logits, forward_.run(cache, batch));
   if (request.on_logits) {
     TERN_RETURN_IF_ERROR(request.on_logits(logits));

@@ -65,6 +65,9 @@ Result<std::span<const float>> Forward::run(KvCache& cache, const Batch& batch) 
     kernels::rope_angles(h_.rope_base, size(h_.head_dim), batch.position + t, cosine_.data() + row, sine_.data() + row);
   }
   for (int64_t layer = 0; layer < h_.n_layers; ++layer) {
+    if (batch.interrupt != nullptr && batch.interrupt->signal() != 0) {
+      return fail(ErrorCode::kEngine, "generation", "interrupted");
+    }
     TERN_RETURN_IF_ERROR(attention_block(cache, batch, layer, recording));  // x_ += attention
     TERN_RETURN_IF_ERROR(feed_forward_block(batch, layer, recording));      // x_ += feed-forward
   }

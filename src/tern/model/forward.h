@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/base/interrupt.h"
 #include "tern/base/thread_pool.h"
 #include "tern/kernels/table.h"
 #include "tern/model/attention.h"
@@ -37,9 +38,10 @@ struct Batch {
   // same bits whether or not others are asked for), or as for a batch of one token (true: what bitnet.cpp gives a
   // caller that asks for the last position only).
   bool head_as_single = false;
-  trace::Recorder* recorder = nullptr;  // null: tracing is off
-  int seq = 0;                          // for the recorder: 0 the prefill, then the decode steps,
-  int ubatch = 0;                       // and which piece of the prefill
+  trace::Recorder* recorder = nullptr;   // null: tracing is off
+  int seq = 0;                           // for the recorder: 0 the prefill, then the decode steps,
+  int ubatch = 0;                        // and which piece of the prefill
+  const Interrupt* interrupt = nullptr;  // looked at before each layer
 };
 
 class Forward {
@@ -49,7 +51,7 @@ class Forward {
           kernels::ActivationRounding rounding);
 
   // Returns the wanted logits, [0, 1 or n_tokens, n_vocab]; valid until the next call. The cache gets the tokens' keys
-  // and values. Errors: only those of the recorder.
+  // and values. Errors: those of the recorder; kEngine when interrupted.
   Result<std::span<const float>> run(KvCache& cache, const Batch& batch);
 
  private:

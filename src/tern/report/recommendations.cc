@@ -245,7 +245,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
   }
   add_coverage(out, scenario);
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
-    out.push_back("The tokenizer and the model disagree: " + disagreement + ".");
+    out.push_back("The tokenizer and the model disagree: " + disagreement);
   }
   if (out.empty()) {
     out.push_back("No action needed.");

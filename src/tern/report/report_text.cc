@@ -83,7 +83,10 @@ std::string execution_summary(const SweepOutcome& sweep, const ScenarioOutcome& 
 
 std::string output_comparison(const ScenarioOutcome& scenario) {
   const auto* tokens = tokens_of(scenario);
-  const auto text = [](const auto& result) { return result ? "\"" + result->text + "\"" : std::string(kNotMeasured); };
+  // A recording need not hold its text; its tokens are what counts.
+  const auto text = [](const auto& result) {
+    return result && !result->text.empty() ? "\"" + result->text + "\"" : std::string(kNotMeasured);
+  };
   return heading("Output Comparison") + line("Token match", compare::parity_status_name(scenario.status)) +
          line("Prompt ids", tokens == nullptr      ? kNotMeasured
                             : tokens->prompt_equal ? "equal"
