@@ -42,14 +42,16 @@ if $ci; then
   echo "== Tests under AddressSanitizer and UndefinedBehaviorSanitizer"
   ctest --test-dir "$root/build/asan" --output-on-failure -j "$jobs"
   for fuzzer in "$root"/build/asan/bin/*_fuzzer; do
-    name=$(basename "$fuzzer")
+    name=$(basename "$fuzzer" _fuzzer)
+    seeds="$root/fuzz/${name}_seeds"
+    [ -d "$seeds" ] || seeds="$root/build/asan/fuzz/${name}_seeds"
     echo "== Fuzzing: $name, ${TERN_FUZZ_SECONDS:-30} s"
-    corpus="$root/build/fuzz-corpus/$name"
-    mkdir -p "$corpus"
+    mkdir -p "$root/build/fuzz-corpus/$name"
     "$fuzzer" -max_total_time="${TERN_FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
-      -artifact_prefix="$root/build/" "$corpus" "$root/fuzz/seeds/${name%_fuzzer}" 2>"$root/build/$name.log" ||
-      { tail -40 "$root/build/$name.log"; exit 1; }
-    grep -E 'stat::number_of_executed_units' "$root/build/$name.log"
+      -dict="$root/fuzz/$name.dict" -artifact_prefix="$root/build/$name-" \
+      "$root/build/fuzz-corpus/$name" "$seeds" >"$root/build/fuzz-$name.log" 2>&1 ||
+      { tail -60 "$root/build/fuzz-$name.log"; exit 1; }
+    grep 'stat::number_of_executed_units' "$root/build/fuzz-$name.log"
   done
 fi
 

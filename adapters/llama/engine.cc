@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <thread>
 
 #include "llama_api.h"
 
@@ -79,7 +80,10 @@ Status Engine::open_context(const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<uint32_t>((options.n_positions + 255) / 256 * 256);
   params.n_batch = params.n_ubatch = static_cast<uint32_t>(options.ubatch);
-  params.n_threads = params.n_threads_batch = options.threads;
+  // libllama's threads spin while they wait: more of them than cores make a run many times slower, and never change a
+  // bit.
+  const int n_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  params.n_threads = params.n_threads_batch = std::min(options.threads, n_cores);
   params.type_k = params.type_v = GGML_TYPE_F16;
   api::use_plain_attention(params);
   if (options.observer != nullptr) {

@@ -24,6 +24,7 @@
 #include "observer.h"
 #include "options.h"
 #include "run_files.h"
+#include "tern/base/file.h"
 #include "tern/trace/run_folder.h"
 
 namespace tern::adapter {
@@ -151,6 +152,15 @@ uint64_t max_tensors(const Options& options, const Engine& engine, size_t n_prom
   return n_passes * static_cast<size_t>(engine.n_layer() + 1) * (static_cast<size_t>(trace::Stage::kLogits) + 1);
 }
 
+Status write_facts(const Options& options) {
+  const LibraryLog log(options.verbose);
+  load_backends(options.backends);
+  llama_backend_init();
+  TERN_ASSIGN_OR_RETURN(Json facts, library_facts());
+  std::string engine = engine_name(options.engine, facts);
+  return write_file(options.facts, to_json_text({{"engine", std::move(engine)}, {"engine_facts", std::move(facts)}}));
+}
+
 Status run(const Options& options) {
   const LibraryLog log(options.verbose);
   load_backends(options.backends);
@@ -199,7 +209,12 @@ int main(int argc, char** argv) {
     std::fputs(tern::adapter::usage(), stdout);
     return 0;
   }
-  const tern::Status status = options ? tern::adapter::run(*options) : tl::unexpected(options.error());
+  if (!options) {
+    std::fprintf(stderr, "%s\n", options.error().line().c_str());
+    return tern::exit_code(options.error().code);
+  }
+  const tern::Status status =
+      options->facts.empty() ? tern::adapter::run(*options) : tern::adapter::write_facts(*options);
   if (!status) {
     std::fprintf(stderr, "%s\n", status.error().line().c_str());
     return tern::exit_code(status.error().code);

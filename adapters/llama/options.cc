@@ -60,6 +60,7 @@ Targets targets_of(Options& o, std::string& ignored) {
       .texts = {{"--model", &o.model},
                 {"--prompt", &o.prompt},
                 {"--out", &o.out},
+                {"--facts", &o.facts},
                 {"--backends", &o.backends},
                 {"--engine", &o.engine},
                 {"--arithmetic", &o.arithmetic},
@@ -86,6 +87,7 @@ Status take_value(const Targets& targets, const std::string& option, const std::
 }
 
 Status check(const Options& options) {
+  if (!options.facts.empty()) return {};
   if (options.model.empty()) return usage_error("--model", "is missing");
   if (options.out.empty()) return usage_error("--out", "is missing");
   if (options.has_prompt == !options.token_ids.empty()) {
@@ -146,6 +148,7 @@ const char* usage() {
   --engine NAME, --arithmetic NAME   taken over into result.json
   --tokenizer FILE         accepted and not used
   --verbose                show libllama's own messages
+  --facts FILE             no run: write down which library this is
 
 BITNET_TRACE_DIR: traces go there, a file per tensor, instead of to trace.jsonl.
 Exit codes: 2 usage, 3 input or output files, 4 the library failed.

@@ -16,6 +16,7 @@ struct Options {
   std::vector<int32_t> token_ids;  // instead of a prompt; BOS is not added
   std::string out;                 // the run folder
   std::string trace_folder;        // BITNET_TRACE_DIR; empty: traces go to trace.jsonl in `out`
+  std::string facts;               // instead of a run: what this library is, written to this file
   std::string backends;            // folder of libggml-cpu-*.so; empty: beside libggml
   std::string engine;              // how result.json names the engine
   std::string arithmetic;          // result.json's `arithmetic`, as the caller knows it; empty: not claimed

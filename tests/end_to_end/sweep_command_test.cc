@@ -40,6 +40,8 @@ Ended run(std::vector<std::string> argv, std::map<std::string, std::string> envi
 Ended tern(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {},
            const fs::path& in = {}) {
   arguments.insert(arguments.begin(), test::tern_binary().string());
+  environment.insert({"BITNET_CPP_DIR", ""});    // whatever this machine has,
+  environment.insert({"HOME", "/nonexistent"});  // only what a test names is used
   return run(std::move(arguments), std::move(environment), in);
 }
 
@@ -268,7 +270,9 @@ TEST_F(SweepCommand, BadInputIsOneLineAndLeavesNothing) {
       {sweep_of(model_, {"--reference", "vllm:x"}), {}, 2, "bitnet.cpp:DIR"},
       {sweep_of(model_, {"--subject", "none"}), {}, 2, "--subject"},
       {sweep_of(model_, {"--reference", "pack:/no/pack"}), {}, 3, "/no/pack"},
-      {sweep_of(model_, {"--reference", "bitnet.cpp:/opt/b"}), {}, 4, "cannot run a live reference yet"},
+      {sweep_of(model_, {"--reference", "bitnet.cpp:/no/tree"}), {}, 3, "there is no such folder"},
+      {sweep_of(model_, {"--reference", "none", "--reference-arithmetic", "a"}), {}, 2, "--reference-arithmetic"},
+      {{"reference", "build", "--reference", "pack:x"}, {}, 2, "needs no adapter"},
       {{"sweep", model_}, {}, 2, "tokenizer"},
   };
   for (const BadCommand& command : commands) {

@@ -116,7 +116,7 @@ void expect_agreement_with_oracle(const gguf::View& view, double least, const st
   auto oracle = oracle::Oracle::load(view);
   ASSERT_TRUE(oracle) << oracle.error().line();
   trace::MemoryRecorder oracles(/*keep_values=*/true);
-  const auto wanted = oracle->evaluate(prompt, 0, &oracles);
+  const auto wanted = oracle->evaluate(prompt, 0, 0, &oracles);
   ASSERT_TRUE(wanted) << wanted.error().line();
   for (const int64_t ubatch : {1, 2, 8, 18, 512}) {
     const auto session = session_of(view, {.n_threads = 2, .ubatch = ubatch});

@@ -41,7 +41,7 @@ TEST(Oracle, EveryStageOfTheRecordings) {
     auto oracle = Oracle::load(*view);
     ASSERT_TRUE(oracle) << oracle.error().line();
     trace::MemoryRecorder recorder(true);
-    ASSERT_TRUE(oracle->evaluate(run->result.prompt_tokens, 0, &recorder));
+    ASSERT_TRUE(oracle->evaluate(run->result.prompt_tokens, 0, 0, &recorder));
     ASSERT_EQ(recorder.records().size(), run->trace.size()) << golden.folder;
     for (size_t i = 0; i < recorder.records().size(); ++i) {
       ASSERT_EQ(recorder.records()[i].id.name(), run->trace[i].id.name());
@@ -75,7 +75,7 @@ TEST(Oracle, PrefersTheRecordedTokens) {
     std::span<const float> recorded = run->logits()->values;
     std::vector<int32_t> tokens = run->result.prompt_tokens;
     for (size_t step = 0; step < run->result.generated_tokens.size(); ++step, ++n_steps) {
-      const auto logits = oracle->evaluate(tokens, static_cast<int>(step), nullptr);
+      const auto logits = oracle->evaluate(tokens, static_cast<int>(step), 0, nullptr);
       ASSERT_TRUE(logits);
       const std::span<const double> last = std::span(*logits).last(n_vocab);
       const std::span<const float> recorded_last = recorded.subspan((tokens.size() - 1) * n_vocab, n_vocab);
@@ -108,7 +108,7 @@ TEST(Oracle, DoesNotWrapWhereTheReferenceDoes) {
   auto oracle = Oracle::load(*view);
   ASSERT_TRUE(oracle) << oracle.error().line();
   trace::MemoryRecorder recorder(true);
-  ASSERT_TRUE(oracle->evaluate(std::vector<int32_t>{1, 2}, 0, &recorder));
+  ASSERT_TRUE(oracle->evaluate(std::vector<int32_t>{1, 2}, 0, 0, &recorder));
   size_t n_projections = 0;
   for (size_t i = 0; i < recorder.records().size(); ++i) {
     const auto stage = recorder.records()[i].id.stage;
@@ -126,10 +126,10 @@ TEST(Oracle, RefusesWhatDoesNotFit) {
   ASSERT_TRUE(view);
   auto oracle = Oracle::load(*view);
   ASSERT_TRUE(oracle);
-  EXPECT_FALSE(oracle->evaluate(std::vector<int32_t>{oracle->hyperparameters().n_vocab}, 0, nullptr));
-  EXPECT_FALSE(oracle->evaluate(std::vector<int32_t>{-1}, 0, nullptr));
+  EXPECT_FALSE(oracle->evaluate(std::vector<int32_t>{oracle->hyperparameters().n_vocab}, 0, 0, nullptr));
+  EXPECT_FALSE(oracle->evaluate(std::vector<int32_t>{-1}, 0, 0, nullptr));
   const std::vector<int32_t> too_many(static_cast<size_t>(oracle->hyperparameters().n_context) + 1, 1);
-  EXPECT_FALSE(oracle->evaluate(too_many, 0, nullptr));
+  EXPECT_FALSE(oracle->evaluate(too_many, 0, 0, nullptr));
 }
 
 }  // namespace

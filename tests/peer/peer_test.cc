@@ -149,11 +149,16 @@ class PackTest : public testing::Test {
     ASSERT_TRUE(pack) << pack.error().line();
   }
   Result<OpenedEngine> open(const std::string& spec, bool allow = false) {
-    return open_engine(parse_engine_spec(spec, "--reference").value(), subject_, {"--reference", allow, cpp_dir_});
+    OpenOptions options;
+    options.allow_model_mismatch = allow;
+    options.bitnet_cpp_dir = cpp_dir_;
+    options.bitnet_cpp_dir_is_set = cpp_dir_is_set_;
+    return open_engine(parse_engine_spec(spec, "--reference").value(), subject_, options);
   }
 
   test::TemporaryFolder folder_;
   fs::path model_, cpp_dir_;
+  bool cpp_dir_is_set_ = false;
   std::string sha256_;
   Subject subject_;
 };
@@ -174,7 +179,7 @@ TEST_F(PackTest, AutoSaysWhyThereIsNone) {
   ASSERT_TRUE(opened);
   EXPECT_FALSE(opened->peer);
   EXPECT_THAT(opened->note, HasSubstr("no pack beside the model"));
-  EXPECT_THAT(opened->note, HasSubstr("running it live comes with a later version"));
+  EXPECT_THAT(opened->note, HasSubstr("is no bitnet.cpp tree"));
 }
 
 TEST_F(PackTest, AutoPassesByAPackOfAnotherModelAndSaysSo) {
@@ -217,13 +222,16 @@ TEST_F(PackTest, OneOfAnotherTokenizerIsRefusedButAGgufVocabularyCannotTell) {
   EXPECT_TRUE(open(spec));
 }
 
-TEST_F(PackTest, LiveReferencesAreRefusedPlainly) {
-  for (const std::string spec : {"bitnet.cpp:/tmp", "llama.cpp:/tmp"}) {
-    const auto opened = open(spec);
-    ASSERT_FALSE(opened);
-    EXPECT_EQ(exit_code(opened.error().code), 4);
-    EXPECT_THAT(opened.error().line(), HasSubstr("cannot run a live reference yet"));
-  }
+TEST_F(PackTest, AutoSaysWhenItStandsInForATreeThatCannotBeUsed) {
+  cpp_dir_ = folder_.path() / "no-tree";
+  EXPECT_THAT(open("auto")->note, IsEmpty());
+  cpp_dir_is_set_ = true;
+  const auto opened = open("auto");
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(opened->kind, "pack");
+  EXPECT_THAT(opened->note, HasSubstr("BITNET_CPP_DIR cannot be used"));
+  EXPECT_THAT(opened->note, HasSubstr("no-tree: there is no such folder"));
+  EXPECT_THAT(opened->note, HasSubstr("the pack beside the model is used"));
 }
 
 TEST_F(PackTest, ItsRecordingIsWrittenOutLikeARun) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct GoldenCase {
   std::filesystem::path folder;
   std::filesystem::path model_path;
   std::filesystem::path tokenizer_path;
+  // How GoogleTest shows a case.
+  friend std::ostream& operator<<(std::ostream& out, const GoldenCase& c) { return out << c.model << "/" << c.name; }
 };
 // Sorted; wide-constant, whose recording is wrong by design, is left out unless asked for.
 std::vector<GoldenCase> golden_cases(bool with_wide_constant = false);

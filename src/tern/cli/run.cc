@@ -14,6 +14,7 @@
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
 #include "tern/cli/opened_model.h"
+#include "tern/cli/oracle_engine.h"
 #include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
@@ -208,8 +209,12 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
   TERN_ASSIGN_OR_RETURN(prepared.words, open_words(options, prepared.view));
 
   trace::RunResult& result = prepared.result;
-  result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
-  result.arithmetic = arithmetic(prepared.view, session.rounding);
+  if (options.engine == "oracle") {
+    result.engine = fmt::format("tern oracle {} (double)", TERN_VERSION);
+  } else {
+    result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
+    result.arithmetic = arithmetic(prepared.view, session.rounding);
+  }
   result.max_tokens = options.max_tokens;
   result.prompt_tokens = options.token_ids;
   if (!options.has_token_ids) {
@@ -247,7 +252,9 @@ Result<int> run(const RunOptions& options) {
   if (writer.wants_logits()) {
     request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };
   }
-  const Result<engine::Generation> generation = prepared.session->generate(request);
+  const Result<engine::Generation> generation = options.engine == "oracle"
+                                                    ? generate_with_oracle(prepared.view, options.ubatch, request)
+                                                    : prepared.session->generate(request);
   if (!generation && interrupt.signal() != 0) {
     return 128 + interrupt.signal();
   }
@@ -266,8 +273,10 @@ Result<int> run(const RunOptions& options) {
 }
 
 void add_engine_options(CLI::App& command, RunOptions& options) {
-  command.add_option("--engine", options.engine, "Which engine computes")
-      ->check(CLI::IsMember({"tern"}))
+  command
+      .add_option("--engine", options.engine,
+                  "tern, or oracle: a plain evaluation in double precision, to say who is wrong (slow)")
+      ->check(CLI::IsMember({"tern", "oracle"}))
       ->capture_default_str();
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")

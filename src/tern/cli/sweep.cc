@@ -10,6 +10,7 @@
 
 #include "tern/base/file.h"
 #include "tern/cli/command.h"
+#include "tern/cli/live_reference.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/sweep_progress.h"
@@ -27,6 +28,7 @@ struct SweepOptions {
   std::string model, tokenizer;
   std::string output_dir = "./crossval-results";
   std::string subject = "auto", reference = "auto";
+  std::string reference_arithmetic;
   std::string scenarios;
   std::string threads, timeout;  // as text: checked together with the environment's values
   bool require_reference = false;
@@ -36,18 +38,6 @@ struct SweepOptions {
 };
 
 const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
-
-fs::path bitnet_cpp_dir() {
-  if (const char* dir = std::getenv("BITNET_CPP_DIR"); dir != nullptr && *dir != '\0') {
-    std::error_code error;
-    if (!fs::is_directory(dir, error)) {
-      spdlog::warn("BITNET_CPP_DIR={} is no folder", printable(dir));
-    }
-    return dir;
-  }
-  const char* home = std::getenv("HOME");
-  return home == nullptr ? fs::path() : fs::path(home) / ".cache" / "bitnet_cpp";
-}
 
 compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
@@ -73,22 +63,38 @@ Status check_prompts(const OpenedModel& opened, const std::vector<compare::Scena
 }
 
 Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
-                                        const peer::Subject& about, const peer::OpenOptions& open_options) {
+                                        const peer::Subject& about, bool dump_tensors) {
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
   if (spec.kind == peer::EngineKind::kNone) {
     return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
   }
   if (spec.kind != peer::EngineKind::kAuto) {
-    peer::OpenOptions for_subject = open_options;
-    for_subject.option = "--subject";
-    return peer::open_engine(spec, about, for_subject);
+    peer::OpenOptions open_options = reference_options("--subject");
+    open_options.allow_model_mismatch = options.allow_model_mismatch;
+    open_options.dump_tensors = dump_tensors;
+    return peer::open_engine(spec, about, open_options);
   }
   TERN_RETURN_IF_ERROR(check_computable(opened.view));
-  TERN_ASSIGN_OR_RETURN(peer::CommandTemplate command, own_engine_command(options.dump_tensors));
+  TERN_ASSIGN_OR_RETURN(peer::CommandTemplate command, own_engine_command(dump_tensors));
   peer::OpenedEngine own;
   own.kind = "tern";
   own.peer = peer::make_command_peer(std::move(command), fmt::format("tern {}", TERN_VERSION));
   return own;
+}
+
+Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
+                                          const peer::Subject& about) {
+  peer::OpenOptions open_options = reference_options("--reference");
+  open_options.allow_model_mismatch = options.allow_model_mismatch;
+  open_options.dump_tensors = options.dump_tensors;
+  open_options.arithmetic = options.reference_arithmetic;
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, peer::open_engine(spec, about, open_options));
+  if (!options.reference_arithmetic.empty() && !opened.is_live()) {
+    return fail(ErrorCode::kUsage, "--reference-arithmetic",
+                fmt::format("the reference is {}, not a live one", opened.spec),
+                "it goes with bitnet.cpp:DIR and llama.cpp:DIR; packs and commands state their arithmetic themselves");
+  }
+  return opened;
 }
 
 Status write_scenario_reports(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
@@ -190,9 +196,10 @@ Result<int> sweep(const SweepOptions& options) {
 
   const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
                             opened.tokenizer_facts.kind != "gguf"};
-  const peer::OpenOptions open_options{"--reference", options.allow_model_mismatch, bitnet_cpp_dir()};
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject, open_subject(options, opened, about, open_options));
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine reference, peer::open_engine(reference_spec, about, open_options));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine reference, open_reference(options, reference_spec, about));
+  // Where the reference has values, a difference can be measured, if the subject keeps its own.
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject,
+                        open_subject(options, opened, about, options.dump_tensors || reference.has_values));
   plan.model = options.model;
   plan.tokenizer = options.tokenizer;
   plan.subject = subject.peer.get();
@@ -231,8 +238,12 @@ void add_sweep(CLI::App& app, Action& action) {
   command
       ->add_option("--reference", options->reference,
                    "What to hold it against: auto, none, pack:DIR, command:'PROGRAM ARGUMENTS', bitnet.cpp:DIR, "
-                   "llama.cpp:DIR; auto takes the pack in reference/ beside the model")
+                   "llama.cpp:DIR; auto is bitnet.cpp in BITNET_CPP_DIR if that is set, else the pack in reference/ "
+                   "beside the model, else bitnet.cpp in ~/.cache/bitnet_cpp")
       ->capture_default_str();
+  command->add_option("--reference-arithmetic", options->reference_arithmetic,
+                      "What a live reference is known to follow, e.g. bitnet.cpp-x86-64: hashes must then be equal "
+                      "where the subject follows it too");
   command->add_flag("--require-reference", options->require_reference, "Exit 5 when there is no reference");
   command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
       ->capture_default_str();
@@ -244,7 +255,8 @@ void add_sweep(CLI::App& app, Action& action) {
   CLI::Option* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where equal bits are promised")
       ->excludes(exact);
-  command->add_flag("--dump-tensors", options->dump_tensors, "Keep every traced tensor's values, too");
+  command->add_flag("--dump-tensors", options->dump_tensors,
+                    "Keep every traced tensor's values, too [where a pack holds them]");
   command->footer(
       "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
       "A command may use {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}; without any of\n"

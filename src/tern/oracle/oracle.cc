@@ -17,7 +17,7 @@ Status Oracle::Tracer::operator()(Stage stage, int layer, const Matrix& matrix) 
     return {};
   }
   const std::vector<float> values(matrix.values.begin(), matrix.values.end());
-  return recorder->record({seq, 0, layer, stage},
+  return recorder->record({seq, ubatch, layer, stage},
                           {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)}, values);
 }
 
@@ -134,7 +134,7 @@ Result<Oracle::Matrix> Oracle::attention(const Matrix& q, const Layer& layer, in
   }
   if (trace.recorder != nullptr) {
     TERN_RETURN_IF_ERROR(trace.recorder->record(
-        {trace.seq, 0, layer_index, Stage::kAttnScoresSoftmax},
+        {trace.seq, trace.ubatch, layer_index, Stage::kAttnScoresSoftmax},
         {static_cast<int64_t>(n_heads), static_cast<int64_t>(q.n_tokens), static_cast<int64_t>(n_keys)}, scores));
   }
   return out;
@@ -196,7 +196,8 @@ Result<Oracle::Matrix> Oracle::feed_forward_block(const Matrix& x, const Layer& 
   return out;
 }
 
-Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, int seq, trace::Recorder* recorder) {
+Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, int seq, int ubatch,
+                                             trace::Recorder* recorder) {
   TERN_CHECK(!tokens.empty());
   for (const int32_t id : tokens) {
     if (id < 0 || id >= hp_.n_vocab) {
@@ -208,7 +209,7 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
     return invalid_input(view_->name(), fmt::format("{} tokens do not fit the model's context of {}",
                                                     n_past_ + tokens.size(), hp_.n_context));
   }
-  const Tracer trace{recorder, seq};
+  const Tracer trace{recorder, seq, ubatch};
   const auto add = [](Matrix& sum, const Matrix& term) {
     std::transform(sum.values.begin(), sum.values.end(), term.values.begin(), sum.values.begin(), std::plus<>());
   };

@@ -33,9 +33,9 @@ class Oracle {
   const Hyperparameters& hyperparameters() const { return hp_; }
 
   // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]. `recorder` may be
-  // null; stages are recorded as float32 under step `seq`.
+  // null; stages are recorded as float32 under step `seq` and piece `ubatch`.
   // Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of the recorder.
-  Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, trace::Recorder* recorder);
+  Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  private:
   // [n_tokens, n_features], row-major.
@@ -55,7 +55,7 @@ class Oracle {
   // Where the stages of one evaluate() call go.
   struct Tracer {
     trace::Recorder* recorder;
-    int seq;
+    int seq, ubatch;
     Status operator()(trace::Stage stage, int layer, const Matrix& matrix) const;
   };
 

@@ -168,7 +168,9 @@ Result<Pack> Pack::open(const fs::path& folder) {
   }
   for (const Json& entry : scenarios) {
     TERN_ASSIGN_OR_RETURN(PackScenario scenario, scenario_from_json(entry, where));
-    TERN_RETURN_IF_ERROR(check_scenario_files(folder / scenario.name, entry.value("files", Json())));
+    const Json files = entry.value("files", Json());
+    TERN_RETURN_IF_ERROR(check_scenario_files(folder / scenario.name, files));
+    pack.has_values_ = pack.has_values_ || files.contains("tensors.safetensors");
     pack.scenarios_.push_back(std::move(scenario));
   }
   return pack;

@@ -44,6 +44,8 @@ class Pack {
   const Json& engine() const { return engine_; }
   std::string engine_name() const;
   const std::vector<PackScenario>& scenarios() const { return scenarios_; }
+  // Does any scenario hold the values of its tensors, and not just their hashes?
+  bool has_values() const { return has_values_; }
 
   // The recording of this prompt with this number of tokens asked for, or an error that says what the pack holds.
   Result<EngineRun> find(const std::string& prompt, int max_tokens) const;
@@ -56,6 +58,7 @@ class Pack {
   std::string arithmetic_;
   Json engine_;
   std::vector<PackScenario> scenarios_;
+  bool has_values_ = false;
 };
 
 }  // namespace tern::trace

@@ -1,0 +1,25 @@
+#include "tern/cli/live_reference.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace tern::cli {
+
+peer::OpenOptions reference_options(const std::string& option) {
+  peer::OpenOptions options;
+  options.option = option;
+  options.on_build = [](const std::string& tree) {
+    spdlog::info("building the adapter for {} (once; some ten seconds)", printable(tree, 1000));
+  };
+  if (const char* dir = std::getenv("BITNET_CPP_DIR"); dir != nullptr && *dir != '\0') {
+    options.bitnet_cpp_dir = dir;
+    options.bitnet_cpp_dir_is_set = true;
+  } else if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+    options.bitnet_cpp_dir = std::filesystem::path(home) / ".cache" / "bitnet_cpp";
+  }
+  return options;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,99 @@
+// Sweeps against a bitnet.cpp and a llama.cpp that really run, where this machine has them:
+//   TERN_TEST_BITNET_CPP_DIR   a built bitnet.cpp (AVX2 without AVX-512, clang)
+//   TERN_TEST_LLAMA_CPP_DIR    anything that llama.cpp:DIR takes; by default npm's node-llama-cpp in build/npm
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "support/paths.h"
+#include "tern/base/child_process.h"
+#include "tern/base/json.h"
+
+namespace tern {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class LiveReference : public testing::Test {
+ protected:
+  // Exit code; what was printed goes to output_.
+  int tern(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {}) {
+    ChildCommand command;
+    command.argv = std::move(arguments);
+    command.argv.insert(command.argv.begin(), test::tern_binary().string());
+    command.environment = std::move(environment);
+    command.environment.insert({"BITNET_CPP_DIR", ""});
+    command.environment.insert({"XDG_CACHE_HOME", (folder_.path() / "cache").string()});
+    command.timeout_s = 400;
+    const auto ended = run_child(command);
+    EXPECT_TRUE(ended) << ended.error().line();
+    output_ = ended ? ended->output_tail : std::string();
+    return ended ? ended->exit_code.value_or(-1) : -1;
+  }
+  Json receipt(const std::string& sweep, const std::string& scenario) {
+    const auto json = read_json_file(folder_.path() / sweep / scenario / "logits-comparison.json");
+    EXPECT_TRUE(json) << json.error().line();
+    return json ? *json : Json();
+  }
+  void expect_ok(const std::string& sweep) {
+    for (const char* scenario : {"scenario1", "scenario2", "scenario3"}) {
+      const Json parity = receipt(sweep, scenario)["parity"];
+      EXPECT_EQ(parity["status"], "ok") << scenario;
+      EXPECT_EQ(parity["exact_match_rate"], 1.0);
+      EXPECT_GE(parity["cosine_similarity"].get<double>(), 0.9999);
+    }
+  }
+
+  test::TemporaryFolder folder_;
+  std::string output_;
+};
+
+TEST_F(LiveReference, BitnetCppComputesTheSameBits) {
+  const char* const tree = std::getenv("TERN_TEST_BITNET_CPP_DIR");
+  if (tree == nullptr) {
+    GTEST_SKIP() << "TERN_TEST_BITNET_CPP_DIR is not set";
+  }
+  const std::string spec = std::string("bitnet.cpp:") + tree;
+  ASSERT_EQ(tern({"reference", "build", "--reference", spec}), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("building the adapter"));
+  EXPECT_THAT(output_, HasSubstr("libllama.so"));
+  const std::string model = (test::bundled_model_dir() / "tern-tiny-i2_s.gguf").string();
+  const std::string tokenizer = (test::bundled_model_dir() / "tokenizer.json").string();
+  ASSERT_EQ(tern({"sweep", model, tokenizer, (folder_.path() / "exact").string(), "--reference", spec, "--threads", "1",
+                  "--reference-arithmetic", "bitnet.cpp-x86-64"}),
+            0)
+      << output_;
+  expect_ok("exact");
+  EXPECT_THAT(output_, HasSubstr("93/93"));
+  EXPECT_THAT(output_, HasSubstr("372/372"));
+  EXPECT_THAT(output_, testing::Not(HasSubstr("building the adapter")));
+  // As the mission has it: the variable alone.
+  ASSERT_EQ(tern({"sweep", model, tokenizer, (folder_.path() / "variable").string(), "--threads", "1"},
+                 {{"BITNET_CPP_DIR", tree}}),
+            0)
+      << output_;
+  expect_ok("variable");
+  EXPECT_EQ(receipt("variable", "scenario1")["reference"]["spec"], spec);
+}
+
+TEST_F(LiveReference, LlamaCppAgreesOnAFloatModel) {
+  const char* const set = std::getenv("TERN_TEST_LLAMA_CPP_DIR");
+  const fs::path tree = set != nullptr ? fs::path(set) : test::source_dir() / "build" / "npm";
+  if (set == nullptr && !fs::exists(tree / "node_modules" / "node-llama-cpp")) {
+    GTEST_SKIP() << "TERN_TEST_LLAMA_CPP_DIR is not set, and there is no node-llama-cpp in " << tree;
+  }
+  const fs::path model = test::source_dir().parent_path() / "shared" / "data" / "stories260K.gguf";
+  if (!fs::exists(model)) {
+    GTEST_SKIP() << model << " is not there";
+  }
+  ASSERT_EQ(tern({"sweep", model.string(), model.string(), (folder_.path() / "out").string(), "--threads", "1",
+                  "--reference", "llama.cpp:" + tree.string(), "--require-reference"}),
+            0)
+      << output_;
+  expect_ok("out");
+}
+
+}  // namespace
+}  // namespace tern
