@@ -365,8 +365,7 @@ TEST_F(VerdictTest, ValuesThatAreNotTheTracedOnesAreMistrusted) {
   forged.values = std::move(a_.build(folder_).values);
   const RunComparison c = compare_runs(forged, honest);
   EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
-  EXPECT_THAT(c.verdict.reason,
-              HasSubstr("blk0/q_proj: the subject's values are not those that its trace has hashed"));
+  EXPECT_THAT(c.verdict.reason, HasSubstr("blk0/q_proj: the subject's values are not those that its trace has hashed"));
 }
 
 TEST_F(VerdictTest, ZeroLogitsOnBothSidesAreMistrusted) {

@@ -316,9 +316,6 @@ TEST_F(SweepCommand, ValidateTellsGibberishFromWords) {
 TEST(BundledModel, SweepsToParityAndValidates) {
   const fs::path model = test::bundled_model_dir() / "tern-tiny-i2_s.gguf";
   const fs::path tokenizer = test::bundled_model_dir() / "tokenizer.json";
-  if (!fs::exists(model)) {
-    GTEST_SKIP() << model << " is not there";
-  }
   const test::TemporaryFolder folder;
   const Ended swept =
       tern({"sweep", model.string(), tokenizer.string(), folder.path().string(), "--require-reference"});
@@ -329,6 +326,23 @@ TEST(BundledModel, SweepsToParityAndValidates) {
   }
   const Ended validated = tern({"validate", model.string(), tokenizer.string()});
   EXPECT_EQ(validated.exit_code, 0) << validated.output;
+}
+
+TEST(BundledModel, OracleAgreesWithTheEngine) {
+  const std::string model = test::bundled_model_dir() / "tern-tiny-i2_s.gguf";
+  const test::TemporaryFolder folder;
+  const auto run_of = [&](const std::string& engine) {
+    const Ended ended = tern({"run", "--engine", engine, "--model", model, "--prompt", "Count: 1,2,3,", "--max-tokens",
+                              "4", "--out", folder.path() / engine, "--dump-tensors"});
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr("\n4,5,")) << ended.output;
+  };
+  run_of("tern");
+  run_of("oracle");
+  const Ended compared = tern({"compare", folder.path() / "tern", folder.path() / "oracle"});
+  EXPECT_EQ(compared.exit_code, 0) << compared.output;
+  EXPECT_THAT(compared.output, HasSubstr("372 of 372 tensors, 4 of 4 tokens, 13 of 13 rows of logits"));
+  EXPECT_THAT(compared.output, HasSubstr("verdict: within tolerance"));
 }
 
 TEST(Scripts, ExplainThemselvesAndRefuseWrongArguments) {

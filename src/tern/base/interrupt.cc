@@ -39,8 +39,6 @@ Interrupt::~Interrupt() {
   installed = false;
 }
 
-int Interrupt::signal() const {
-  return caught_signal;
-}
+int Interrupt::signal() const { return caught_signal; }
 
 }  // namespace tern
