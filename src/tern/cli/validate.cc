@@ -105,7 +105,7 @@ Result<Probe> run_probe(const ValidateOptions& options, const OpenedModel& opene
                   "--temperature",
                   "0.0",
                   "--greedy"};
-  command.environment = {{"BITNET_DETERMINISTIC", "1"}, {"BITNET_SEED", "42"}};
+  command.environment = {{"BITNET_DETERMINISTIC", "1"}, {"BITNET_SEED", "42"}, {"BITNET_TRACE_DIR", ""}};
   TERN_ASSIGN_OR_RETURN(command.timeout_s,
                         sweep::timeout_seconds(options.timeout.empty() ? nullptr : options.timeout.c_str(),
                                                std::getenv("CROSSVAL_TIMEOUT_SECS")));
@@ -220,7 +220,7 @@ void add_validate(CLI::App& app, Action& action) {
   command->add_option("--prompt", options->prompt, "What the probe continues")->capture_default_str();
   command->add_option("--max-tokens", options->max_tokens, "How far")
       ->capture_default_str()
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(1, 256));
   command->add_option("--timeout", options->timeout, "Seconds for the probe [CROSSVAL_TIMEOUT_SECS, else 180]");
   command->add_flag("--json", options->json, "Everything as JSON");
   command->footer(

@@ -18,6 +18,13 @@ Status RunWriter::begin_files(const RunFiles& files) {
   const auto& trace_folder = files.trace_folder ? files.trace_folder : files.run_folder;
   if (run_folder_) {
     TERN_RETURN_IF_ERROR(make_folder(*run_folder_));
+    for (const char* name : {"result.json", "trace.jsonl", "logits.safetensors", "tensors.safetensors"}) {
+      std::error_code error;
+      if (fs::exists(*run_folder_ / name, error)) {
+        return invalid_input(run_folder_->string(), std::string("already holds a run: ") + name,
+                             "choose an empty folder; a run never overwrites earlier evidence");
+      }
+    }
   }
   if (trace_folder) {
     TERN_RETURN_IF_ERROR(make_folder(*trace_folder));

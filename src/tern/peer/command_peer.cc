@@ -174,7 +174,11 @@ class CommandPeer final : public Peer {
       TERN_RETURN_IF_ERROR(unify_traces(request));
       return trace::read_run_folder(request.run_folder, request.trace_folder);
     }();
-    if (loaded) {
+    if (loaded && loaded->result.max_tokens != request.max_tokens) {
+      // Comparisons look no further than both sides were asked for, so an engine could shrink its own test.
+      outcome.failure = fmt::format("ended well, but its result.json states max_tokens {}, where {} were asked for",
+                                    loaded->result.max_tokens, request.max_tokens);
+    } else if (loaded) {
       outcome.run = std::move(*loaded);
     } else {
       outcome.failure = "ended well, but its result cannot be read: " + loaded.error().line();

@@ -6,6 +6,7 @@
 
 #include "tern/base/hash.h"
 #include "tern/tokenizer/definition.h"
+#include "tern/tokenizer/text/unicode.h"
 
 namespace tern::tokenizer {
 namespace {
@@ -263,6 +264,10 @@ class GgufLoader {
         if (tokens_[id].size() > AddedTokens::kMaxContentBytes) {
           return invalid_input(view_.where_key("tokenizer.ggml.tokens") + "[" + std::to_string(id) + "]",
                                "a special token of " + std::to_string(tokens_[id].size()) + " bytes is not supported");
+        }
+        if (first_invalid_utf8(tokens_[id])) {
+          return invalid_input(view_.where_key("tokenizer.ggml.tokens") + "[" + std::to_string(id) + "]",
+                               "a special token that is not UTF-8 is not supported");
         }
         added.push_back({.content = std::string(tokens_[id]), .id = token_id, .special = is_control});
       }

@@ -1,6 +1,7 @@
 #include "tern/trace/pack.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -176,14 +177,15 @@ Result<Pack> Pack::open(const fs::path& folder) {
   return pack;
 }
 
-Result<Pack> Pack::create(const fs::path& folder, const PackModel& model, const std::string& arithmetic,
+Result<Pack> Pack::create(const fs::path& given_folder, const PackModel& model, const std::string& arithmetic,
                           const Json& engine, const std::vector<fs::path>& run_folders) {
+  const fs::path folder = given_folder.has_filename() ? given_folder : given_folder.parent_path();  // "DIR/"
   std::error_code error;
   if (fs::exists(folder, error)) {
     return fail(ErrorCode::kIo, folder.string(), "exists already", "a pack is never changed: choose a new folder");
   }
   // Built under another name, so that a pack that exists is whole.
-  const fs::path partial = folder.string() + ".partial";
+  const fs::path partial = fmt::format("{}.partial-{}", folder.string(), ::getpid());
   const auto build = [&]() -> Status {
     Json scenarios = Json::array();
     for (const fs::path& run_folder : run_folders) {
@@ -230,6 +232,10 @@ Result<EngineRun> Pack::find(const std::string& prompt, int max_tokens) const {
   for (const PackScenario& scenario : scenarios_) {
     if (scenario.prompt == prompt && scenario.max_tokens == max_tokens) {
       TERN_ASSIGN_OR_RETURN(EngineRun run, read_run_folder(folder_ / scenario.name));
+      if (run.result.prompt != prompt || run.result.max_tokens != max_tokens) {
+        return invalid_input((folder_ / scenario.name / "result.json").string(),
+                             "is of another prompt or number of tokens than the pack lists");
+      }
       run.result.arithmetic = arithmetic_;
       run.result.model_sha256 = model_.sha256;
       return run;

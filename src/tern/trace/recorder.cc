@@ -21,6 +21,11 @@ Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& f
 }
 
 Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
+  if (SafetensorsWriter::header_bytes(max_tensors) > Safetensors::kMaxHeaderBytes) {
+    return invalid_input(path.string(),
+                         "would hold the values of too many tensors for one file: up to " + std::to_string(max_tensors),
+                         "generate fewer tokens");
+  }
   TERN_ASSIGN_OR_RETURN(values_, SafetensorsWriter::create(path, SafetensorsWriter::header_bytes(max_tensors)));
   return {};
 }

@@ -12,7 +12,6 @@ namespace tern::trace {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of Hugging Face's own reader
 
 // Checks one header entry against the size of the data area.
 Result<Safetensors::Entry> entry_from_json(const Json& json, std::span<const std::byte> data,
@@ -67,7 +66,7 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
   }
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
-  if (header_bytes > bytes.size() - kLengthBytes || header_bytes > kMaxHeaderBytes) {
+  if (header_bytes > bytes.size() - kLengthBytes || header_bytes > Safetensors::kMaxHeaderBytes) {
     return invalid_input(path.string() + " @ byte 0",
                          fmt::format("states a header of {} bytes in a file of {}", header_bytes, bytes.size()));
   }

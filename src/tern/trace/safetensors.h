@@ -24,6 +24,8 @@ class Safetensors {
     std::vector<int64_t> shape;
     std::span<const float> values;  // into the mapping; valid as long as the Safetensors object
   };
+  static constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of Hugging Face's own reader
+
   // Errors: kIo; kInvalidInput for a header or offsets that do not fit the file.
   static Result<Safetensors> open(const std::filesystem::path& path);
 
