@@ -94,6 +94,9 @@ Result<FileWriter> FileWriter::create(const fs::path& path) {
   if (fs::is_directory(path, ignored)) {
     return fail(ErrorCode::kIo, path.string(), "cannot be written: it is a folder");
   }
+  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
+    return fail(ErrorCode::kIo, path.string(), "cannot be replaced: it is not a regular file");
+  }
   const fs::path temporary = path.string() + fmt::format(".tmp-{}-{}", ::getpid(), counter++);
   const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) {

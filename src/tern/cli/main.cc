@@ -46,6 +46,10 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "tern: error: %s\n", result.error().line().c_str());
     return exit_code(result.error().code);
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::fprintf(stderr, "tern: error: stdout: cannot be written\n");
+    return exit_code(ErrorCode::kIo);
+  }
   return *result;
 }
 
