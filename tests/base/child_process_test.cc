@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "support/paths.h"
 #include "tern/base/file.h"
@@ -141,6 +143,114 @@ TEST(ChildProcess, DescendantsThatOutliveItAreKilled) {
   EXPECT_TRUE(ends_soon(pid_in(folder.path() / "pid")));
 }
 
+// A process that leaves the group, the session and its parent, as daemons do; its number is in the file `pid`.
+constexpr const char* kStartDaemon = "(setsid sh -c 'echo $$ > pid.tmp; mv pid.tmp pid; exec sleep 30' &); ";
+constexpr const char* kAwaitDaemon = "while [ ! -e pid ]; do sleep 0.01; done; ";
+
+TEST(ChildProcess, DaemonsThatItLeavesBehindAreKilled) {
+  const test::TemporaryFolder folder;
+  ChildCommand command = shell(std::string(kStartDaemon) + kAwaitDaemon + "exit 7");
+  command.working_dir = folder.path();
+  const auto result = run_child(command);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->exit_code, 7);
+  EXPECT_LT(result->wall_s, 5.0);
+  EXPECT_FALSE(is_alive(pid_in(folder.path() / "pid")));
+}
+
+TEST(ChildProcess, DeadlineReachesDaemons) {
+  const test::TemporaryFolder folder;
+  ChildCommand command = shell(std::string("trap '' TERM; ") + kStartDaemon + "while :; do sleep 0.05; done");
+  command.working_dir = folder.path();
+  command.timeout_s = 0.5;
+  command.grace_s = 0.2;
+  const auto result = run_child(command);
+  ASSERT_TRUE(result);
+  EXPECT_TRUE(result->timed_out);
+  EXPECT_EQ(result->signal, SIGKILL);
+  EXPECT_FALSE(is_alive(pid_in(folder.path() / "pid")));
+}
+
+// One that has the child itself for its parent must be found as well when all is killed at once.
+TEST(ChildProcess, AWholeTreeOfSessionsIsKilled) {
+  const test::TemporaryFolder folder;
+  ChildCommand command = shell(
+      "for i in 1 2 3; do setsid sh -c \"echo \\$\\$ > a$i; setsid sh -c 'echo \\$\\$ > b$i; exec sleep 30' & wait\" & "
+      "done; "
+      "while [ ! -s a1 ] || [ ! -s a2 ] || [ ! -s a3 ] || [ ! -s b1 ] || [ ! -s b2 ] || [ ! -s b3 ]; do sleep 0.01; "
+      "done; echo ready; wait");
+  command.working_dir = folder.path();
+  command.timeout_s = 1.5;
+  const auto result = run_child(command);
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->output_tail, "ready\n");
+  for (const char* name : {"a1", "a2", "a3", "b1", "b2", "b3"}) {
+    EXPECT_FALSE(is_alive(pid_in(folder.path() / name))) << name;
+  }
+}
+
+// What else our process has started is nobody's orphan.
+TEST(ChildProcess, OtherChildrenOfOursAreLeftAlone) {
+  const pid_t other = ::fork();
+  if (other == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  ASSERT_TRUE(run_child(shell("exit 0")));
+  EXPECT_TRUE(is_alive(other));
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
+}
+
+TEST(ChildProcess, SeveralAtOnceFromThreads) {
+  std::vector<std::thread> threads;
+  std::array<int, 8> codes{};
+  for (size_t i = 0; i < codes.size(); ++i) {
+    threads.emplace_back([&codes, i] {
+      const auto result = run_child(shell("sleep 0.2; exit " + std::to_string(i + 1)));
+      codes[i] = result && result->exit_code ? *result->exit_code : -1;
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_THAT(codes, testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+}
+
+// The kernel then forgets ended children at once, and there is nothing to wait for.
+TEST(ChildProcess, EndsAreSeenWhereSigchldIsIgnored) {
+  ChildCommand nothing;
+  nothing.argv = {"/no/such/program"};
+  const auto before = ::signal(SIGCHLD, SIG_IGN);
+  const auto result = run_child(shell("exit 7"));
+  const auto missing = run_child(nothing);
+  ::signal(SIGCHLD, before);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->exit_code, 7);
+  EXPECT_LT(result->wall_s, 5.0);
+  EXPECT_FALSE(missing);
+}
+
+TEST(ChildProcess, UnsetsVariables) {
+  for (const char* name : {"TERN_UNSET_A", "TERN_UNSET_B", "TERN_KEPT", "TERN_KEPT_TOO"}) {
+    ::setenv(name, "ours", 1);
+  }
+  ChildCommand command = shell("echo \"$TERN_UNSET_A|$TERN_UNSET_B|$TERN_KEPT|$TERN_KEPT_TOO\"");
+  command.unset_environment = {"TERN_UNSET_*", "TERN_KEPT"};
+  command.environment = {{"TERN_UNSET_B", "theirs"}};
+  const auto result = run_child(command);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->output_tail, "|theirs||ours\n");
+}
+
+TEST(FindProgram, LooksInPathAndChecksPaths) {
+  EXPECT_TRUE(find_program("sh")->ends_with("/sh"));
+  EXPECT_EQ(find_program("/bin/sh").value(), "/bin/sh");
+  for (const char* name : {"no-such-program-anywhere", "/no/such/program", "/etc/passwd", "/tmp", ""}) {
+    EXPECT_FALSE(find_program(name)) << name;
+  }
+}
+
 TEST(ChildProcess, FloodIsCutInTheFileAndItsTailKept) {
   const test::TemporaryFolder folder;
   ChildCommand command = shell("head -c 20000000 /dev/zero | tr '\\0' x; echo; echo the end");
@@ -183,12 +293,13 @@ TEST(ChildProcess, InterruptEndsIt) {
   EXPECT_LT(result->wall_s, 3.0);
 }
 
-// A test process is forked, told to run a child, and killed with SIGKILL, which it cannot answer.
-TEST(ChildProcess, DiesWithItsParent) {
+// A test process is forked, told to run `script`, and killed with SIGKILL, which it cannot answer, once a process of
+// the script's has written its number to `pid`. Returns whether that one dies, too.
+bool dies_with_its_parent(const std::string& script) {
   const test::TemporaryFolder folder;
   const pid_t parent = ::fork();
   if (parent == 0) {
-    ChildCommand command = shell("echo $$ > pid.tmp; mv pid.tmp pid; exec sleep 30");
+    ChildCommand command = shell(script);
     command.working_dir = folder.path();
     (void)run_child(command);
     ::_exit(0);
@@ -197,10 +308,18 @@ TEST(ChildProcess, DiesWithItsParent) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   const pid_t child = pid_in(folder.path() / "pid");
-  EXPECT_TRUE(is_alive(child));
+  const bool was_alive = is_alive(child);
   ::kill(parent, SIGKILL);
   ::waitpid(parent, nullptr, 0);
-  EXPECT_TRUE(ends_soon(child));
+  return was_alive && ends_soon(child);
+}
+
+TEST(ChildProcess, DiesWithItsParent) {
+  EXPECT_TRUE(dies_with_its_parent("echo $$ > pid.tmp; mv pid.tmp pid; exec sleep 30"));
+}
+
+TEST(ChildProcess, DaemonsDieWithItsParent) {
+  EXPECT_TRUE(dies_with_its_parent(std::string(kStartDaemon) + "sleep 30"));
 }
 
 TEST(ChildProcess, TicksWhileItRuns) {

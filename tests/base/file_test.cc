@@ -1,9 +1,13 @@
 #include "tern/base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "support/paths.h"
+#include "tern/base/environment.h"
 #include "tern/base/mapped_file.h"
 
 namespace tern {
@@ -67,6 +71,104 @@ TEST(FileWriter, PathsThatCannotBeWritten) {
   }
 }
 
+TEST(FileWriter, LinksStayAndTheirTargetsAreReplaced) {
+  const test::TemporaryFolder folder;
+  const fs::path real = folder.path() / "elsewhere" / "real";
+  ASSERT_TRUE(write_file(real, "old"));
+  fs::create_directory(folder.path() / "links");
+  const fs::path link = folder.path() / "links" / "absolute";
+  fs::create_symlink(real, link);
+  fs::create_symlink("../links/absolute", folder.path() / "links" / "relative");
+  ASSERT_TRUE(write_file(link, "new"));
+  EXPECT_EQ(read_file(real, 100).value(), "new");
+  ASSERT_TRUE(write_file(folder.path() / "links" / "relative", "newer"));
+  EXPECT_EQ(read_file(real, 100).value(), "newer");
+  EXPECT_TRUE(fs::is_symlink(link));
+  {
+    auto abandoned = FileWriter::create(link);
+    ASSERT_TRUE(abandoned && abandoned->append("newest"));
+  }
+  EXPECT_EQ(read_file(real, 100).value(), "newer");
+  EXPECT_EQ(n_entries(real.parent_path()), 1U);
+  EXPECT_EQ(n_entries(link.parent_path()), 2U);
+}
+
+TEST(FileWriter, LinksToNothingMakeTheFile) {
+  const test::TemporaryFolder folder;
+  fs::create_symlink(folder.path() / "later", folder.path() / "link");
+  ASSERT_TRUE(write_file(folder.path() / "link", "x"));
+  EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(folder.path() / "later")));
+  EXPECT_TRUE(fs::is_symlink(folder.path() / "link"));
+}
+
+TEST(FileWriter, LinksThatCannotBeFollowedAreIoErrors) {
+  const test::TemporaryFolder folder;
+  fs::create_symlink("loop", folder.path() / "loop");
+  fs::create_symlink(folder.path(), folder.path() / "to-folder");
+  fs::create_symlink("/dev/null", folder.path() / "to-device");
+  fs::create_symlink("/no/such/folder/file", folder.path() / "to-nowhere");
+  for (const char* name : {"loop", "to-folder", "to-device", "to-nowhere"}) {
+    const Status written = write_file(folder.path() / name, "x");
+    ASSERT_FALSE(written) << name;
+    EXPECT_EQ(written.error().code, ErrorCode::kIo);
+    EXPECT_TRUE(fs::is_symlink(folder.path() / name));
+  }
+  EXPECT_EQ(n_entries(folder.path()), 4U);
+}
+
+// Only root can lay somebody else's link.
+TEST(FileWriter, SomebodyElsesLinkInASharedFolderIsRefused) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "needs root to make a link of another user's";
+  }
+  const test::TemporaryFolder folder;
+  const fs::path shared = folder.path() / "shared";
+  ASSERT_TRUE(write_file(folder.path() / "precious", "old"));
+  fs::create_directory(shared);
+  fs::permissions(shared, fs::perms::all | fs::perms::sticky_bit);
+  fs::create_symlink(folder.path() / "precious", shared / "trap");
+  ASSERT_TRUE(write_file(shared / "trap", "ours"));
+  ASSERT_EQ(::lchown((shared / "trap").c_str(), 65534, 65534), 0);
+  const Status written = write_file(shared / "trap", "new");
+  ASSERT_FALSE(written);
+  EXPECT_NE(written.error().what.find("somebody else"), std::string::npos);
+  EXPECT_EQ(read_file(folder.path() / "precious", 100).value(), "ours");
+}
+
+TEST(PrivateFolder, IsOursAloneOrRefused) {
+  const test::TemporaryFolder folder;
+  const fs::path made = folder.path() / "a" / "cache";
+  ASSERT_TRUE(create_private_folder(made));
+  EXPECT_EQ(fs::status(made).permissions(), fs::perms::owner_all);
+  ASSERT_TRUE(create_private_folder(made)) << "it may exist";
+  fs::permissions(made, fs::perms::owner_all | fs::perms::group_read | fs::perms::others_read);
+  EXPECT_TRUE(create_private_folder(made)) << "others may look";
+  for (const fs::perms writable : {fs::perms::group_write, fs::perms::others_write}) {
+    fs::permissions(made, fs::perms::owner_all | writable);
+    const Status status = create_private_folder(made);
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, ErrorCode::kIo);
+  }
+  fs::permissions(made, fs::perms::owner_all);
+  fs::create_directory_symlink(made, folder.path() / "link");
+  EXPECT_FALSE(create_private_folder(folder.path() / "link"));
+  ASSERT_TRUE(write_file(folder.path() / "file", ""));
+  EXPECT_FALSE(create_private_folder(folder.path() / "file"));
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(made.c_str(), 65534, 65534), 0);
+    EXPECT_FALSE(create_private_folder(made));
+  }
+}
+
+TEST(Environment, EmptyIsUnset) {
+  ::setenv("TERN_ENVIRONMENT_TEST", "x", 1);
+  EXPECT_STREQ(environment_variable("TERN_ENVIRONMENT_TEST"), "x");
+  ::setenv("TERN_ENVIRONMENT_TEST", "", 1);
+  EXPECT_EQ(environment_variable("TERN_ENVIRONMENT_TEST"), nullptr);
+  ::unsetenv("TERN_ENVIRONMENT_TEST");
+  EXPECT_EQ(environment_variable("TERN_ENVIRONMENT_TEST"), nullptr);
+}
+
 TEST(MappedFile, ContentAndRefusals) {
   const test::TemporaryFolder folder;
   ASSERT_TRUE(write_file(folder.path() / "f", "xyz"));
@@ -80,6 +182,17 @@ TEST(MappedFile, ContentAndRefusals) {
   EXPECT_FALSE(MappedFile::open(folder.path()));
   EXPECT_FALSE(MappedFile::open(folder.path() / "missing"));
   EXPECT_FALSE(MappedFile::open("/dev/null"));
+}
+
+TEST(File, WhatIsNoRegularFileIsNotReadNorWaitedFor) {
+  const test::TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder.path() / "fifo").c_str(), 0600), 0);
+  for (const fs::path& path : {folder.path() / "fifo", folder.path(), fs::path("/dev/zero")}) {
+    const auto content = read_file(path, 100);
+    ASSERT_FALSE(content) << path;
+    EXPECT_EQ(content.error().code, ErrorCode::kIo);
+    EXPECT_EQ(content.error().what, "is not a regular file");
+  }
 }
 
 }  // namespace

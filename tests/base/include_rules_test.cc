@@ -25,7 +25,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"oracle", {"base", "quant", "gguf", "trace"}},
     {"peer", {"base", "trace"}},
     {"compare", {"base", "trace"}},
-    {"sweep", {"base", "trace", "peer", "compare", "report"}},
+    {"arbiter", {"base", "trace", "peer", "compare"}},
+    {"sweep", {"base", "trace", "peer", "compare", "arbiter", "report"}},
     {"report", {"base", "trace", "compare"}},
 };
 

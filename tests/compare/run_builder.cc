@@ -39,6 +39,7 @@ trace::EngineRun RunBuilder::build(const TemporaryFolder& folder) const {
   result.max_tokens = max_tokens;
   result.prompt_tokens = prompt_tokens;
   result.generated_tokens = generated_tokens;
+  result.teacher_tokens = teacher_tokens;
   TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
   std::string lines;
   auto values = trace::SafetensorsWriter::create(path / "tensors.safetensors", 1 << 16);

@@ -17,6 +17,7 @@ struct RunBuilder {
   int max_tokens = 2;
   std::vector<int32_t> prompt_tokens = {1, 5};
   std::vector<int32_t> generated_tokens = {3, 2};
+  std::vector<int32_t> teacher_tokens;
   std::map<std::string, std::vector<float>> tensors;  // by trace name, shape [1, n]
   std::vector<std::vector<float>> logits;             // rows; none: no logits.safetensors
   bool with_values = true;                            // write tensors.safetensors

@@ -1,6 +1,5 @@
-// Sweeps against a bitnet.cpp and a llama.cpp that really run, where this machine has them:
-//   TERN_TEST_BITNET_CPP_DIR   a built bitnet.cpp (AVX2 without AVX-512, clang)
-//   TERN_TEST_LLAMA_CPP_DIR    anything that llama.cpp:DIR takes; by default npm's node-llama-cpp in build/npm
+// A sweep against a bitnet.cpp that really runs, where this machine has one: TERN_TEST_BITNET_CPP_DIR names a built
+// tree (AVX2 without AVX-512, clang). llama.cpp: live_llama_cpp_test.cc.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,7 +12,6 @@
 namespace tern {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 class LiveReference : public testing::Test {
@@ -76,23 +74,6 @@ TEST_F(LiveReference, BitnetCppComputesTheSameBits) {
       << output_;
   expect_ok("variable");
   EXPECT_EQ(receipt("variable", "scenario1")["reference"]["spec"], spec);
-}
-
-TEST_F(LiveReference, LlamaCppAgreesOnAFloatModel) {
-  const char* const set = std::getenv("TERN_TEST_LLAMA_CPP_DIR");
-  const fs::path tree = set != nullptr ? fs::path(set) : test::source_dir() / "build" / "npm";
-  if (set == nullptr && !fs::exists(tree / "node_modules" / "node-llama-cpp")) {
-    GTEST_SKIP() << "TERN_TEST_LLAMA_CPP_DIR is not set, and there is no node-llama-cpp in " << tree;
-  }
-  const fs::path model = test::source_dir().parent_path() / "shared" / "data" / "stories260K.gguf";
-  if (!fs::exists(model)) {
-    GTEST_SKIP() << model << " is not there";
-  }
-  ASSERT_EQ(tern({"sweep", model.string(), model.string(), (folder_.path() / "out").string(), "--threads", "1",
-                  "--reference", "llama.cpp:" + tree.string(), "--require-reference"}),
-            0)
-      << output_;
-  expect_ok("out");
 }
 
 }  // namespace

@@ -72,6 +72,21 @@ TEST_F(RunWriterTest, TracesMayGoElsewhere) {
   EXPECT_EQ(n_entries(traces), size_t{3 * (16 + 3)});
 }
 
+TEST_F(RunWriterTest, WithoutATraceThereIsNoRecorderAtAll) {
+  const fs::path out = folder_.path() / "out", traces = folder_.path() / "traces";
+  auto writer = RunWriter::begin({.run_folder = out, .trace_folder = traces, .trace = false, .n_vocab = 40});
+  ASSERT_TRUE(writer) << writer.error().line();
+  EXPECT_EQ(writer->recorder(), nullptr);
+  const auto result = run(*writer);
+  ASSERT_TRUE(result) << result.error().line();
+  ASSERT_TRUE(writer->finish(*result));
+  const auto read = trace::read_run_folder(out);
+  ASSERT_TRUE(read) << read.error().line();
+  EXPECT_TRUE(read->trace.empty());
+  EXPECT_NE(read->logits(), nullptr);
+  EXPECT_FALSE(fs::exists(traces));
+}
+
 TEST_F(RunWriterTest, LeavesNothingBehindUnlessFinished) {
   const size_t before = n_entries(folder_.path());
   {

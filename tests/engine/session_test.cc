@@ -211,6 +211,43 @@ TEST_F(AnyModel, HeadAsSingleSumsTheLastPositionLikeADecodeStep) {
   EXPECT_GT(cosine(std::span<const float>(one), std::span<const float>(last)), 0.99999);
 }
 
+// Taught with its own choices it goes the same way; with others it sees them, and still states its own choices.
+TEST_F(AnyModel, TeacherTokensAreFedInsteadOfItsChoices) {
+  const auto view = small("llama", quant::Encoding::kF32);
+  const auto session = session_of(view);
+  const std::vector<int32_t> prompt = {1, 2, 3};
+  const Outcome free = run(*session, {.prompt = prompt, .max_tokens = 5});
+  const Outcome same = run(*session, {.prompt = prompt, .max_tokens = 5, .teacher = free.tokens});
+  EXPECT_EQ(same.tokens, free.tokens);
+  EXPECT_EQ(same.logits, free.logits);
+
+  const std::vector<int32_t> teacher = {7, 8};
+  const Outcome taught = run(*session, {.prompt = prompt, .max_tokens = 4, .teacher = teacher});
+  const std::vector<int32_t> whole = {1, 2, 3, 7, 8};
+  const auto by_pieces = session_of(view, {.ubatch = 1});
+  const Outcome as_prompt = run(*by_pieces, {.prompt = whole, .max_tokens = 2});
+  EXPECT_EQ(taught.tokens[0], free.tokens[0]);
+  EXPECT_EQ(taught.tokens[2], as_prompt.tokens[0]);
+  EXPECT_EQ(taught.tokens[3], as_prompt.tokens[1]) << "where the teacher has no more, its own choice is fed";
+
+  const std::vector<int32_t> ends = {free.tokens[0]};
+  EXPECT_EQ(run(*session, {.prompt = prompt, .max_tokens = 4, .end_ids = ends}).tokens.size(), 1U);
+  EXPECT_EQ(run(*session, {.prompt = prompt, .max_tokens = 4, .end_ids = ends, .teacher = teacher}).tokens.size(), 4U);
+}
+
+TEST_F(AnyModel, TeacherTokensOutsideOfTheVocabularyAreRefused) {
+  const auto view = small("llama", quant::Encoding::kF32);
+  const auto session = session_of(view);
+  const std::vector<int32_t> prompt = {1};
+  for (const int32_t bad : {-1, 40}) {
+    const std::vector<int32_t> teacher = {2, bad};
+    const auto refused = session->generate({.prompt = prompt, .max_tokens = 4, .teacher = teacher});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(exit_code(refused.error().code), 3);
+    EXPECT_THAT(refused.error().line(), testing::HasSubstr("token 1 of the teacher tokens has id"));
+  }
+}
+
 TEST_F(AnyModel, StopsAfterAnEndToken) {
   const gguf::View view = synthetic("llama", quant::I2sLayout::kBitnetCpp);
   const auto session = session_of(view);

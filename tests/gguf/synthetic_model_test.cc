@@ -160,6 +160,58 @@ TEST(SyntheticModel, WeightsHaveTheIntendedStatistics) {
   EXPECT_NEAR(std::sqrt(squares / n_values), 2.8 / std::sqrt(512.0), 0.002);
 }
 
+// One network in two encodings: an engine that does not know I2_S gets the same values.
+TEST(SyntheticModel, FloatWeightsOfABitnetModelAreTheTernaryOnesTimesTheirScale) {
+  const test::TemporaryFolder folder;
+  SyntheticOptions options = options_for("odd", "bitnet");
+  ASSERT_TRUE(write_synthetic_model(folder.path() / "i2s.gguf", options));
+  options.weights = quant::Encoding::kF32;
+  ASSERT_TRUE(write_synthetic_model(folder.path() / "f32.gguf", options));
+  const auto i2s = View::open(folder.path() / "i2s.gguf");
+  const auto f32 = View::open(folder.path() / "f32.gguf");
+  ASSERT_TRUE(i2s && f32);
+  ASSERT_EQ(i2s->tensors().size(), f32->tensors().size());
+  const Tensor& codes = *i2s->find_tensor("blk.1.ffn_down.weight");
+  const Tensor& floats = *f32->find_tensor("blk.1.ffn_down.weight");
+  ASSERT_EQ(floats.encoding, quant::Encoding::kF32);
+  ASSERT_EQ(floats.dims, codes.dims);
+  const float scale = quant::i2s_tail_scale(codes.data, codes.n_rows(), codes.n_cols());
+  std::vector<int8_t> factors(codes.n_cols());
+  std::vector<float> values(codes.n_cols());
+  for (uint64_t row = 0; row < codes.n_rows(); ++row) {
+    quant::i2s_unpack_row(I2sLayout::kBitnetCpp, codes.data.subspan(row * factors.size() / 4, factors.size() / 4),
+                          factors);
+    std::memcpy(values.data(), floats.data.data() + row * values.size() * 4, values.size() * 4);
+    for (size_t i = 0; i < factors.size(); ++i) {
+      ASSERT_EQ(values[i], static_cast<float>(factors[i]) * scale) << row << ", " << i;
+    }
+  }
+}
+
+TEST(SyntheticModel, FloatWeightsOfALlamaModelAreNormal) {
+  const test::TemporaryFolder folder;
+  SyntheticOptions options = options_for("odd", "llama");
+  options.weights = quant::Encoding::kF16;
+  ASSERT_TRUE(write_synthetic_model(folder.path() / "model.gguf", options));
+  const auto view = View::open(folder.path() / "model.gguf");
+  ASSERT_TRUE(view) << view.error().line();
+  EXPECT_EQ(view->i2s_layout(), std::nullopt);
+  EXPECT_TRUE(view->get_uint("general.file_type", 1, 1));
+  const Tensor& tensor = *view->find_tensor("blk.1.ffn_down.weight");
+  ASSERT_EQ(tensor.encoding, quant::Encoding::kF16);
+  double squares = 0, fourths = 0;
+  for (size_t at = 0; at < tensor.data.size(); at += 2) {
+    uint16_t half = 0;
+    std::memcpy(&half, tensor.data.data() + at, 2);
+    const auto square = std::pow(static_cast<double>(quant::half_to_float(half)), 2);
+    squares += square;
+    fourths += square * square;
+  }
+  const auto n = static_cast<double>(tensor.n_elements());
+  EXPECT_NEAR(squares / n * 1152, 1, 0.5);
+  EXPECT_NEAR(fourths * n / (squares * squares), 2.9, 0.1);  // 3 - 6/60 for twelve uniform numbers, 1.7 if ternary
+}
+
 TEST(SyntheticModel, StoppingLeavesNothing) {
   const test::TemporaryFolder folder;
   uint64_t n_calls = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "support/paths.h"
 #include "tern/trace/run_folder.h"
@@ -118,6 +119,63 @@ TEST(Oracle, DoesNotWrapWhereTheReferenceDoes) {
     }
   }
   EXPECT_GE(n_projections, 3U);
+}
+
+double rounded_to_11_bits(double x) {
+  const double unit = std::ldexp(1.0, std::ilogb(x) - 10);
+  return x == 0 ? x : std::nearbyint(x / unit) * unit;
+}
+
+// What is recorded is rounded, and what follows is computed from that.
+TEST(Oracle, SignificantBitsRoundEveryStage) {
+  const auto golden = test::golden_cases().front();
+  const auto view = gguf::View::open(golden.model_path);
+  ASSERT_TRUE(view);
+  auto oracle = Oracle::load(*view, {.significant_bits = 11});
+  ASSERT_TRUE(oracle) << oracle.error().line();
+  trace::MemoryRecorder recorder(true);
+  const auto logits = oracle->evaluate(std::vector<int32_t>{1, 5, 9}, 0, 0, &recorder);
+  ASSERT_TRUE(logits);
+  std::map<std::string, std::vector<float>> values;
+  for (size_t i = 0; i < recorder.records().size(); ++i) {
+    values[recorder.records()[i].id.name()] = recorder.values()[i];
+    for (const float value : recorder.values()[i]) {
+      ASSERT_EQ(static_cast<double>(value), rounded_to_11_bits(static_cast<double>(value)))
+          << recorder.records()[i].id.name();
+    }
+  }
+  EXPECT_EQ(values.at("logits"), std::vector<float>(logits->begin(), logits->end()));
+  const auto& embeddings = values.at("embeddings");
+  for (size_t i = 0; i < embeddings.size(); ++i) {
+    const double sum = static_cast<double>(embeddings[i]) + static_cast<double>(values.at("blk0/o_proj")[i]);
+    ASSERT_EQ(static_cast<double>(values.at("blk0/ffn_inp")[i]), rounded_to_11_bits(sum));
+  }
+  // The first token sees itself only, so its heads are the values that were cached.
+  const auto& hp = oracle->hyperparameters();
+  for (int i = 0; i < hp.n_heads * hp.head_dim; ++i) {
+    const int kv_head = i / hp.head_dim / (hp.n_heads / hp.n_kv_heads);
+    ASSERT_EQ(values.at("blk0/attn_out")[static_cast<size_t>(i)],
+              values.at("blk0/v_proj")[static_cast<size_t>(kv_head * hp.head_dim + i % hp.head_dim)]);
+  }
+}
+
+TEST(Oracle, MoreSignificantBitsComeCloser) {
+  const auto golden = test::golden_cases().front();
+  const auto view = gguf::View::open(golden.model_path);
+  ASSERT_TRUE(view);
+  const auto logits = [&](int bits) {
+    auto oracle = Oracle::load(*view, {.significant_bits = bits});
+    const auto row = oracle->evaluate(std::vector<int32_t>{1, 5, 9}, 0, 0, nullptr);
+    return std::vector<float>(row->begin(), row->end());
+  };
+  const std::vector<float> exact = logits(0);
+  const double at_8 = relative_error(logits(8), exact), at_11 = relative_error(logits(11), exact),
+               at_24 = relative_error(logits(24), exact);
+  std::printf("relative error of the logits: %.1e at 8 bits, %.1e at 11, %.1e at 24\n", at_8, at_11, at_24);
+  EXPECT_GT(at_8, at_11);
+  EXPECT_GT(at_11, at_24);
+  EXPECT_GT(at_24, 0);
+  EXPECT_LT(relative_error(logits(52), exact), 1e-6);
 }
 
 TEST(Oracle, RefusesWhatDoesNotFit) {

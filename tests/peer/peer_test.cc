@@ -36,7 +36,7 @@ class CommandPeerTest : public testing::Test {
     EXPECT_TRUE(write_file(folder_.path() / "engine.sh", script));
     auto command = CommandTemplate::parse("sh " + (folder_.path() / "engine.sh").string() + " " + arguments, "");
     EXPECT_TRUE(command);
-    RunRequest request;
+    RunRequest request = request_;
     request.model = "m.gguf";
     request.tokenizer = "t.json";
     request.prompt = "Hello";
@@ -45,10 +45,13 @@ class CommandPeerTest : public testing::Test {
     request.run_folder = folder_.path() / "rs-run";
     request.trace_folder = folder_.path() / "rs-traces";
     request.output_file = folder_.path() / "rs-output.txt";
-    auto outcome = make_command_peer(std::move(*command), "stand-in")->run(request);
+    const auto peer = make_command_peer(std::move(*command), "stand-in", kind_);
+    abilities_ = peer->abilities();
+    auto outcome = peer->run(request);
     EXPECT_TRUE(outcome) << outcome.error().line();
     return std::move(*outcome);
   }
+  std::string output() const { return read_file(folder_.path() / "rs-output.txt", 10000).value(); }
   std::string result_json() const {
     return R"({"engine":"e","prompt":"Hello","max_tokens":2,"prompt_tokens":[5],"generated_tokens":[7,8],"timing":{}})";
   }
@@ -59,6 +62,9 @@ class CommandPeerTest : public testing::Test {
 
   test::TemporaryFolder folder_;
   double timeout_s_ = 20;
+  RunRequest request_;  // what a test adds to the plain one
+  CommandKind kind_ = CommandKind::kTheirs;
+  Abilities abilities_;
 };
 
 TEST_F(CommandPeerTest, TakesTheWholeContract) {
@@ -84,6 +90,95 @@ TEST_F(CommandPeerTest, TracesInTheRunFolderCountToo) {
   ASSERT_TRUE(outcome.run) << outcome.failure;
   EXPECT_EQ(outcome.n_traces, 1U);
   EXPECT_TRUE(fs::exists(folder_.path() / "rs-traces" / "embeddings.trace"));
+}
+
+TEST_F(CommandPeerTest, AListInTheTraceFolderCountsTooAndUnknownStagesAreCounted) {
+  for (const char* const place : {"$1", "$2"}) {
+    const PeerRun outcome =
+        run("echo '" + result_json() + "' > $1/result.json; echo '" + record("embeddings", "embeddings", -1) + "\n" +
+            record("mystery", "mystery", -1) + "' > " + place + "/trace.jsonl");
+    ASSERT_TRUE(outcome.run) << outcome.failure;
+    EXPECT_EQ(outcome.run->trace.size(), 1U);
+    EXPECT_EQ(outcome.run->n_unknown_stages, 1U);
+    EXPECT_TRUE(fs::exists(folder_.path() / "rs-traces" / "embeddings.trace"));
+    EXPECT_FALSE(fs::exists(folder_.path() / "rs-traces" / "trace.jsonl"));
+    fs::remove_all(folder_.path() / "rs-run");
+    fs::remove_all(folder_.path() / "rs-traces");
+  }
+}
+
+TEST_F(CommandPeerTest, AFifoIsNotWaitedFor) {
+  EXPECT_THAT(run("mkfifo $1/result.json").failure, HasSubstr("result.json: is not a regular file"));
+  fs::remove_all(folder_.path() / "rs-run");
+  EXPECT_THAT(run("echo '" + result_json() + "' > $1/result.json; mkfifo $2/embeddings.trace").failure,
+              HasSubstr("embeddings.trace: is not a regular file"));
+}
+
+TEST_F(CommandPeerTest, TheirsCanBeAskedForWhatItHasPlacesFor) {
+  request_.token_ids = {5};
+  request_.teacher_tokens = {7};
+  const std::string writes =
+      "echo \"ids $2 teacher $3 prompt $4\"; echo '{\"engine\":\"e\",\"prompt\":\"\","
+      "\"max_tokens\":2,\"prompt_tokens\":[5],\"generated_tokens\":[7,8],\"teacher_tokens\":['$3']}' > $1/result.json";
+  const PeerRun outcome = run(writes, "{out} {token_ids} {teacher_tokens} {prompt}");
+  ASSERT_TRUE(outcome.run) << outcome.failure;
+  EXPECT_THAT(outcome.run->result.teacher_tokens, ElementsAre(7));
+  EXPECT_EQ(output(), "ids 5 teacher 7 prompt Hello\n");
+  EXPECT_TRUE(abilities_.runs && abilities_.token_ids && abilities_.teacher_tokens);
+  EXPECT_FALSE(abilities_.unobserved || abilities_.token_by_token || abilities_.dump_tensors);
+}
+
+TEST_F(CommandPeerTest, MoreThanItsAbilitiesIsAFailure) {
+  request_.token_ids = {5};
+  EXPECT_THAT(run("exit 9").failure, HasSubstr("cannot be given a prompt's token ids"));
+  EXPECT_FALSE(abilities_.token_ids || abilities_.teacher_tokens);
+  request_ = {};
+  request_.teacher_tokens = {5};
+  EXPECT_THAT(run("exit 9").failure, HasSubstr("cannot be told which tokens"));
+  request_ = {};
+  request_.observe = false;
+  EXPECT_THAT(run("exit 9").failure, HasSubstr("without its tensors being watched"));
+  request_ = {};
+  EXPECT_THAT(run("exit 9", "{token_ids}").failure, HasSubstr("cannot be given a text"));
+}
+
+TEST_F(CommandPeerTest, AnEngineThatSpeaksTheContractTakesIdsInsteadOfThePrompt) {
+  request_.token_ids = {5, 6};
+  const PeerRun outcome = run("echo \"$@\"; exit 9", "");
+  EXPECT_THAT(output(), HasSubstr("--tokenizer t.json --token-ids 5,6 --max-tokens 2"));
+  EXPECT_TRUE(abilities_.token_ids);
+  EXPECT_FALSE(abilities_.teacher_tokens);
+}
+
+TEST_F(CommandPeerTest, OursTakesOurOptions) {
+  kind_ = CommandKind::kOurs;
+  run("echo \"$@\"; exit 9", "--prompt={prompt} --out {out}");
+  EXPECT_THAT(output(), testing::StartsWith("--prompt=Hello --out /"));
+  EXPECT_THAT(output(), testing::Not(HasSubstr("--teacher-tokens")));
+  request_.token_ids = {5, 6};
+  request_.teacher_tokens = {7, 8};
+  request_.observe = false;
+  request_.token_by_token = request_.dump_tensors = true;
+  run("echo \"$@\"; exit 9", "--prompt={prompt} --out {out}");
+  EXPECT_THAT(output(), testing::StartsWith("--token-ids 5,6 --out /"));
+  EXPECT_THAT(output(), HasSubstr(" --teacher-tokens 7,8 --no-observe --token-by-token --dump-tensors\n"));
+  EXPECT_TRUE(abilities_.unobserved && abilities_.token_by_token && abilities_.dump_tensors);
+}
+
+TEST_F(CommandPeerTest, AnEngineThatIgnoresWhatItIsToldFails) {
+  kind_ = CommandKind::kOurs;
+  request_.teacher_tokens = {7};
+  const std::string obeys_nothing = "echo '" + result_json() + "' > $1/result.json";
+  EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states no teacher_tokens: it went its own way"));
+  request_ = {};
+  request_.token_ids = {6};
+  EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states prompt_tokens [5], where [6] were given"));
+}
+
+TEST_F(CommandPeerTest, PromptIdsThatAreNotPrintedAreNotKnown) {
+  const PeerRun outcome = run("echo 'Generated tokens: [7, 8]'", "{prompt}");
+  ASSERT_TRUE(outcome.run) << outcome.failure;
+  EXPECT_THAT(outcome.run->result.prompt_tokens, IsEmpty());
 }
 
 TEST_F(CommandPeerTest, TheSmallFormIsALineAndATraceFolder) {
@@ -253,6 +348,33 @@ TEST_F(PackTest, ItsRecordingIsWrittenOutLikeARun) {
   const auto traces = trace::read_trace_folder(request.trace_folder);
   ASSERT_TRUE(traces);
   EXPECT_EQ(traces->records.size(), 150U);
+}
+
+TEST_F(PackTest, IsFoundByTokenIdsAndCannotBeToldAnything) {
+  const auto opened = open("auto");
+  ASSERT_TRUE(opened && opened->peer);
+  const Abilities abilities = opened->peer->abilities();
+  EXPECT_TRUE(abilities.token_ids);
+  EXPECT_FALSE(abilities.runs || abilities.teacher_tokens || abilities.unobserved || abilities.token_by_token);
+  RunRequest request;
+  const auto recorded = trace::read_run_folder(test::golden_dir() / "tiny-i2_s" / "scenario2");
+  request.token_ids = recorded->result.prompt_tokens;
+  request.max_tokens = 2;
+  request.trace_folder = folder_.path() / "traces";
+  request.output_file = folder_.path() / "output.txt";
+  auto outcome = opened->peer->run(request);
+  ASSERT_TRUE(outcome);
+  ASSERT_TRUE(outcome->run) << outcome->failure;
+  EXPECT_EQ(outcome->run->result.generated_tokens, recorded->result.generated_tokens);
+  request.token_ids.push_back(1);
+  outcome = opened->peer->run(request);
+  ASSERT_TRUE(outcome);
+  EXPECT_TRUE(outcome->no_recording);
+  request.teacher_tokens = {1};
+  outcome = opened->peer->run(request);
+  ASSERT_TRUE(outcome);
+  EXPECT_FALSE(outcome->run || outcome->no_recording);
+  EXPECT_THAT(outcome->failure, HasSubstr("is a recording and cannot be told"));
 }
 
 TEST_F(PackTest, WhatItDoesNotHoldIsNoRecording) {

@@ -67,7 +67,7 @@ class ReportTest : public testing::Test {
   }
   static ScenarioOutcome started() {
     ScenarioOutcome scenario;
-    scenario.scenario = {"scenario1", "2+2=", 2, "Two tokens"};
+    scenario.scenario = {"scenario1", "2+2=", {}, 2, "Two tokens"};
     scenario.folder = "/out/scenario1";
     scenario.subject.command = {"tern", "run", "--prompt", "2+2="};
     scenario.subject.environment = {{"BITNET_TRACE_DIR", "/out/scenario1/rs-traces"}};

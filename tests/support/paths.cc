@@ -21,6 +21,11 @@ fs::path golden_dir() {
   return fs::is_directory(shared) ? shared : source_dir() / "tests" / "data" / "golden";
 }
 
+fs::path shared_data_dir() {
+  const char* const dir = std::getenv("TERN_TEST_DATA_DIR");
+  return dir != nullptr ? fs::path(dir) : source_dir().parent_path() / "shared" / "data";
+}
+
 std::vector<GoldenCase> golden_cases(bool with_wide_constant) {
   std::vector<GoldenCase> cases;
   const fs::path root = golden_dir();

@@ -28,6 +28,10 @@ struct GoldenCase {
 // Sorted; wide-constant, whose recording is wrong by design, is left out unless asked for.
 std::vector<GoldenCase> golden_cases(bool with_wide_constant = false);
 
+// Models that the source tree does not hold: $TERN_TEST_DATA_DIR, else ../shared/data beside the checkout. Any may be
+// absent; a test that wants one is skipped and says so.
+std::filesystem::path shared_data_dir();
+
 // A fresh folder, removed with everything in it at the end of its scope.
 class TemporaryFolder {
  public:

@@ -35,6 +35,23 @@ TEST(Scenarios, ReadsAFile) {
   EXPECT_EQ((*scenarios)[1].name, "b");
 }
 
+TEST(Scenarios, TokenIdsMayStandInThePromptsPlace) {
+  const auto scenarios =
+      parse_scenarios("[[scenario]]\nname = \"a\"\ntoken_ids = [1, 0, 2147483647]\nmax_tokens = 3\n", "s.toml");
+  ASSERT_TRUE(scenarios) << scenarios.error().line();
+  EXPECT_EQ((*scenarios)[0].prompt, "");
+  EXPECT_EQ((*scenarios)[0].token_ids, (std::vector<int32_t>{1, 0, 2147483647}));
+  for (const std::string ids : {"[]", "1", "\"1\"", "[-1]", "[2147483648]", "[1.0]", "[\"1\"]", "[1, [2]]"}) {
+    const auto bad = parse_scenarios("[[scenario]]\nname = \"a\"\ntoken_ids = " + ids + "\nmax_tokens = 3\n", "s.toml");
+    ASSERT_FALSE(bad) << ids;
+    EXPECT_EQ(bad.error().where, "s.toml line 3: token_ids") << ids;
+  }
+  const auto both =
+      parse_scenarios("[[scenario]]\nname = \"a\"\nprompt = \"\"\ntoken_ids = [1]\nmax_tokens = 3\n", "s.toml");
+  ASSERT_FALSE(both);
+  EXPECT_EQ(both.error().where, "s.toml line 4: token_ids");
+}
+
 struct BadFile {
   std::string toml;
   std::string place;

@@ -247,30 +247,5 @@ TEST_F(SweepTest, AFailingReportLeavesNothingOfItsScenario) {
   EXPECT_FALSE(fs::exists(output_dir_));
 }
 
-TEST(OutputFolder, TwoSweepsCannotShareOne) {
-  const test::TemporaryFolder folder;
-  const auto first = OutputFolder::open(folder.path() / "out", {"a"});
-  ASSERT_TRUE(first);
-  const auto second = OutputFolder::open(folder.path() / "out", {"b"});
-  ASSERT_FALSE(second);
-  EXPECT_THAT(second.error().line(), HasSubstr("another sweep"));
-}
-
-TEST(OutputFolder, APathThatCannotBeAFolderIsAnIoError) {
-  const test::TemporaryFolder folder;
-  ASSERT_TRUE(write_file(folder.path() / "file", ""));
-  for (const fs::path& path : {folder.path() / "file", folder.path() / "file" / "below", fs::path("/proc/nowhere")}) {
-    const auto output = OutputFolder::open(path, {"a"});
-    ASSERT_FALSE(output) << path;
-    EXPECT_EQ(output.error().code, ErrorCode::kIo);
-  }
-}
-
-TEST(OutputFolder, AnUnusedOneIsNotLeftBehind) {
-  const test::TemporaryFolder folder;
-  { ASSERT_TRUE(OutputFolder::open(folder.path() / "out", {"a"})); }
-  EXPECT_FALSE(fs::exists(folder.path() / "out"));
-}
-
 }  // namespace
 }  // namespace tern::sweep

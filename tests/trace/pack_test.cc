@@ -114,6 +114,118 @@ TEST_F(PackTest, NamesCannotLeaveTheFolder) {
   }
 }
 
+TEST_F(PackTest, FoundByTokenIdsToo) {
+  const auto pack = Pack::open(pack_folder());
+  ASSERT_TRUE(pack);
+  for (const PackScenario& scenario : pack->scenarios()) {
+    const auto found = pack->find(scenario.prompt_tokens, scenario.max_tokens);
+    ASSERT_TRUE(found) << found.error().line();
+    EXPECT_EQ(found->result.prompt, scenario.prompt);
+    EXPECT_FALSE(pack->find(scenario.prompt_tokens, scenario.max_tokens + 1));
+  }
+  const auto missing = pack->find(std::vector<int32_t>(1000, 7), 1);
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().line().find("[7, 7, 7"), std::string::npos) << missing.error().line();
+  EXPECT_LT(missing.error().line().size(), 500U);
+}
+
+TEST_F(PackTest, OtherTokensThanToday) {
+  const std::vector<int32_t> recorded = {1, 2, 3};
+  EXPECT_TRUE(check_prompt_tokens("p", recorded, recorded));
+  for (const auto& [today, expected] :
+       {std::pair<std::vector<int32_t>, const char*>{{1, 9, 3}, "position 1 is 2, now 9"},
+        {{1, 2}, "position 2 is 3, now nothing"},
+        {{1, 2, 3, 4}, "position 3 is nothing, now 4"}}) {
+    const auto status = check_prompt_tokens("p", recorded, today);
+    ASSERT_FALSE(status);
+    EXPECT_NE(status.error().line().find(expected), std::string::npos) << status.error().line();
+  }
+}
+
+uint64_t bytes_in(const fs::path& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    bytes += entry.is_regular_file() ? entry.file_size() : 0;
+  }
+  return bytes;
+}
+
+TEST_F(PackTest, SaysWhatItHoldsAndHoldsLessWhenAsked) {
+  const PackModel model = {"m.gguf", std::string(64, '1'), ""};
+  const fs::path small = folder_.path() / "small";
+  const auto full = Pack::open(pack_folder());
+  const auto top = Pack::create(small, model, "arith", {{"name", "E"}}, runs_, {.top_logits = 8, .values = false});
+  ASSERT_TRUE(full && top) << top.error().line();
+  EXPECT_EQ(full->logits(), "full");
+  EXPECT_EQ(top->logits(), "top-8");
+  EXPECT_FALSE(top->has_values());
+  const auto manifest = read_json_file(small / "pack.json");
+  ASSERT_TRUE(manifest);
+  EXPECT_EQ((*manifest)["logits"], "top-8");
+  EXPECT_EQ((*manifest)["values"], false);
+  const auto run = top->find(top->scenarios()[0].prompt, top->scenarios()[0].max_tokens);
+  ASSERT_TRUE(run) << run.error().line();
+  ASSERT_TRUE(run->top_logits);
+  EXPECT_EQ(run->top_logits->k(), 8U);
+  EXPECT_FALSE(run->values);
+  EXPECT_NE(top->id(), full->id());
+
+  // From a folder that has the largest only, the same can be kept, but not others.
+  const fs::path scenario = small / top->scenarios()[0].name;
+  EXPECT_TRUE(Pack::create(folder_.path() / "again", model, "", {{"name", "E"}}, {scenario}));
+  EXPECT_TRUE(Pack::create(folder_.path() / "same", model, "", {{"name", "E"}}, {scenario}, {.top_logits = 8}));
+  const auto more = Pack::create(folder_.path() / "more", model, "", {{"name", "E"}}, {scenario}, {.top_logits = 9});
+  ASSERT_FALSE(more);
+  EXPECT_NE(more.error().line().find("only the top-8"), std::string::npos) << more.error().line();
+  const auto mixed = Pack::create(folder_.path() / "mixed", model, "", {{"name", "E"}}, {scenario, runs_[1]});
+  ASSERT_FALSE(mixed);
+  EXPECT_NE(mixed.error().line().find("'full', those of the runs before it 'top-8'"), std::string::npos)
+      << mixed.error().line();
+}
+
+TEST_F(PackTest, TopLogitsAreMuchSmaller) {
+  const PackModel model = {"m.gguf", std::string(64, '1'), ""};
+  const auto full = Pack::create(folder_.path() / "full", model, "", {{"name", "E"}}, runs_, {.values = false});
+  const auto top =
+      Pack::create(folder_.path() / "top", model, "", {{"name", "E"}}, runs_, {.top_logits = 8, .values = false});
+  ASSERT_TRUE(full && top);
+  const auto bytes_of = [&](const char* pack, const char* file) {
+    return fs::file_size(folder_.path() / pack / full->scenarios()[0].name / file);
+  };
+  // 269 logits a row here; a vocabulary of 128,256 makes it a factor of a thousand.
+  const uint64_t header = 1024;
+  EXPECT_LT(bytes_of("top", TopLogits::kFileName), header + bytes_of("full", "logits.safetensors") / 10);
+  EXPECT_LT(bytes_in(folder_.path() / "top"), bytes_in(folder_.path() / "full"));
+}
+
+// Whoever makes a pack with another tool can give it a right id for wrong words.
+TEST_F(PackTest, WordsThatContradictTheFilesAreRefused) {
+  const fs::path manifest = pack_folder() / "pack.json";
+  const auto original = read_json_file(manifest);
+  ASSERT_TRUE(original);
+  const auto with = [&](const char* key, const Json& value) {
+    Json json = *original;
+    json[key] = value;
+    nlohmann::json sorted = nlohmann::json::parse(json.dump());
+    sorted.erase("id");
+    const std::string canonical = sorted.dump();
+    json["id"] = blake3_hex(std::as_bytes(std::span(canonical)));
+    EXPECT_TRUE(write_file(manifest, to_json_text(json)));
+  };
+  const auto reads = [&]() -> Status {
+    TERN_ASSIGN_OR_RETURN(const Pack pack, Pack::open(pack_folder()));
+    TERN_RETURN_IF_ERROR(pack.find(pack.scenarios()[0].prompt, pack.scenarios()[0].max_tokens));
+    return {};
+  };
+  EXPECT_TRUE(reads());
+  with("values", !(*original)["values"].get<bool>());
+  EXPECT_FALSE(reads());
+  with("logits", "top-8");
+  EXPECT_FALSE(reads());
+  with("logits", 7);
+  EXPECT_FALSE(reads());
+}
+
 TEST_F(PackTest, FailedCreationLeavesNothing) {
   ASSERT_TRUE(write_file(folder_.path() / "empty" / "result.json",
                          R"({"engine":"e","prompt":"p","max_tokens":1,"prompt_tokens":[1],"generated_tokens":[1]})"));

@@ -59,6 +59,7 @@ TEST(RunFolder, ResultSurvivesTheRoundTrip) {
   result.max_tokens = 3;
   result.prompt_tokens = {1, 2};
   result.generated_tokens = {3};
+  result.teacher_tokens = {4, 5};
   result.text = "x";
   result.model_sha256 = "s";
   result.decode_s = 0.5;
@@ -76,6 +77,12 @@ TEST(RunFolder, DamageIsNamedWithFileAndPlace) {
   const std::vector<Case> cases = {
       {"result.json", "{", "result.json @ byte"},
       {"result.json", R"({"engine":"e"})", "prompt"},
+      {"result.json",
+       R"({"engine":"e","prompt":"p","max_tokens":1,"prompt_tokens":[1],"generated_tokens":[],"teacher_tokens":3})",
+       "teacher_tokens"},
+      {"result.json",
+       R"({"engine":"e","prompt":"p","max_tokens":1,"prompt_tokens":[1],"generated_tokens":[],"teacher_tokens":[3,4]})",
+       "holds 2 teacher tokens, but max_tokens is 1"},
       {"result.json", R"({"engine":"e","prompt":"p","max_tokens":1,"prompt_tokens":[-1],"generated_tokens":[]})",
        "prompt_tokens"},
       {"result.json", R"({"engine":"e","prompt":"p","max_tokens":1,"prompt_tokens":[1],"generated_tokens":[1,2]})",

@@ -41,6 +41,29 @@ TEST(Safetensors, ReadsTheRecordings) {
   }
 }
 
+TEST(Safetensors, IntegersAreTakenOnlyWhereTheyAreExpected) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "x.safetensors";
+  auto writer = SafetensorsWriter::create(path, SafetensorsWriter::header_bytes(3));
+  ASSERT_TRUE(writer);
+  writer->add_metadata("key", "value");
+  ASSERT_TRUE(writer->add_integers("i", {2}, std::vector<int32_t>{-7, 1 << 30}) &&
+              writer->add("f", {1}, std::vector<float>{0.5F}) && writer->finish());
+  const auto refused = Safetensors::open(path);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().line().find("has dtype I32, where F32 is needed"), std::string::npos);
+  const auto file = Safetensors::open(path, Safetensors::Integers::kTaken);
+  ASSERT_TRUE(file) << file.error().line();
+  EXPECT_EQ(file->find("i"), nullptr) << "integers are no floats";
+  EXPECT_EQ(file->find_integers("f"), nullptr);
+  ASSERT_NE(file->find_integers("i"), nullptr);
+  EXPECT_EQ(file->find_integers("i")->values[0], -7);
+  EXPECT_EQ(file->find("f")->values[0], 0.5F);
+  EXPECT_EQ(file->metadata().at("key"), "value");
+  ASSERT_TRUE(write_file(path, file_with_header(R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})", 8)));
+  EXPECT_FALSE(Safetensors::open(path, Safetensors::Integers::kTaken));
+}
+
 TEST(Safetensors, DamagedFilesAreErrors) {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "x.safetensors";

@@ -8,56 +8,8 @@ story is kept when it ended by itself, has a sensible length, and every word of 
 Every batch has its own seed, so the corpus does not depend on the number of worker processes.
 Output: one JSON string per line, in batch order. The synthetic lines (`synthetic`) are made anew in every epoch by train.py.
 """
-import argparse, json, os, random, re, struct, sys, time
-import numpy as np
-
-
-def read_gguf(path):
-    """Return (metadata dict, {name: numpy array}) of a GGUF v3 file with float32 / float16 tensors."""
-    b = open(path, "rb").read()
-    pos = 0
-
-    def get(fmt):
-        nonlocal pos
-        v = struct.unpack_from(fmt, b, pos)[0]
-        pos += struct.calcsize(fmt)
-        return v
-
-    def string():
-        nonlocal pos
-        n = get("<Q")
-        pos += n
-        return b[pos - n:pos]
-
-    scalar = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-
-    def value(t):
-        if t == 8:
-            return string()
-        if t == 9:
-            et, n = get("<I"), get("<Q")
-            return [value(et) for _ in range(n)]
-        return get(scalar[t])
-
-    if get("4s") != b"GGUF" or get("<I") != 3:
-        sys.exit("not a GGUF v3 file: " + path)
-    n_tensors, n_kv = get("<Q"), get("<Q")
-    meta = {}
-    for _ in range(n_kv):
-        k = string().decode()
-        meta[k] = value(get("<I"))
-    infos = []
-    for _ in range(n_tensors):
-        name = string().decode()
-        dims = [get("<Q") for _ in range(get("<I"))]
-        infos.append((name, dims, get("<I"), get("<Q")))
-    base = (pos + 31) // 32 * 32
-    out = {}
-    for name, dims, typ, off in infos:
-        dt = {0: np.float32, 1: np.float16}[typ]
-        n = int(np.prod(dims))
-        out[name] = np.frombuffer(b, dt, n, base + off).astype(np.float32).reshape(dims[::-1])
-    return meta, out
+import argparse, json, os, re, time
+from gguf_file import read_gguf
 
 
 class Teacher:
@@ -76,8 +28,8 @@ class Teacher:
         self.bos, self.eos = m["tokenizer.ggml.bos_token_id"], m["tokenizer.ggml.eos_token_id"]
         self.pieces = []
         for t in m["tokenizer.ggml.tokens"]:
-            byte = re.fullmatch(rb"<0x([0-9A-F]{2})>", t)
-            self.pieces.append(bytes([int(byte.group(1), 16)]) if byte else t.replace("▁".encode(), b" "))
+            byte = re.fullmatch(r"<0x([0-9A-F]{2})>", t)
+            self.pieces.append(bytes([int(byte.group(1), 16)]) if byte else t.replace("▁", " ").encode())
         f = m.get("llama.rope.freq_base", 10000.0) ** (-torch.arange(0, self.D, 2).float() / self.D)
         ang = torch.outer(torch.arange(self.ctx).float(), f)
         self.cos, self.sin = ang.cos(), ang.sin()

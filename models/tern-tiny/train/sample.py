@@ -6,54 +6,9 @@ The arithmetic is that of the file format: integer activations and codes, out = 
 import argparse, json
 import numpy as np
 from bpe import Tokenizer
+from gguf_file import read_gguf
 
 f32 = np.float32
-
-
-def read_gguf(path):
-    import struct
-    b, pos = open(path, "rb").read(), 0
-
-    def get(fmt):
-        nonlocal pos
-        v = struct.unpack_from(fmt, b, pos)[0]
-        pos += struct.calcsize(fmt)
-        return v
-
-    def string():
-        nonlocal pos
-        n = get("<Q")
-        pos += n
-        return b[pos - n:pos].decode("utf-8")
-
-    def value(t):
-        if t == 8:
-            return string()
-        if t == 9:
-            et, n = get("<I"), get("<Q")
-            return [value(et) for _ in range(n)]
-        return get({4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q"}[t])
-
-    assert get("4s") == b"GGUF" and get("<I") == 3
-    nt, nk = get("<Q"), get("<Q")
-    meta = {}
-    for _ in range(nk):
-        k = string()
-        meta[k] = value(get("<I"))
-    infos = []
-    for _ in range(nt):
-        name, nd = string(), get("<I")
-        infos.append((name, [get("<Q") for _ in range(nd)], get("<I"), get("<Q")))
-    base, out = -(-pos // 32) * 32, {}
-    for name, dims, typ, off in infos:
-        n, o = int(np.prod(dims)), base + off
-        if typ == 36:
-            by = np.frombuffer(b, np.uint8, n // 4, o).reshape(-1, 1, 32)
-            codes = (by >> np.array([6, 4, 2, 0], np.uint8)[None, :, None]) & 3
-            out[name] = (codes.reshape(dims[::-1]).astype(f32) - 1, np.frombuffer(b, "<f4", 1, o + n // 4)[0])
-        else:
-            out[name] = np.frombuffer(b, {0: "<f4", 1: "<f2"}[typ], n, o).astype(f32).reshape(dims[::-1])
-    return meta, out
 
 
 class Model:

@@ -5,28 +5,23 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <string_view>
 #include <utility>
 
 #include "tern/base/check.h"
+#include "tern/base/child_guardian.h"
+#include "tern/base/stopwatch.h"
 
 namespace tern {
 namespace fs = std::filesystem;
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 class Fd {
  public:
@@ -63,37 +58,23 @@ Result<Pipe> make_pipe(const std::string& where) {
   return Pipe{Fd(fds[0]), Fd(fds[1])};
 }
 
-// As execvp() looks a program up; done before fork(), since the search is not async-signal-safe.
-Result<std::string> find_program(const std::string& name) {
-  if (name.find('/') != std::string::npos) {
-    return name;
-  }
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path;
-  while (!name.empty()) {
-    const size_t colon = rest.find(':');
-    const fs::path folder = rest.substr(0, colon).empty() ? "." : rest.substr(0, colon);
-    const std::string candidate = (folder / name).string();
-    if (::access(candidate.c_str(), X_OK) == 0 && !fs::is_directory(candidate)) {
-      return candidate;
-    }
-    if (colon == std::string_view::npos) {
-      break;
-    }
-    rest.remove_prefix(colon + 1);
-  }
-  return fail(ErrorCode::kEngine, name, "cannot be started: no such program in PATH");
+bool matches(std::string_view name, const std::vector<std::string>& patterns) {
+  return std::any_of(patterns.begin(), patterns.end(), [name](const std::string& pattern) {
+    return pattern.ends_with('*') ? name.starts_with(std::string_view(pattern).substr(0, pattern.size() - 1))
+                                  : name == pattern;
+  });
 }
 
-std::vector<std::string> merged_environment(const std::map<std::string, std::string>& changes) {
+std::vector<std::string> environment_for(const ChildCommand& command) {
   std::vector<std::string> merged;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    if (!changes.contains(std::string(text.substr(0, text.find('='))))) {
+    const std::string_view name = text.substr(0, text.find('='));
+    if (!command.environment.contains(std::string(name)) && !matches(name, command.unset_environment)) {
       merged.emplace_back(text);
     }
   }
-  for (const auto& [name, value] : changes) {
+  for (const auto& [name, value] : command.environment) {
     merged.push_back(name + "=" + value);
   }
   return merged;
@@ -108,87 +89,75 @@ std::vector<char*> pointers_to(std::vector<std::string>& strings) {
   return pointers;
 }
 
-// Everything that the new process needs between fork() and exec, made before fork(): after it, only async-signal-safe
-// calls are allowed.
-struct Launch {
-  std::string program;
-  std::vector<std::string> argv_storage, environment_storage;
-  std::vector<char*> argv, environment;
-  std::string working_dir;
-  int null_fd = -1;
-  int output_fd = -1;
-  int error_fd = -1;
-  pid_t parent = 0;
-};
-
-[[noreturn]] void become_child(const Launch& launch) {
-  ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != launch.parent) {
-    ::_exit(127);  // the parent died before the line above took effect
+// fork() with all signals blocked in the new process.
+pid_t fork_with_signals_blocked() {
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = ::fork();
+  if (pid != 0) {
+    const int error_number = errno;
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    errno = error_number;
   }
-  struct sigaction defaults = {};
-  defaults.sa_handler = SIG_DFL;
-  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGPIPE, SIGCHLD, SIGHUP}) {
-    ::sigaction(number, &defaults, nullptr);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  const bool prepared = ::dup2(launch.null_fd, STDIN_FILENO) >= 0 && ::dup2(launch.output_fd, STDOUT_FILENO) >= 0 &&
-                        ::dup2(launch.output_fd, STDERR_FILENO) >= 0 &&
-                        (launch.working_dir.empty() || ::chdir(launch.working_dir.c_str()) == 0);
-  if (prepared) {
-    ::execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
-  }
-  const int error_number = errno;
-  [[maybe_unused]] const ssize_t ignored = ::write(launch.error_fd, &error_number, sizeof(error_number));
-  ::_exit(127);
+  return pid;
 }
 
 struct Started {
-  pid_t pid = -1;
+  pid_t guardian = -1;
   Fd output;  // non-blocking read end of stdout and stderr
+  Fd report;  // of the guardian's
 };
+
+// The guardian has killed the rest when it ends. Where our process ignores SIGCHLD, there is nothing left to wait for.
+void wait_for(pid_t guardian) {
+  while (::waitpid(guardian, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
 
 Result<Started> start(const ChildCommand& command) {
   const std::string& name = command.argv.front();
-  Launch launch;
-  TERN_ASSIGN_OR_RETURN(launch.program, find_program(name));
+  ChildLaunch launch;
+  launch.program = name;
+  if (name.find('/') == std::string::npos) {  // else it may be relative to the child's working directory
+    TERN_ASSIGN_OR_RETURN(launch.program, find_program(name));
+  }
   launch.argv_storage = command.argv;
   launch.argv = pointers_to(launch.argv_storage);
-  launch.environment_storage = merged_environment(command.environment);
+  launch.environment_storage = environment_for(command);
   launch.environment = pointers_to(launch.environment_storage);
   launch.working_dir = command.working_dir.string();
   launch.parent = ::getpid();
   TERN_ASSIGN_OR_RETURN(Pipe output, make_pipe(name));
   TERN_ASSIGN_OR_RETURN(Pipe failure, make_pipe(name));
+  TERN_ASSIGN_OR_RETURN(Pipe report, make_pipe(name));
   const Fd null_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   launch.null_fd = null_fd.get();
   launch.output_fd = output.write_end.get();
-  launch.error_fd = failure.write_end.get();
+  launch.failure_fd = failure.write_end.get();
+  launch.report_fd = report.write_end.get();
 
-  const pid_t pid = ::fork();
-  if (pid < 0) {
+  const pid_t guardian = fork_with_signals_blocked();
+  if (guardian < 0) {
     return fail(ErrorCode::kEngine, name, fmt::format("cannot be started: {}", ::strerror(errno)));
   }
-  if (pid == 0) {
-    become_child(launch);
+  if (guardian == 0) {
+    guard_child(launch);
   }
-  ::setpgid(pid, pid);  // in both processes: whoever comes first, the group exists when we need it
   output.write_end.reset();
   failure.write_end.reset();
+  report.write_end.reset();
   int error_number = 0;
   ssize_t n = 0;
   do {
     n = ::read(failure.read_end.get(), &error_number, sizeof(error_number));
   } while (n < 0 && errno == EINTR);
   if (n == static_cast<ssize_t>(sizeof(error_number))) {
-    ::waitpid(pid, nullptr, 0);
+    wait_for(guardian);
     return fail(ErrorCode::kEngine, name, fmt::format("cannot be started: {}", ::strerror(error_number)));
   }
   ::fcntl(output.read_end.get(), F_SETFL, O_NONBLOCK);
-  return Started{pid, std::move(output.read_end)};
+  return Started{guardian, std::move(output.read_end), std::move(report.read_end)};
 }
 
 // Where the child's output goes: the file up to its limit, and the tail of all of it.
@@ -262,78 +231,110 @@ bool drain(int fd, OutputSink& sink) {
   return true;
 }
 
-// True once the child has ended. It stays a zombie, so that its process group id cannot be taken over by others yet.
-bool has_ended(pid_t pid) {
-  siginfo_t info = {};
-  return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
 // Waits for the child's end, passing its output on and enforcing deadline and interruption.
-void supervise(const ChildCommand& command, const Started& child, Clock::time_point start_time, OutputSink& sink,
+void supervise(const ChildCommand& command, const Started& child, const Stopwatch& stopwatch, OutputSink& sink,
                ChildResult& result) {
   constexpr int kPollMs = 20;
   constexpr double kTickSeconds = 0.1;
-  std::optional<Clock::time_point> terminated;
+  std::optional<Stopwatch> since_asked;
   bool killed = false;
   bool output_open = true;
   double next_tick_s = kTickSeconds;
-  while (!has_ended(child.pid)) {
-    pollfd waiting{output_open ? child.output.get() : -1, POLLIN, 0};
-    ::poll(&waiting, 1, kPollMs);
+  for (;;) {
+    std::array<pollfd, 2> waiting = {
+        {{child.report.get(), POLLIN, 0}, {output_open ? child.output.get() : -1, POLLIN, 0}}};
+    if (::poll(waiting.data(), waiting.size(), kPollMs) > 0 && waiting[0].revents != 0) {
+      return;
+    }
     if (output_open) {
       output_open = drain(child.output.get(), sink);
     }
-    const double elapsed_s = seconds_since(start_time);
+    const double elapsed_s = stopwatch.seconds();
     if (command.on_tick && elapsed_s >= next_tick_s) {
       command.on_tick(elapsed_s);
       next_tick_s = elapsed_s + kTickSeconds;
     }
-    if (!terminated) {
+    if (!since_asked) {
       result.interrupted = command.interrupt != nullptr && command.interrupt->signal() != 0;
       result.timed_out = !result.interrupted && elapsed_s >= command.timeout_s;
       if (result.interrupted || result.timed_out) {
         if (command.before_ending) {
           command.before_ending();
         }
-        terminated = Clock::now();
-        ::kill(-child.pid, SIGTERM);
+        since_asked.emplace();
+        ::kill(child.guardian, kAskChildToEnd);
       }
-    } else if (!killed && seconds_since(*terminated) >= command.grace_s) {
+    } else if (!killed && since_asked->seconds() >= command.grace_s) {
       killed = true;
-      ::kill(-child.pid, SIGKILL);
+      ::kill(child.guardian, kEndAll);
     }
   }
 }
 
+// A guardian that was itself killed reports nothing, and the kernel has killed the child with it.
+ChildReport read_report(const Fd& pipe) {
+  ChildReport report;
+  ssize_t n = 0;
+  do {
+    n = ::read(pipe.get(), &report, sizeof(report));
+  } while (n < 0 && errno == EINTR);
+  return n == static_cast<ssize_t>(sizeof(report)) ? report : ChildReport{SIGKILL, 0};
+}
+
 }  // namespace
+
+Result<std::string> find_program(const std::string& name) {
+  const auto may_run = [](const std::string& path) {
+    std::error_code error;
+    return ::access(path.c_str(), X_OK) == 0 && !fs::is_directory(path, error);
+  };
+  if (name.find('/') != std::string::npos) {
+    if (may_run(name)) {
+      return name;
+    }
+    return fail(ErrorCode::kEngine, name, "cannot be started: is no program");
+  }
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path;
+  while (!name.empty()) {
+    const size_t colon = rest.find(':');
+    const fs::path folder = rest.substr(0, colon).empty() ? "." : rest.substr(0, colon);
+    std::string candidate = (folder / name).string();
+    if (may_run(candidate)) {
+      return candidate;
+    }
+    if (colon == std::string_view::npos) {
+      break;
+    }
+    rest.remove_prefix(colon + 1);
+  }
+  return fail(ErrorCode::kEngine, name, "cannot be started: no such program in PATH");
+}
 
 Result<ChildResult> run_child(const ChildCommand& command) {
   TERN_CHECK(!command.argv.empty());
   TERN_ASSIGN_OR_RETURN(OutputSink sink, OutputSink::create(command.output_path, command.max_output_bytes));
   ChildResult result;
-  const Clock::time_point start_time = Clock::now();
+  const Stopwatch stopwatch;
   TERN_ASSIGN_OR_RETURN(const Started child, start(command));
-  supervise(command, child, start_time, sink, result);
-  result.wall_s = seconds_since(start_time);
+  supervise(command, child, stopwatch, sink, result);
+  result.wall_s = stopwatch.seconds();
 
-  ::kill(-child.pid, SIGKILL);  // descendants that outlived it
-  int status = 0;
-  rusage usage = {};
-  while (::wait4(child.pid, &status, 0, &usage) < 0 && errno == EINTR) {
-  }
-  // A descendant that left the group may hold the pipe open for ever: what has been written so far is enough.
+  const ChildReport report = read_report(child.report);
+  wait_for(child.guardian);
+  // A descendant that could not be killed may hold the pipe open for ever: what has been written so far is enough.
   for (int round = 0; round < 64; ++round) {
     const uint64_t before = sink.total();
     if (!drain(child.output.get(), sink) || sink.total() == before) {
       break;
     }
   }
-  if (WIFEXITED(status)) {
-    result.exit_code = WEXITSTATUS(status);
-  } else if (WIFSIGNALED(status)) {
-    result.signal = WTERMSIG(status);
+  if (WIFEXITED(report.status)) {
+    result.exit_code = WEXITSTATUS(report.status);
+  } else if (WIFSIGNALED(report.status)) {
+    result.signal = WTERMSIG(report.status);
   }
-  result.peak_rss_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  result.peak_rss_bytes = static_cast<uint64_t>(report.peak_rss_kib) * 1024;
   result.output_bytes = sink.total();
   result.output_tail = sink.tail();
   if (sink.write_error() != 0) {

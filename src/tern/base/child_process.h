@@ -18,6 +18,8 @@ namespace tern {
 struct ChildCommand {
   std::vector<std::string> argv;                   // argv[0] is looked up in PATH unless it holds a '/'
   std::map<std::string, std::string> environment;  // set on top of our own environment
+  // Variables of ours that it does not get: names, or "GIT_*" for all that start with GIT_. `environment` wins.
+  std::vector<std::string> unset_environment;
   std::filesystem::path working_dir;               // empty: ours
   std::filesystem::path output_path;               // stdout and stderr in one file, as they come; empty: kept nowhere
   uint64_t max_output_bytes = uint64_t{64} << 20;  // what comes after is read and dropped, and the file says so
@@ -39,12 +41,17 @@ struct ChildResult {
   std::string output_tail;      // the last 4 KiB of it
 };
 
-// Runs the command with /dev/null as stdin in a process group of its own. At the deadline, or when interrupted, the
-// whole group gets SIGTERM and, after the grace, SIGKILL; whatever of the group outlives the child is killed with it.
-// If our own process dies, the kernel kills the child (PR_SET_PDEATHSIG). Call it from a thread that lives as long as
-// the child may. Errors: kEngine when it cannot be started (naming argv[0] and the cause), kIo when `output_path`
-// cannot be written.
+// Runs the command with /dev/null as stdin in a process group of its own. At the deadline, or when interrupted, that
+// group gets SIGTERM and, after the grace, the child and all its descendants get SIGKILL. Whatever outlives the child
+// is killed with it, even where it has left the group (setsid, daemons), and also if our own process dies
+// (child_guardian.h says how). Does not depend on what our process does with SIGCHLD. Call it from a thread that lives
+// as long as the child may. Errors: kEngine when it cannot be started (naming argv[0] and the cause), kIo when
+// `output_path` cannot be written.
 Result<ChildResult> run_child(const ChildCommand& command);
+
+// Where a program is, as execvp() looks it up: through PATH, or as it stands if it holds a '/'. Errors: kEngine, when
+// there is none that may be run.
+Result<std::string> find_program(const std::string& name);
 
 // "SIGSEGV" for 11; "signal 64" for one without a name.
 std::string signal_name(int number);

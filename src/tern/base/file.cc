@@ -32,12 +32,47 @@ Status write_fully(int fd, std::span<const std::byte> bytes, const fs::path& pat
   return {};
 }
 
+// The rule of fs.protected_symlinks (proc_sys_fs(5)), which the kernel applies to open() only.
+bool is_somebodys_trap(const struct stat& link, const struct stat& folder) {
+  const bool everybody_writes = (folder.st_mode & S_ISVTX) != 0 && (folder.st_mode & S_IWOTH) != 0;
+  return everybody_writes && link.st_uid != ::geteuid() && link.st_uid != folder.st_uid;
+}
+
+// Where a write to `path` goes: `path` itself, unless it is a link.
+Result<fs::path> follow_links(const fs::path& path) {
+  constexpr int kMostLinks = 40;  // the kernel's limit
+  fs::path target = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    struct stat link {};
+    if (::lstat(target.c_str(), &link) != 0 || !S_ISLNK(link.st_mode)) {
+      return target;
+    }
+    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+    struct stat folder_info {};
+    if (::stat(folder.c_str(), &folder_info) != 0 || is_somebodys_trap(link, folder_info)) {
+      return fail(ErrorCode::kIo, path.string(), "is a link by somebody else, in a folder that everybody can write to",
+                  "remove it, or choose another path");
+    }
+    std::error_code error;
+    target = folder / fs::read_symlink(target, error);  // an absolute target replaces the folder
+    if (error) {
+      return fail(ErrorCode::kIo, path.string(), "the link cannot be read: " + error.message());
+    }
+  }
+  return fail(ErrorCode::kIo, path.string(), "is a link that leads to too many others");
+}
+
 }  // namespace
 
 Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     return io_error(path, "cannot be opened", errno);
+  }
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return fail(ErrorCode::kIo, path.string(), "is not a regular file");
   }
   std::string content;
   std::string chunk(size_t{1} << 16, '\0');
@@ -76,6 +111,27 @@ Status create_folder(const fs::path& path) {
   return {};
 }
 
+Status create_private_folder(const fs::path& path) {
+  if (path.has_parent_path()) {
+    TERN_RETURN_IF_ERROR(create_folder(path.parent_path()));
+  }
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+    return io_error(path, "the folder cannot be created", errno);
+  }
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return fail(ErrorCode::kIo, path.string(), "exists and is not a folder");
+  }
+  if (info.st_uid != ::geteuid()) {
+    return fail(ErrorCode::kIo, path.string(), fmt::format("belongs to somebody else (user {})", info.st_uid));
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(ErrorCode::kIo, path.string(), "others can write into it, and what is in it would be executed",
+                "look at what is in it, then chmod go-w " + path.string());
+  }
+  return {};
+}
+
 Status write_file(const fs::path& path, std::string_view content) {
   TERN_ASSIGN_OR_RETURN(auto writer, FileWriter::create(path));
   TERN_RETURN_IF_ERROR(writer.append(content));
@@ -85,11 +141,12 @@ Status write_file(const fs::path& path, std::string_view content) {
 FileWriter::FileWriter(fs::path path, fs::path temporary, int fd)
     : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
 
-Result<FileWriter> FileWriter::create(const fs::path& path) {
+Result<FileWriter> FileWriter::create(const fs::path& wanted_path) {
   static std::atomic<unsigned> counter{0};
-  if (path.has_parent_path()) {
-    TERN_RETURN_IF_ERROR(create_folder(path.parent_path()));
+  if (wanted_path.has_parent_path()) {
+    TERN_RETURN_IF_ERROR(create_folder(wanted_path.parent_path()));
   }
+  TERN_ASSIGN_OR_RETURN(const fs::path path, follow_links(wanted_path));
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
     return fail(ErrorCode::kIo, path.string(), "cannot be written: it is a folder");

@@ -13,17 +13,26 @@
 
 namespace tern {
 
-// Errors: kIo when it cannot be read, kInvalidInput when it holds more than `max_bytes`.
+// Never waits for a FIFO or a device. Errors: kIo when it cannot be read or is not a regular file, kInvalidInput when
+// it holds more than `max_bytes`.
 Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes);
 
-// Creates `path`'s folder if needed, replaces `path` atomically. Errors: kIo; nothing is left behind.
+// Creates `path`'s folder if needed, replaces `path` atomically, as FileWriter does. Errors: kIo; nothing is left
+// behind.
 Status write_file(const std::filesystem::path& path, std::string_view content);
 
 // Creates a folder and its parents. Errors: kIo, naming the folder.
 Status create_folder(const std::filesystem::path& path);
 
+// A folder that nobody else can put anything into: for files that will be executed. Creates it (mode 0700) where it is
+// missing. Errors: kIo, also when what is there is a link, belongs to somebody else, or is writable for others; what
+// lies in it must then not be used either.
+Status create_private_folder(const std::filesystem::path& path);
+
 // A large file written piece by piece. Nothing exists under `path` until commit(); a writer destroyed before that
-// removes its temporary file.
+// removes its temporary file. Where `path` is a symbolic link, the file that it leads to is replaced and the link
+// stays, as if it had been opened for writing; but as with Linux's protected_symlinks, a link that somebody else has
+// laid into a folder where everybody may write (/tmp) is refused.
 class FileWriter {
  public:
   static Result<FileWriter> create(const std::filesystem::path& path);

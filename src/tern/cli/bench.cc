@@ -1,12 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <thread>
 
+#include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
+#include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
@@ -60,10 +61,10 @@ Result<uint64_t> peak_rss_bytes() {
 Result<Figures> measure(const BenchOptions& options, int n_threads) {
   Figures figures;
   TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
   TERN_ASSIGN_OR_RETURN(const auto session, engine::Session::create(view, {.table = table, .n_threads = n_threads}));
-  figures.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  figures.load_s = stopwatch.seconds();
 
   const auto prompt = random_ids(options.n_prompt, session->hyperparameters().n_vocab);
   // One unmeasured round first: it reads the file into memory.
@@ -79,12 +80,11 @@ Result<Figures> measure(const BenchOptions& options, int n_threads) {
 }
 
 Result<int> bench(const BenchOptions& options) {
-  const char* variable = std::getenv("RAYON_NUM_THREADS");
-  const bool unset = variable == nullptr || *variable == '\0';
+  const char* const option = options.threads.empty() ? nullptr : options.threads.c_str();
+  const char* const variable = environment_variable("RAYON_NUM_THREADS");
   int n_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  if (!options.threads.empty() || !unset) {
-    TERN_ASSIGN_OR_RETURN(n_threads, sweep::thread_count(options.threads.empty() ? nullptr : options.threads.c_str(),
-                                                         unset ? nullptr : variable));
+  if (option != nullptr || variable != nullptr) {
+    TERN_ASSIGN_OR_RETURN(n_threads, sweep::thread_count(option, variable));
   }
   TERN_ASSIGN_OR_RETURN(const Figures figures, measure(options, n_threads));
   TERN_ASSIGN_OR_RETURN(const uint64_t peak_bytes, peak_rss_bytes());

@@ -1,16 +1,49 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <string>
 
 #include "tern/cli/command.h"
+#include "tern/kernels/dispatch.h"
 
 namespace {
 
+using namespace tern;
+
+// CLI11 says of an unknown command only that one is required.
+Status check_command_word(CLI::App& app, int argc, char** argv) {
+  CLI::App* level = &app;
+  std::string path = "tern";
+  for (int i = 1; i < argc && level->get_require_subcommand_min() > 0; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with('-')) {
+      break;
+    }
+    CLI::App* chosen = nullptr;
+    std::string known;
+    for (CLI::App* command : level->get_subcommands([](const CLI::App*) { return true; })) {
+      chosen = command->check_name(word) ? command : chosen;
+      known += (known.empty() ? "" : ", ") + command->get_name();
+    }
+    if (chosen == nullptr) {
+      return fail(ErrorCode::kUsage, path, "there is no command '" + printable(word) + "'", "there are: " + known);
+    }
+    level = chosen;
+    path += " " + word;
+  }
+  return {};
+}
+
+int report(const Error& error) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "tern: error: %s\n", error.line().c_str());
+  return exit_code(error.code);
+}
+
 int run(int argc, char** argv) {
-  using namespace tern;
   spdlog::set_default_logger(spdlog::stderr_color_mt("tern"));
   spdlog::set_pattern("%^%l%$: %v");
 
@@ -34,17 +67,22 @@ int run(int argc, char** argv) {
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 
+  if (const Status known = check_command_word(app, argc, argv); !known) {
+    return report(known.error());
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : exit_code(ErrorCode::kUsage);
   }
+  // Of every command, and before it does anything: in the engines that it starts it would look like their failure.
+  if (const auto table = kernels::choose_table(); !table) {
+    return report(table.error());
+  }
   const Result<int> result = action();
   if (!result) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "tern: error: %s\n", result.error().line().c_str());
-    return exit_code(result.error().code);
+    return report(result.error());
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     std::fprintf(stderr, "tern: error: stdout: cannot be written\n");
@@ -56,8 +94,6 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // An ignored SIGCHLD would be inherited, and the ends of our children never be seen.
-  std::signal(SIGCHLD, SIG_DFL);
   try {
     return run(argc, argv);
   } catch (const std::bad_alloc&) {

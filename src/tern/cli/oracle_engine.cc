@@ -1,8 +1,13 @@
 #include "tern/cli/oracle_engine.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
+#include <memory>
 
+#include "tern/base/check.h"
+#include "tern/oracle/faults.h"
 #include "tern/oracle/oracle.h"
 
 namespace tern::cli {
@@ -23,23 +28,33 @@ Result<std::vector<float>> evaluate(oracle::Oracle& oracle, std::span<const int3
   return rows;
 }
 
+Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, const OracleOptions& options) {
+  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(view, {options.significant_bits}));
+  if (options.fault.empty()) {
+    return std::make_unique<oracle::Oracle>(std::move(plain));
+  }
+  const oracle::Fault* const fault = oracle::find_fault(options.fault);
+  TERN_CHECK(fault != nullptr);
+  return fault->make(plain, options.n_threads);
+}
+
 }  // namespace
 
-Result<engine::Generation> generate_with_oracle(const gguf::View& view, int64_t ubatch,
+Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request) {
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
-  TERN_ASSIGN_OR_RETURN(oracle::Oracle oracle, oracle::Oracle::load(view));
+  TERN_ASSIGN_OR_RETURN(const std::unique_ptr<oracle::Oracle> oracle, make_oracle(view, options));
   engine::Sampler sampler(request.sampling);
   engine::Generation generation;
   std::vector<float> last;
   auto start = Clock::now();
-  const auto piece = static_cast<size_t>(ubatch);
+  const auto piece = static_cast<size_t>(options.ubatch);
   for (size_t begin = 0; begin < request.prompt.size(); begin += piece) {
     const auto tokens = request.prompt.subspan(begin, std::min(piece, request.prompt.size() - begin));
-    TERN_ASSIGN_OR_RETURN(last, evaluate(oracle, tokens, 0, static_cast<int>(begin / piece), request));
+    TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, tokens, 0, static_cast<int>(begin / piece), request));
   }
   for (int step = 1;; ++step) {
     TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(last));
@@ -48,14 +63,42 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, int64_t 
       start = Clock::now();
     }
     generation.tokens.push_back(id);
-    generation.ended = std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
+    generation.ended = engine::ends(request, id);
     if (generation.ended || step == request.max_tokens) {
       break;
     }
-    TERN_ASSIGN_OR_RETURN(last, evaluate(oracle, std::span(&id, 1), step, 0, request));
+    const int32_t next = engine::fed(request, id, step);
+    TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, std::span(&next, 1), step, 0, request));
   }
   generation.decode_s = seconds_since(start);
   return generation;
+}
+
+std::string oracle_engine_name(const OracleOptions& options) {
+  std::string name = fmt::format("tern oracle {}", TERN_VERSION);
+  if (options.significant_bits > 0) {
+    name += fmt::format(" ({} significant bits)", options.significant_bits);
+  }
+  if (!options.fault.empty()) {
+    return name + " with the fault " + options.fault;
+  }
+  return options.significant_bits > 0 ? name : name + " (double)";
+}
+
+std::vector<std::string> fault_names() {
+  std::vector<std::string> names;
+  for (const oracle::Fault& fault : oracle::known_faults()) {
+    names.emplace_back(fault.name);
+  }
+  return names;
+}
+
+std::string fault_help() {
+  std::string text = "Faults for --engine oracle --fault NAME:";
+  for (const oracle::Fault& fault : oracle::known_faults()) {
+    text += fmt::format("\n  {:<24}{}", fault.name, fault.does);
+  }
+  return text;
 }
 
 }  // namespace tern::cli

@@ -1,12 +1,14 @@
 #include "tern/cli/own_engine.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "tern/base/file.h"
 
 namespace tern::cli {
 
-Result<peer::CommandTemplate> own_engine_command(bool dump_tensors) {
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words) {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) {
@@ -17,10 +19,9 @@ Result<peer::CommandTemplate> own_engine_command(bool dump_tensors) {
       program.string(), "run",          "--model",       "{model}", "--tokenizer", "{tokenizer}", "--prompt={prompt}",
       "--max-tokens",   "{max_tokens}", "--temperature", "0.0",     "--greedy",    "--seed",      "42",
       "--threads",      "{threads}",    "--ignore-eos",  "--out",   "{out}"};
-  if (dump_tensors) {
-    words.emplace_back("--dump-tensors");
-  }
-  return peer::CommandTemplate(std::move(words));
+  words.insert(words.end(), more_words.begin(), more_words.end());
+  return peer::make_command_peer(peer::CommandTemplate(std::move(words)), fmt::format("tern {}", TERN_VERSION),
+                                 peer::CommandKind::kOurs);
 }
 
 std::vector<std::string> typed_command() {

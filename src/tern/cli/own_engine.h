@@ -1,16 +1,18 @@
-// Our engine as a child process: `tern run`, by the path of the program that is running.
+// Our engines as child processes: `tern run`, by the path of the program that is running.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tern/base/error.h"
-#include "tern/peer/command_template.h"
+#include "tern/peer/peer.h"
 
 namespace tern::cli {
 
-// Greedy, seed 42, no early stop, with the engine contract's files in {out}. Errors: kEngine when our own path cannot
-// be found.
-Result<peer::CommandTemplate> own_engine_command(bool dump_tensors);
+// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
+// everything in peer::Abilities. Errors: kEngine when our own path cannot be found.
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {});
 
 // The words that were typed, for reports.
 std::vector<std::string> typed_command();

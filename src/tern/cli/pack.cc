@@ -10,6 +10,8 @@
 #include "tern/base/hash.h"
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
+#include "tern/cli/pack_record.h"
+#include "tern/cli/pack_text.h"
 #include "tern/gguf/view.h"
 #include "tern/tokenizer/tokenizer.h"
 
@@ -20,45 +22,14 @@ namespace {
 struct CreateOptions {
   std::string model, tokenizer, engine_facts, out, arithmetic;
   std::vector<std::string> run_folders;
+  std::optional<size_t> top_logits;
+  bool no_values = false;
 };
 struct ShowOptions {
   std::string folder;
-  std::string model;  // check only
-  bool json = false;  // show only
+  std::string model, tokenizer;  // check only
+  bool json = false;             // show only
 };
-
-Json pack_json(const trace::Pack& pack) {
-  Json scenarios = Json::array();
-  for (const trace::PackScenario& scenario : pack.scenarios()) {
-    scenarios.push_back({{"name", scenario.name},
-                         {"prompt", scenario.prompt},
-                         {"max_tokens", scenario.max_tokens},
-                         {"prompt_tokens", scenario.prompt_tokens}});
-  }
-  return {{"id", pack.id()},
-          {"model",
-           {{"file_name", pack.model().file_name},
-            {"sha256", pack.model().sha256},
-            {"tokenizer_sha256", pack.model().tokenizer_sha256}}},
-          {"engine", pack.engine()},
-          {"arithmetic", pack.arithmetic()},
-          {"scenarios", std::move(scenarios)}};
-}
-
-std::string pack_text(const trace::Pack& pack) {
-  const auto or_none = [](const std::string& text) {
-    return text.empty() ? std::string("none given") : printable(text);
-  };
-  std::string out = fmt::format(
-      "id          {}\nengine      {}\narithmetic  {}\nmodel       {} (sha256 {})\ntokenizer   {}\n", pack.id(),
-      printable(pack.engine_name()), or_none(pack.arithmetic()), printable(pack.model().file_name),
-      printable(pack.model().sha256), or_none(pack.model().tokenizer_sha256));
-  for (const trace::PackScenario& scenario : pack.scenarios()) {
-    out += fmt::format("{}: \"{}\" ({} prompt tokens), {} to generate\n", scenario.name, printable(scenario.prompt),
-                       scenario.prompt_tokens.size(), scenario.max_tokens);
-  }
-  return out;
-}
 
 // --arithmetic, or the facts' own key; empty: nothing is claimed, and comparisons hold to tolerances.
 Result<std::string> arithmetic_from(const CreateOptions& options, const Json& facts) {
@@ -81,8 +52,8 @@ Result<int> create(const CreateOptions& options) {
     model.tokenizer_sha256 = tokenizer.sha256();
   }
   std::vector<fs::path> run_folders(options.run_folders.begin(), options.run_folders.end());
-  TERN_ASSIGN_OR_RETURN(const trace::Pack pack,
-                        trace::Pack::create(options.out, model, arithmetic, facts, run_folders));
+  TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(options.out, model, arithmetic, facts, run_folders,
+                                                                    {options.top_logits, !options.no_values}));
   fmt::print("{}", pack_text(pack));
   return 0;
 }
@@ -93,22 +64,49 @@ Result<int> show(const ShowOptions& options) {
   return 0;
 }
 
-// Opening has checked every file; what remains is that each recording can be read, and the model.
+Status check_model(const trace::Pack& pack, const ShowOptions& options) {
+  TERN_ASSIGN_OR_RETURN(const std::string sha256, sha256_of_file(options.model));
+  if (sha256 != pack.model().sha256) {
+    return invalid_input(options.folder,
+                         fmt::format("the pack belongs to another model: it was recorded from {} (sha256 {}), this is "
+                                     "{} (sha256 {})",
+                                     pack.model().file_name, pack.model().sha256, options.model, sha256));
+  }
+  return {};
+}
+
+Status check_tokenizer(const trace::Pack& pack, const ShowOptions& options) {
+  TERN_ASSIGN_OR_RETURN(const tokenizer::Tokenizer tokenizer, tokenizer::Tokenizer::open(options.tokenizer));
+  for (const trace::PackScenario& scenario : pack.scenarios()) {
+    const std::string where = fmt::format("{}: {}", options.folder, scenario.name);
+    if (scenario.prompt_tokens.empty() || scenario.prompt.empty()) {
+      continue;  // the engine did not tell its ids, or was given ids
+    }
+    TERN_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.encode(scenario.prompt, true));
+    TERN_RETURN_IF_ERROR(trace::check_prompt_tokens(where, scenario.prompt_tokens, ids));
+  }
+  return {};
+}
+
+// Prompts that were given by token ids have no text to be found by.
+Result<trace::EngineRun> read_recording(const trace::Pack& pack, const trace::PackScenario& scenario) {
+  return scenario.prompt.empty() ? pack.find(scenario.prompt_tokens, scenario.max_tokens)
+                                 : pack.find(scenario.prompt, scenario.max_tokens);
+}
+
+// Opening has checked every file; what remains is that each recording can be read, the model, and the tokens.
 Result<int> check(const ShowOptions& options) {
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::open(options.folder));
   size_t n_tensors = 0;
   for (const trace::PackScenario& scenario : pack.scenarios()) {
-    TERN_ASSIGN_OR_RETURN(const trace::EngineRun run, pack.find(scenario.prompt, scenario.max_tokens));
+    TERN_ASSIGN_OR_RETURN(const trace::EngineRun run, read_recording(pack, scenario));
     n_tensors += run.trace.size();
   }
   if (!options.model.empty()) {
-    TERN_ASSIGN_OR_RETURN(const std::string sha256, sha256_of_file(options.model));
-    if (sha256 != pack.model().sha256) {
-      return invalid_input(
-          options.folder, fmt::format("the pack belongs to another model: it was recorded from {} (sha256 {}), this is "
-                                      "{} (sha256 {})",
-                                      pack.model().file_name, pack.model().sha256, options.model, sha256));
-    }
+    TERN_RETURN_IF_ERROR(check_model(pack, options));
+  }
+  if (!options.tokenizer.empty()) {
+    TERN_RETURN_IF_ERROR(check_tokenizer(pack, options));
   }
   fmt::print("ok: {} scenarios, {} traced tensors, id {}{}\n", pack.scenarios().size(), n_tensors, pack.id(),
              options.model.empty() ? "" : ", recorded from this model");
@@ -126,6 +124,11 @@ void add_create(CLI::App& pack, Action& action) {
       ->required();
   command->add_option("--arithmetic", options->arithmetic,
                       "The rounding rules that its numbers follow, e.g. bitnet.cpp-x86-64 [the facts' \"arithmetic\"]");
+  command
+      ->add_option("--top-logits", options->top_logits,
+                   "Keep only the so many largest logits of each row, and their log-sum-exp [all of them]")
+      ->check(CLI::Range(size_t{1}, size_t{1} << 31));
+  command->add_flag("--no-values", options->no_values, "Leave out tensors.safetensors, where a run has it");
   command->add_option("--out", options->out, "The pack's folder; must not exist")->required();
   command->add_option("run_folder", options->run_folders, "One per scenario; its name becomes the scenario's")
       ->required();
@@ -149,6 +152,8 @@ void add_check(CLI::App& pack, Action& action) {
   auto options = std::make_shared<ShowOptions>();
   command->add_option("pack", options->folder, "The pack's folder")->required();
   command->add_option("--model", options->model, "The GGUF that it should have been recorded from");
+  command->add_option("--tokenizer", options->tokenizer,
+                      "A tokenizer that should give the recorded token ids for the recorded prompts");
   command->footer("Example: tern pack check models/tern-tiny/reference --model models/tern-tiny/tern-tiny-i2_s.gguf");
   command->callback([options, &action] { action = [options] { return check(*options); }; });
 }
@@ -160,6 +165,7 @@ void add_pack(CLI::App& app, Action& action) {
   command->require_subcommand(1);
   command->footer("Example: tern pack show models/tern-tiny/reference");
   add_create(*command, action);
+  add_pack_record(*command, action);
   add_show(*command, action);
   add_check(*command, action);
 }

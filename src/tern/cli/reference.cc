@@ -1,12 +1,20 @@
 #include <fmt/format.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 
 #include "tern/cli/command.h"
 #include "tern/cli/live_reference.h"
+#include "tern/cli/opened_model.h"
+#include "tern/cli/reference_check.h"
+#include "tern/report/report.h"
+#include "tern/sweep/environment.h"
 
 namespace tern::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 Result<int> build(const std::string& text) {
   TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, peer::parse_engine_spec(text, "--reference"));
@@ -37,13 +45,147 @@ Result<int> build(const std::string& text) {
   return 0;
 }
 
-}  // namespace
+struct CheckOptions {
+  std::string reference = "auto";
+  std::string model = (fs::path(TERN_BUNDLED_MODEL_DIR) / "tern-tiny-i2_s.gguf").string();
+  std::string tokenizer;  // empty: tokenizer.json beside the model, or the GGUF's own vocabulary
+  std::string prompt = "Count: 1,2,3,";
+  std::vector<int32_t> token_ids;
+  int max_tokens = 4;
+  std::string threads, timeout, oracle = "auto";
+  bool json = false;
+};
 
-void add_reference(CLI::App& app, Action& action) {
-  CLI::App* group = app.add_subcommand("reference", "Live references: bitnet.cpp and llama.cpp");
-  group->require_subcommand(1);
-  CLI::App* command = group->add_subcommand(
-      "build", "Compile the adapter that makes a libllama an engine, and say which library it is");
+const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
+
+std::string tokenizer_of(const CheckOptions& options) {
+  if (!options.tokenizer.empty()) {
+    return options.tokenizer;
+  }
+  const fs::path beside = fs::path(options.model).parent_path() / "tokenizer.json";
+  std::error_code error;
+  return fs::exists(beside, error) ? beside.string() : options.model;
+}
+
+std::string_view symbol(compare::ReferenceCheck::Status status) {
+  return status == compare::ReferenceCheck::Status::kPassed   ? "ok"
+         : status == compare::ReferenceCheck::Status::kFailed ? "FAILED"
+                                                              : "skipped";
+}
+
+void print_library(const peer::OpenedEngine& opened) {
+  const auto print = [](std::string_view label, const Json& value) {
+    if (value.is_string()) {
+      fmt::print("{:<11}{}\n", label, printable(value.get<std::string>(), 1000));
+    }
+  };
+  fmt::print("{:<11}{}{}\n", "reference", printable(opened.spec, 1000),
+             opened.engine.empty() ? "" : " (" + printable(opened.engine) + ")");
+  if (!opened.details.is_object()) {
+    return;
+  }
+  const Json engine = opened.details.value("engine", Json::object());
+  if (!engine.is_object()) {
+    return;
+  }
+  for (const Json& library : engine.value("libraries", Json::array())) {
+    print("library", library["path"]);
+    print("  sha256", library["sha256"]);
+  }
+  for (const char* key : {"version", "commit", "system_info", "cpu"}) {
+    print(key, engine.value(key, Json()));
+  }
+}
+
+Result<int> check(const CheckOptions& options) {
+  CheckRequest request;
+  const Interrupt interrupt;
+  request.interrupt = &interrupt;
+  TERN_ASSIGN_OR_RETURN(request.threads,
+                        sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
+  TERN_ASSIGN_OR_RETURN(request.timeout_s,
+                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
+  TERN_ASSIGN_OR_RETURN(request.ask, parse_ask_oracle(options.oracle));
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
+  request.model = options.model;
+  request.tokenizer = tokenizer_of(options);
+  TERN_ASSIGN_OR_RETURN(const OpenedModel model, open_model_and_tokenizer(request.model, request.tokenizer));
+  const peer::Subject about{options.model, model.model_facts.sha256, model.tokenizer_facts.sha256,
+                            model.tokenizer_facts.kind != "gguf"};
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,
+                        peer::open_engine(spec, about, reference_options("--reference")));
+  if (!opened.peer) {
+    return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened.note,
+                "name one: bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR or command:'...'");
+  }
+  request.reference = opened.peer.get();
+  request.prompt = options.prompt;
+  request.token_ids = options.token_ids;
+  request.max_tokens = options.max_tokens;
+  if (!options.json) {
+    print_library(opened);
+    fmt::print("{:<11}{}\n\n", "model", printable(options.model, 1000));
+  }
+  const auto result = check_reference(request, model, [&](const compare::ReferenceCheck& done) {
+    if (!options.json) {
+      fmt::print("{:<8} {}\n         {}\n", symbol(done.status), done.question, printable(done.evidence, 2000));
+      std::fflush(stdout);
+    }
+  });
+  if (!result && interrupt.signal() != 0) {
+    return 128 + interrupt.signal();
+  }
+  TERN_RETURN_IF_ERROR(result);
+  const auto* failed = result->first_failed();
+  if (options.json) {
+    Json json = report::reference_check_json(*result);
+    json["reference"] = {
+        {"kind", opened.kind}, {"spec", opened.spec}, {"engine", opened.engine}, {"details", opened.details}};
+    json["model"] = {{"path", options.model}, {"sha256", model.model_facts.sha256}};
+    fmt::print("{}", to_json_text(json));
+  } else {
+    if (result->cause) {
+      fmt::print("\ncause: {} at {} (confidence {:.2f}): {}\n", result->cause->id, result->cause->name,
+                 result->cause->confidence, printable(result->cause->evidence, 2000));
+    }
+    fmt::print("\n{}\n", failed != nullptr ? "mistrusted: it fails the check '" + failed->id + "'"
+                                           : "trusted on this model, by these checks");
+  }
+  return failed != nullptr ? exit_code(ErrorCode::kNoVerdict) : 0;
+}
+
+void add_check(CLI::App& group, Action& action) {
+  CLI::App* command = group.add_subcommand("check", "What a reference is, and whether it can be trusted on a model");
+  auto options = std::make_shared<CheckOptions>();
+  command
+      ->add_option("--reference", options->reference,
+                   "bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR, command:'...' or auto, as in a sweep")
+      ->capture_default_str();
+  command->add_option("--model", options->model, "The GGUF to check it on [the bundled model]");
+  command->add_option("--tokenizer", options->tokenizer,
+                      "Its tokenizer.json [the one beside the model, else the GGUF's own vocabulary]");
+  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "What to compute")->capture_default_str();
+  command->add_option("--token-ids", options->token_ids, "The prompt's token ids instead: 1,2,3")
+      ->delimiter(',')
+      ->excludes(prompt);
+  command->add_option("--max-tokens", options->max_tokens, "Tokens to generate")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads [RAYON_NUM_THREADS, else 4]; 1 is tried as well");
+  command->add_option("--timeout", options->timeout, "Seconds for each run [CROSSVAL_TIMEOUT_SECS, else 180]");
+  command->add_option("--oracle", options->oracle, "Ask the oracle: auto (models that take seconds), always, never")
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "As JSON");
+  command->footer(
+      "Exit codes: 0 trusted, 4 it cannot run, 5 it fails a check.\n"
+      "Example: tern reference check --reference bitnet.cpp:/opt/bitnet.cpp\n"
+      "Example: tern reference check --reference llama.cpp:node_modules --model model-f16.gguf");
+  command->callback([options, &action] { action = [options] { return check(*options); }; });
+}
+
+void add_build(CLI::App& group, Action& action) {
+  CLI::App* command =
+      group.add_subcommand("build", "Compile the adapter that makes a libllama an engine, and say which library it is");
   auto reference = std::make_shared<std::string>("auto");
   command
       ->add_option("--reference", *reference,
@@ -54,6 +196,16 @@ void add_reference(CLI::App& app, Action& action) {
       "A sweep does this by itself. Adapters are kept in ~/.cache/tern (XDG_CACHE_HOME) until headers, libraries or\n"
       "tern change.");
   command->callback([reference, &action] { action = [reference] { return build(*reference); }; });
+}
+
+}  // namespace
+
+void add_reference(CLI::App& app, Action& action) {
+  CLI::App* group = app.add_subcommand("reference", "Live references: bitnet.cpp, llama.cpp and their like");
+  group->require_subcommand(1);
+  group->footer("Example: tern reference check --reference bitnet.cpp:/opt/bitnet.cpp");
+  add_build(*group, action);
+  add_check(*group, action);
 }
 
 }  // namespace tern::cli

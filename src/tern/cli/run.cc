@@ -32,17 +32,39 @@ struct RunOptions {
   std::string engine = "tern";
   std::string model, tokenizer;
   std::string prompt, prompt_file, out;
-  std::vector<int32_t> token_ids;
+  std::string token_ids_text, teacher_text;
+  std::vector<int32_t> token_ids, teacher;  // out of those texts
   bool has_prompt = false, has_token_ids = false;
   int max_tokens = 16;
   double temperature = 0;
   bool greedy = false, ignore_eos = false, no_bos = false, dump_tensors = false, json = false;
   std::optional<uint64_t> seed;
   std::string threads;  // as text: checked together with the environment's value
+  bool no_observe = false;
   int64_t ubatch = 512;
+  bool token_by_token = false;
   int64_t n_ctx = 0;
   std::string rounding = "product-first";
+  int significant_bits = 0;
+  std::string fault;
+
+  int64_t tokens_at_once() const { return token_by_token ? 1 : ubatch; }
 };
+
+// "1,2,3". Errors: kUsage.
+Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text) {
+  std::vector<int32_t> ids;
+  for (size_t begin = 0; begin <= text.size();) {
+    const std::string_view word = text.substr(begin, std::min(text.find(',', begin), text.size()) - begin);
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), ids.emplace_back());
+    if (error != std::errc() || end != word.data() + word.size() || ids.back() < 0) {
+      return fail(ErrorCode::kUsage, option, fmt::format("'{}' is no token id", printable(word, 100)),
+                  "ids stand with commas between them: 1,2,3");
+    }
+    begin += word.size() + 1;
+  }
+  return ids;
+}
 
 // The variable's text, or null where it is unset or empty.
 const char* environment(const char* name) {
@@ -143,10 +165,11 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
   if (const char* folder = environment("BITNET_TRACE_DIR")) {
     files.trace_folder = folder;
   }
+  files.trace = !options.no_observe;
   files.dump_tensors = options.dump_tensors;
   files.n_vocab = h.n_vocab;
   const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
-  const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.ubatch) + 1;
+  const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.tokens_at_once()) + 1;
   files.max_tensors =
       n_stages * static_cast<uint64_t>(h.n_layers) * (n_ubatches + static_cast<uint64_t>(options.max_tokens));
   return files;
@@ -178,12 +201,31 @@ void log_speed(const trace::RunResult& result) {
                n_steps > 0 ? fmt::format(" ({:.1f} tokens/s)", n_steps / result.decode_s.value_or(0)) : std::string());
 }
 
+Status check_oracle_usage(const RunOptions& options) {
+  const bool oracle = options.engine == "oracle";
+  if (!oracle && (options.significant_bits != 0 || !options.fault.empty())) {
+    return fail(ErrorCode::kUsage, options.fault.empty() ? "--significant-bits" : "--fault",
+                "is an option of --engine oracle");
+  }
+  if (options.significant_bits != 0 && (options.significant_bits < 8 || options.significant_bits > 52)) {
+    return fail(ErrorCode::kUsage, "--significant-bits", "must be 8 to 52, or 0 for plain double precision");
+  }
+  return {};
+}
+
 Status check_usage(const RunOptions& options) {
+  TERN_RETURN_IF_ERROR(check_oracle_usage(options));
   if (options.has_prompt + !options.prompt_file.empty() + options.has_token_ids != 1) {
     return fail(ErrorCode::kUsage, "tern run", "needs exactly one of --prompt, --prompt-file and --token-ids");
   }
   if (options.dump_tensors && options.out.empty() && environment("BITNET_TRACE_DIR") == nullptr) {
     return fail(ErrorCode::kUsage, "--dump-tensors", "needs --out DIR or BITNET_TRACE_DIR to write to");
+  }
+  if (options.dump_tensors && options.no_observe) {
+    return fail(ErrorCode::kUsage, "--dump-tensors", "needs the tensors that --no-observe leaves alone");
+  }
+  if (options.teacher.size() > static_cast<size_t>(options.max_tokens)) {
+    return fail(ErrorCode::kUsage, "--teacher-tokens", "has more ids than --max-tokens");
   }
   if (!(options.temperature >= 0 && std::isfinite(options.temperature))) {
     return fail(ErrorCode::kUsage, "--temperature", "must be 0 or above");
@@ -191,18 +233,27 @@ Status check_usage(const RunOptions& options) {
   return {};
 }
 
+OracleOptions oracle_options(const RunOptions& options, int n_threads) {
+  return {.ubatch = options.tokens_at_once(),
+          .significant_bits = options.significant_bits,
+          .fault = options.fault,
+          .n_threads = n_threads};
+}
+
 struct Prepared {
   gguf::View view;
   Words words;
   std::unique_ptr<engine::Session> session;
+  int n_threads = 1;
   trace::RunResult result;  // filled as far as it is known before anything runs
 };
 
 // `prepared` stays where it is: the session refers to its view.
 Status prepare(const RunOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
   const auto start = std::chrono::steady_clock::now();
-  engine::SessionOptions session{.table = &table, .ubatch = options.ubatch, .n_ctx = options.n_ctx};
+  engine::SessionOptions session{.table = &table, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
   TERN_ASSIGN_OR_RETURN(session.n_threads, n_threads(options));
+  prepared.n_threads = session.n_threads;
   session.rounding =
       options.rounding == "fused" ? kernels::ActivationRounding::kFused : kernels::ActivationRounding::kProductFirst;
   TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
@@ -210,12 +261,13 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
 
   trace::RunResult& result = prepared.result;
   if (options.engine == "oracle") {
-    result.engine = fmt::format("tern oracle {} (double)", TERN_VERSION);
+    result.engine = oracle_engine_name(oracle_options(options, session.n_threads));
   } else {
     result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
     result.arithmetic = arithmetic(prepared.view, session.rounding);
   }
   result.max_tokens = options.max_tokens;
+  result.teacher_tokens = options.teacher;
   result.prompt_tokens = options.token_ids;
   if (!options.has_token_ids) {
     TERN_ASSIGN_OR_RETURN(result.prompt, prompt_text(options));
@@ -229,18 +281,27 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
   return {};
 }
 
-Result<int> run(const RunOptions& options) {
+Result<int> run(RunOptions options) {
+  if (options.has_token_ids) {
+    TERN_ASSIGN_OR_RETURN(options.token_ids, parse_ids("--token-ids", options.token_ids_text));
+  }
+  if (!options.teacher_text.empty()) {
+    TERN_ASSIGN_OR_RETURN(options.teacher, parse_ids("--teacher-tokens", options.teacher_text));
+  }
   TERN_RETURN_IF_ERROR(check_usage(options));
   TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
   TERN_ASSIGN_OR_RETURN(const engine::Sampling how, sampling(options));
   TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(options.model));
-  Prepared prepared{.view = std::move(view), .words = {}, .session = nullptr, .result = {}};
+  Prepared prepared{.view = std::move(view), .words = {}, .session = nullptr, .n_threads = 1, .result = {}};
   TERN_RETURN_IF_ERROR(prepare(options, prepared, *table));
 
   trace::RunResult& result = prepared.result;
   const Interrupt interrupt;
-  engine::GenerationRequest request{
-      .prompt = result.prompt_tokens, .max_tokens = options.max_tokens, .sampling = how, .interrupt = &interrupt};
+  engine::GenerationRequest request{.prompt = result.prompt_tokens,
+                                    .max_tokens = options.max_tokens,
+                                    .sampling = how,
+                                    .teacher = options.teacher,
+                                    .interrupt = &interrupt};
   if (!options.ignore_eos) {
     request.end_ids = prepared.words.end_ids;
   }
@@ -252,9 +313,10 @@ Result<int> run(const RunOptions& options) {
   if (writer.wants_logits()) {
     request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };
   }
-  const Result<engine::Generation> generation = options.engine == "oracle"
-                                                    ? generate_with_oracle(prepared.view, options.ubatch, request)
-                                                    : prepared.session->generate(request);
+  const Result<engine::Generation> generation =
+      options.engine == "oracle"
+          ? generate_with_oracle(prepared.view, oracle_options(options, prepared.n_threads), request)
+          : prepared.session->generate(request);
   if (!generation && interrupt.signal() != 0) {
     return 128 + interrupt.signal();
   }
@@ -278,10 +340,17 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
                   "tern, or oracle: a plain evaluation in double precision, to say who is wrong (slow)")
       ->check(CLI::IsMember({"tern", "oracle"}))
       ->capture_default_str();
+  command.add_option("--significant-bits", options.significant_bits,
+                     "With --engine oracle: round every stage to so many bits, 8 to 52 (float16 has 11)");
+  command
+      .add_option("--fault", options.fault,
+                  "With --engine oracle: compute with a known fault, to test a judge. One of the list below")
+      ->check(CLI::IsMember(fault_names()));
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
+  command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");
   command.add_option("--ctx", options.n_ctx, "Most positions to use; default: what the model was made for")
       ->check(CLI::Range(1, 1 << 24));
   command
@@ -299,6 +368,9 @@ void add_generation_options(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
   command.add_flag("--greedy", options.greedy, "The same as --temperature 0, and wins over it");
   command.add_option("--seed", options.seed, "Of the random draws; default: BITNET_SEED, or 42");
+  command.add_option(
+      "--teacher-tokens", options.teacher_text,
+      "Feed these ids (1,2,3) in the decode steps instead of the tokens chosen; end-of-text stops nothing");
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not stop at an end-of-text token");
   command.add_flag("--no-bos", options.no_bos, "Do not put the BOS token in front of the prompt");
 }
@@ -312,17 +384,19 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json; default: the GGUF's own vocabulary");
   CLI::Option* prompt = command->add_option("--prompt", options->prompt, "The text to continue");
   command->add_option("--prompt-file", options->prompt_file, "A file that holds it");
-  CLI::Option* ids =
-      command->add_option("--token-ids", options->token_ids, "Its token ids instead: 1,2,3")->delimiter(',');
+  CLI::Option* ids = command->add_option("--token-ids", options->token_ids_text, "Its token ids instead: 1,2,3");
   add_generation_options(*command, *options);
   add_engine_options(*command, *options);
   command->add_option("--out", options->out, "Folder for result.json, traces and logits.safetensors");
+  command->add_flag("--no-observe", options->no_observe, "No traces, whatever --out and BITNET_TRACE_DIR say");
   command->add_flag("--dump-tensors", options->dump_tensors, "Keep the values of all traced tensors, too");
   command->add_flag("--json", options->json, "Print result.json instead of the text");
   command->footer(
-      "Example: tern run --model models/tern-tiny/tern-tiny-i2_s.gguf --prompt \"Once upon a time\" --max-tokens 32\n"
+      std::string("Example: tern run --model models/tern-tiny/tern-tiny-i2_s.gguf --prompt \"Once upon a time\" "
+                  "--max-tokens 32\n") +
       "Environment: BITNET_TRACE_DIR (traces go there), BITNET_SEED, BITNET_DETERMINISTIC (temperature 0),\n"
-      "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2: force the kernels).");
+      "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2: force the kernels).\n" +
+      fault_help());
   command->callback([options, prompt, ids, &action] {
     options->has_prompt = prompt->count() > 0;
     options->has_token_ids = ids->count() > 0;

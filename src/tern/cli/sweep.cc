@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -13,7 +14,9 @@
 #include "tern/cli/live_reference.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
+#include "tern/cli/reference_check.h"
 #include "tern/cli/sweep_progress.h"
+#include "tern/cli/third_opinion.h"
 #include "tern/peer/open_engine.h"
 #include "tern/report/report.h"
 #include "tern/sweep/environment.h"
@@ -35,6 +38,7 @@ struct SweepOptions {
   bool allow_model_mismatch = false;
   bool exact = false, tolerant = false;
   bool dump_tensors = false;
+  std::string oracle = "auto", check_reference = "auto";
 };
 
 const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
@@ -44,26 +48,33 @@ compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
 }
 
 // A prompt that does not fit is found here, before anything has run.
-Status check_prompts(const OpenedModel& opened, const std::vector<compare::Scenario>& scenarios,
-                     const std::string& source) {
+// Returns the most positions that a scenario needs.
+Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<compare::Scenario>& scenarios,
+                             const std::string& source) {
+  size_t most = 0;
   const auto n_context = context_length(opened.view);
   for (const compare::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
-    auto ids = opened.tokenizer.encode(scenario.prompt, true);
-    if (!ids) {
-      return invalid_input(where, "prompt: " + ids.error().what);
+    size_t n_prompt = scenario.token_ids.size();
+    if (n_prompt == 0) {
+      auto ids = opened.tokenizer.encode(scenario.prompt, true);
+      if (!ids) {
+        return invalid_input(where, "prompt: " + ids.error().what);
+      }
+      n_prompt = ids->size();
     }
-    const uint64_t n_positions = ids->size() + static_cast<uint64_t>(scenario.max_tokens) - 1;
+    const uint64_t n_positions = n_prompt + static_cast<uint64_t>(scenario.max_tokens) - 1;
     if (n_context && n_positions > *n_context) {
       return invalid_input(where, fmt::format("{} prompt tokens and {} to generate need {} positions, the model has {}",
-                                              ids->size(), scenario.max_tokens, n_positions, *n_context));
+                                              n_prompt, scenario.max_tokens, n_positions, *n_context));
     }
+    most = std::max<size_t>(most, n_positions);
   }
-  return {};
+  return most;
 }
 
 Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
-                                        const peer::Subject& about, bool dump_tensors) {
+                                        const peer::Subject& about, const std::string& arithmetic) {
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
   if (spec.kind == peer::EngineKind::kNone) {
     return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
@@ -71,23 +82,22 @@ Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const Opene
   if (spec.kind != peer::EngineKind::kAuto) {
     peer::OpenOptions open_options = reference_options("--subject");
     open_options.allow_model_mismatch = options.allow_model_mismatch;
-    open_options.dump_tensors = dump_tensors;
     return peer::open_engine(spec, about, open_options);
   }
   TERN_RETURN_IF_ERROR(check_computable(opened.view));
-  TERN_ASSIGN_OR_RETURN(peer::CommandTemplate command, own_engine_command(dump_tensors));
   peer::OpenedEngine own;
   own.kind = "tern";
-  own.peer = peer::make_command_peer(std::move(command), fmt::format("tern {}", TERN_VERSION));
+  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(arithmetic.ends_with("-fused")
+                                                     ? std::vector<std::string>{"--activation-rounding", "fused"}
+                                                     : std::vector<std::string>()));
   return own;
 }
 
 Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
-                                          const peer::Subject& about) {
+                                          const peer::Subject& about, const std::string& arithmetic) {
   peer::OpenOptions open_options = reference_options("--reference");
   open_options.allow_model_mismatch = options.allow_model_mismatch;
-  open_options.dump_tensors = options.dump_tensors;
-  open_options.arithmetic = options.reference_arithmetic;
+  open_options.arithmetic = arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, peer::open_engine(spec, about, open_options));
   if (!options.reference_arithmetic.empty() && !opened.is_live()) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic",
@@ -95,6 +105,54 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
                 "it goes with bitnet.cpp:DIR and llama.cpp:DIR; packs and commands state their arithmetic themselves");
   }
   return opened;
+}
+
+// The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
+// arithmetic that was found into `arithmetic`.
+Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
+                          AskOracle ask, sweep::SweepPlan& plan, compare::SweepOutcome& outcome,
+                          std::string& arithmetic) {
+  const bool wanted = options.check_reference == "always" ||
+                      (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
+  if (!wanted || !reference.peer || plan.scenarios.empty()) {
+    return {};
+  }
+  const compare::Scenario& scenario =
+      *std::max_element(plan.scenarios.begin(), plan.scenarios.end(),
+                        [](const auto& a, const auto& b) { return a.max_tokens < b.max_tokens; });
+  CheckRequest request;
+  request.reference = reference.peer.get();
+  request.model = plan.model;
+  request.tokenizer = plan.tokenizer;
+  request.prompt = scenario.prompt;
+  request.token_ids = scenario.token_ids;
+  request.max_tokens = scenario.max_tokens;
+  request.threads = plan.threads;
+  request.timeout_s = plan.timeout_s;
+  request.ask = ask;
+  request.interrupt = plan.interrupt;
+  spdlog::info("checking the reference on {} before it is believed", scenario.name);
+  auto result = check_reference(request, opened, [](const compare::ReferenceCheck& check) {
+    const bool failed = check.status == compare::ReferenceCheck::Status::kFailed;
+    spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", check.question,
+                compare::check_status_name(check.status), printable(check.evidence, 1000));
+  });
+  if (!result) {
+    // It cannot run: the scenarios will say so, each with its files.
+    spdlog::warn("the reference could not be checked: {}", printable(result.error().line(), 1000));
+    return {};
+  }
+  if (const auto* failed = result->first_failed(); failed != nullptr) {
+    plan.reference_distrust = fmt::format("the reference fails its check '{}': {}", failed->id, failed->evidence);
+    if (result->cause && result->cause->id != "unknown") {
+      plan.reference_distrust += fmt::format(" (cause: {} at {})", result->cause->id, result->cause->name);
+    }
+  }
+  if (reference.is_live() && options.reference_arithmetic.empty()) {
+    arithmetic = result->arithmetic;
+  }
+  outcome.reference_check = std::move(*result);
+  return {};
 }
 
 Status write_scenario_reports(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
@@ -184,6 +242,7 @@ Result<int> sweep(const SweepOptions& options) {
   TERN_ASSIGN_OR_RETURN(plan.threads, sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
   TERN_ASSIGN_OR_RETURN(plan.timeout_s,
                         sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
+  TERN_ASSIGN_OR_RETURN(const AskOracle ask, parse_ask_oracle(options.oracle));
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
                         peer::parse_engine_spec(options.reference, "--reference"));
   plan.scenarios = sweep::builtin_scenarios();
@@ -191,17 +250,32 @@ Result<int> sweep(const SweepOptions& options) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
   }
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
-  TERN_RETURN_IF_ERROR(
+  TERN_ASSIGN_OR_RETURN(
+      const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
+  const Interrupt interrupt;
+  plan.interrupt = &interrupt;
+  plan.model = options.model;
+  plan.tokenizer = options.tokenizer;
 
   const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
                             opened.tokenizer_facts.kind != "gguf"};
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine reference, open_reference(options, reference_spec, about));
-  // Where the reference has values, a difference can be measured, if the subject keeps its own.
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject,
-                        open_subject(options, opened, about, options.dump_tensors || reference.has_values));
-  plan.model = options.model;
-  plan.tokenizer = options.tokenizer;
+  compare::SweepOutcome outcome;
+  std::string arithmetic = options.reference_arithmetic;
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine reference, open_reference(options, reference_spec, about, arithmetic));
+  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, reference, ask, plan, outcome, arithmetic));
+  if (interrupt.signal() != 0) {
+    return 128 + interrupt.signal();
+  }
+  if (arithmetic != options.reference_arithmetic) {
+    TERN_ASSIGN_OR_RETURN(reference, open_reference(options, reference_spec, about, arithmetic));
+  }
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject, open_subject(options, opened, about, arithmetic));
+  TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines oracle, oracle_engines());
+  plan.why_no_oracle = why_no_oracle(ask, opened.view, n_positions);
+  plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
+  // Where the other side has values, a difference can be measured, if this one keeps its own.
+  plan.dump_tensors = options.dump_tensors || reference.has_values || plan.oracle != nullptr;
   plan.subject = subject.peer.get();
   plan.reference = reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
@@ -209,7 +283,6 @@ Result<int> sweep(const SweepOptions& options) {
                            : options.tolerant ? compare::Exactness::kTolerant
                                               : compare::Exactness::kAuto;
 
-  compare::SweepOutcome outcome;
   outcome.tern_version = TERN_VERSION;
   outcome.timestamp = sweep::utc_now();
   outcome.output_dir = options.output_dir;
@@ -222,8 +295,6 @@ Result<int> sweep(const SweepOptions& options) {
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
   tell_before_running(opened, outcome);
 
-  const Interrupt interrupt;
-  plan.interrupt = &interrupt;
   return run_to_the_end(plan, interrupt, outcome);
 }
 
@@ -255,6 +326,18 @@ void add_sweep(CLI::App& app, Action& action) {
   CLI::Option* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where equal bits are promised")
       ->excludes(exact);
+  command
+      ->add_option(
+          "--oracle", options->oracle,
+          "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the "
+          "model is small enough for it to take seconds), always, never")
+      ->capture_default_str();
+  command
+      ->add_option("--check-reference", options->check_reference,
+                   "First check whether the reference can be believed (tern reference check): auto (where it is an "
+                   "engine that runs), always, never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,
                     "Keep every traced tensor's values, too [where a pack holds them]");
   command->footer(

@@ -48,18 +48,22 @@ Result<Json> convert(const tokenizer::Tokenizer& tokenizer, const TokenizeOption
   return Json(ids);
 }
 
+// "text @ byte 3" -> "stdin line 7: text @ byte 3".
+Error named(Error error, const std::string& where) {
+  if (!error.where.starts_with(where)) {
+    error.where = where + ": " + error.where;
+  }
+  return error;
+}
+
 Result<int> convert_lines(const tokenizer::Tokenizer& tokenizer, const TokenizeOptions& options) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const std::string where = "stdin line " + std::to_string(number);
     TERN_ASSIGN_OR_RETURN(const Json value, parse_json(line, where));
-    auto converted = convert(tokenizer, options, value, where);
+    const auto converted = convert(tokenizer, options, value, where);
     if (!converted) {
-      Error error = std::move(converted).error();
-      if (error.where.substr(0, where.size()) != where) {
-        error.where = where + ": " + error.where;
-      }
-      return tl::unexpected(std::move(error));
+      return tl::unexpected(named(converted.error(), where));
     }
     std::cout << to_json_line(*converted) << '\n';
   }
@@ -69,14 +73,20 @@ Result<int> convert_lines(const tokenizer::Tokenizer& tokenizer, const TokenizeO
 Result<int> convert_all(const tokenizer::Tokenizer& tokenizer, const TokenizeOptions& options) {
   const std::string input{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   if (!options.decode) {
-    TERN_ASSIGN_OR_RETURN(const auto ids, tokenizer.encode(input, !options.no_special));
-    std::cout << to_json_line(Json(ids)) << '\n';
+    const auto ids = tokenizer.encode(input, !options.no_special);
+    if (!ids) {
+      return tl::unexpected(named(ids.error(), "stdin"));
+    }
+    std::cout << to_json_line(Json(*ids)) << '\n';
     return 0;
   }
   TERN_ASSIGN_OR_RETURN(const Json value, parse_json(input, "stdin"));
   TERN_ASSIGN_OR_RETURN(const auto ids, read_ids(value, "stdin"));
-  TERN_ASSIGN_OR_RETURN(const std::string text, tokenizer.decode(ids, !options.no_special));
-  std::cout << text;
+  const auto text = tokenizer.decode(ids, !options.no_special);
+  if (!text) {
+    return tl::unexpected(named(text.error(), "stdin"));
+  }
+  std::cout << *text;
   return 0;
 }
 

@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "tern/base/child_process.h"
+#include "tern/base/environment.h"
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
 #include "tern/cli/opened_model.h"
@@ -108,7 +108,7 @@ Result<Probe> run_probe(const ValidateOptions& options, const OpenedModel& opene
   command.environment = {{"BITNET_DETERMINISTIC", "1"}, {"BITNET_SEED", "42"}, {"BITNET_TRACE_DIR", ""}};
   TERN_ASSIGN_OR_RETURN(command.timeout_s,
                         sweep::timeout_seconds(options.timeout.empty() ? nullptr : options.timeout.c_str(),
-                                               std::getenv("CROSSVAL_TIMEOUT_SECS")));
+                                               environment_variable("CROSSVAL_TIMEOUT_SECS")));
   command.interrupt = &interrupt;
   TERN_ASSIGN_OR_RETURN(const ChildResult child, run_child(command));
   if (child.interrupted) {
@@ -188,6 +188,9 @@ void print_checks(const ValidateOptions& options, const std::vector<Check>& chec
 Result<int> validate(const ValidateOptions& options) {
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  if (const auto ids = opened.tokenizer.encode(options.prompt, true); !ids) {
+    return invalid_input("--prompt: " + ids.error().where, ids.error().what);
+  }
   TERN_ASSIGN_OR_RETURN(const gguf::WeightRules rules, gguf::rules_for(opened.view));
   const gguf::WeightReport weights = gguf::check_weights(opened.view, &rules);
   std::vector<Check> checks = {weight_check(weights, true), weight_check(weights, false), tokenizer_check(opened)};
@@ -218,9 +221,7 @@ void add_validate(CLI::App& app, Action& action) {
   command->add_option("model", options->model, "The GGUF model")->required();
   command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json")->required();
   command->add_option("--prompt", options->prompt, "What the probe continues")->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "How far")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 256));
+  command->add_option("--max-tokens", options->max_tokens, "How far")->capture_default_str()->check(CLI::Range(1, 256));
   command->add_option("--timeout", options->timeout, "Seconds for the probe [CROSSVAL_TIMEOUT_SECS, else 180]");
   command->add_flag("--json", options->json, "Everything as JSON");
   command->footer(

@@ -1,6 +1,7 @@
 #include "tern/compare/compare_runs.h"
 
 #include <algorithm>
+#include <set>
 
 #include "tern/compare/parts.h"
 
@@ -28,6 +29,15 @@ Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& re
   coverage.tensors_expected = c.tensors.size();
   coverage.tensors_compared = static_cast<size_t>(
       std::count_if(c.tensors.begin(), c.tensors.end(), [](const auto& tensor) { return is_compared(tensor.status); }));
+  std::set<trace::Stage> expected, compared;
+  for (const TensorComparison& tensor : c.tensors) {
+    expected.insert(tensor.id.stage);
+    if (is_compared(tensor.status)) {
+      compared.insert(tensor.id.stage);
+    }
+  }
+  coverage.stages_expected = expected.size();
+  coverage.stages_compared = compared.size();
   coverage.tokens_compared = c.tokens.n_compared;
   coverage.tokens_expected = std::max(c.tokens.n_subject, c.tokens.n_reference);
   const size_t n_prompt = std::max(subject.result.prompt_tokens.size(), reference.result.prompt_tokens.size());
@@ -88,6 +98,7 @@ RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineR
   comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
   comparison.tokens = compare_tokens(subject, reference);
   comparison.logits = compare_logits(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
+  explain_token_differences(subject, reference, comparison.logits, options.logits_noise, comparison.tokens);
   comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   comparison.coverage = coverage_of(subject, reference, comparison);
   comparison.n_hash_equal =

@@ -16,9 +16,10 @@ namespace tern::compare {
 
 // Bounds for runs that are not held to equal hashes. docs/validation-framework.md explains each default.
 struct Tolerances {
-  double min_logits_cosine = 0.99;        // mission text: at least 0.99 is green
-  double max_relative_error = 0.10;       // of a tensor's values, |a - b| / |b|
-  double max_rms_ratio_deviation = 0.05;  // |rms_a / rms_b - 1|, where only hashes and RMS are there
+  double min_logits_cosine = 0.99;          // mission text: at least 0.99 is green
+  double max_relative_error = 0.10;         // of a tensor's values, |a - b| / |b|
+  double max_rms_ratio_deviation = 0.05;    // |rms_a / rms_b - 1|, where only hashes and RMS are there
+  double max_log_sum_exp_difference = 0.5;  // nats, of a row of which a side recorded only its largest logits
 };
 
 enum class Exactness {
@@ -30,6 +31,8 @@ enum class Exactness {
 struct CompareOptions {
   Exactness exactness = Exactness::kAuto;
   Tolerances tolerances;
+  // Per row of logits, what rounding alone moves them by (RMS), where it was measured (arbitration.h).
+  std::vector<double> logits_noise = {};
 };
 
 enum class TensorStatus {
@@ -57,36 +60,68 @@ struct TensorComparison {
   std::string note;                                  // why it is mistrusted; otherwise empty
 };
 
+// Why two engines that had seen the same tokens chose different ones.
+enum class TokenDifferenceKind {
+  kError,     // their logits are further apart than rounding explains, or there are none
+  kExactTie,  // one side rates the two tokens exactly equal, so the choice is a matter of order
+  kNearTie,   // the gap is smaller than what the logits of that row differ by, or than the measured noise
+};
+// "error", "exact_tie", "near_tie"
+std::string_view token_difference_name(TokenDifferenceKind kind);
+
+struct TokenDifference {
+  size_t step = 0;
+  int32_t subject = 0, reference = 0;  // chosen ids
+  TokenDifferenceKind kind = TokenDifferenceKind::kError;
+  std::optional<double> gap;  // how much the reference's logits prefer its own choice to the subject's
+};
+
 struct TokenComparison {
+  bool prompt_known = false;  // false: a side does not tell its prompt ids, so they are taken for equal
   bool prompt_equal = false;
+  bool teacher_forced = false;  // a side was fed the other's tokens: generated tokens are what it would have chosen
+  // Last forward pass (TensorId::seq) that had the same tokens before it on both sides and exists on both; -1 if the
+  // prompts differ.
+  int last_comparable_seq = -1;
   size_t n_asked = 0;                           // the smaller of both max_tokens; nothing beyond it is looked at
   size_t n_subject = 0, n_reference = 0;        // generated tokens, up to n_asked
   size_t n_compared = 0, n_equal = 0;           // position by position, over the shorter of the two
   std::optional<size_t> first_divergence_step;  // first generated token that differs or is missing on one side
   // n_equal / max(n_subject, n_reference); absent where nothing was generated or the prompts differ.
   std::optional<double> exact_match_rate;
+  std::vector<TokenDifference> differences;  // of tokens that were chosen after equal ones
 };
 
 struct LogitsPosition {
   size_t position = 0;  // row: prompt positions first, then the decode steps
   bool is_decode = false;
   TensorStatus status = TensorStatus::kMistrusted;  // kHashEqual here: no value differs
+  // Where a side recorded only its largest logits: over the ids that either side has among them. A value that a side
+  // did not record counts as the closest one that it can have there, so that differences are understated, never made
+  // up.
   Metrics metrics;
   int32_t subject_argmax = 0, reference_argmax = 0;
-  double reference_margin = 0;  // reference's best logit minus its second best
+  double reference_margin = 0;  // reference's best logit minus its second best; NaN where only the best was recorded
+  std::optional<double> log_sum_exp_difference;  // subject's minus reference's, nats; where a side has only its largest
+  std::string note;  // what differs that the metrics do not show; empty where all is recorded
 };
 
 struct LogitsComparison {
   size_t n_expected = 0;                          // rows the tokens demand
   size_t subject_vocab = 0, reference_vocab = 0;  // row lengths; where they differ no position is compared
-  std::vector<LogitsPosition> positions;          // only those with the same tokens before them
+  // Logits of a row whose values both sides have, the least over the rows: all of them, or the k that were recorded.
+  // The row's log-sum-exp is then compared, too, and speaks for the others.
+  size_t entries_compared = 0;
+  std::vector<LogitsPosition> positions;  // only those with the same tokens before them
   std::optional<double> min_cosine, mean_cosine;
   double max_abs = 0;
+  std::optional<double> max_log_sum_exp_difference;  // largest size of it, where it was compared
 };
 
 struct Coverage {
   // expected: the union of both sides' tensors; compared: those whose status says how they relate to each other.
   size_t tensors_compared = 0, tensors_expected = 0;
+  size_t stages_compared = 0, stages_expected = 0;  // kinds of tensors: q_proj, ffn_act, ...
   size_t tokens_compared = 0, tokens_expected = 0;
   size_t positions_compared = 0, positions_expected = 0;
   size_t unknown_stages = 0;  // records on either side whose names are none of our stages
@@ -98,7 +133,9 @@ struct RunComparison {
   std::string exact_reason;  // why, or why not
   Coverage coverage;
   size_t n_hash_equal = 0;
-  TokenComparison tokens;
+  TokenComparison tokens;  // of the runs whose tensors and logits are compared
+  // Where the subject was fed the reference's tokens: what both had generated on their own.
+  std::optional<TokenComparison> free_running;
   std::optional<LogitsComparison> logits;  // where both sides have them
   std::vector<TensorComparison> tensors;   // in execution order
   // First tensor in execution order whose hash differs, whatever its size: where to look.
@@ -106,6 +143,10 @@ struct RunComparison {
   // First tensor outside of what was demanded; equals first_hash_difference when exact.
   std::optional<trace::TensorId> first_divergence;
 };
+
+// The last forward pass (TensorId::seq) that exists in both runs and had been given the same tokens as in the other
+// one: the prompt's, and what decode steps were fed, by a teacher or by the engine itself. -1 if the prompts differ.
+int last_pass_with_equal_inputs(const trace::RunResult& a, const trace::RunResult& b);
 
 // "prefill, layer 3", "decode step 2"
 std::string place_of(const trace::TensorId& id);

@@ -22,6 +22,24 @@ std::string_view parity_status_name(ParityStatus status) {
   return "?";
 }
 
+std::string_view check_status_name(ReferenceCheck::Status status) {
+  switch (status) {
+    case ReferenceCheck::Status::kPassed:
+      return "passed";
+    case ReferenceCheck::Status::kFailed:
+      return "failed";
+    case ReferenceCheck::Status::kSkipped:
+      return "skipped";
+  }
+  return "?";
+}
+
+const ReferenceCheck* ReferenceCheckResult::first_failed() const {
+  const auto it = std::find_if(checks.begin(), checks.end(),
+                               [](const auto& check) { return check.status == ReferenceCheck::Status::kFailed; });
+  return it == checks.end() ? nullptr : &*it;
+}
+
 int exit_code(const SweepOutcome& outcome) {
   const auto any = [&](ParityStatus status) {
     return std::any_of(outcome.scenarios.begin(), outcome.scenarios.end(),

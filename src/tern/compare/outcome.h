@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tern/compare/arbitration.h"
 #include "tern/compare/compare_runs.h"
 #include "tern/trace/run_folder.h"
 
@@ -39,9 +40,36 @@ enum class ParityStatus {
 // "ok", "rust_only", "diverged", "reference_failed", "mistrusted", "subject_failed"
 std::string_view parity_status_name(ParityStatus status);
 
+// One question to a reference, before it is believed.
+struct ReferenceCheck {
+  enum class Status { kPassed, kFailed, kSkipped };
+  std::string id;        // "repeatable"
+  std::string question;  // "Does it give the same result twice?"
+  Status status = Status::kSkipped;
+  std::string evidence;  // one sentence with the figures, or why it was skipped
+};
+// "passed", "failed", "skipped"
+std::string_view check_status_name(ReferenceCheck::Status status);
+
+// Why a side is wrong: a fault with which the oracle, too, computes what that side did.
+struct Cause {
+  std::string id;    // one of the contract's cause ids; "unknown" where nothing that was tried explains it
+  std::string name;  // the first wrong tensor
+  double confidence = 0;
+  std::string evidence;
+};
+
+struct ReferenceCheckResult {
+  std::vector<ReferenceCheck> checks;
+  std::optional<Cause> cause;  // where it fails against the oracle
+  std::string arithmetic;      // that it was found to follow bit for bit; empty: none that is known
+  const ReferenceCheck* first_failed() const;
+};
+
 struct Scenario {
   std::string name;  // "scenario1"
   std::string prompt;
+  std::vector<int32_t> token_ids;  // instead of the prompt, where there are any
   int max_tokens = 1;
   std::string description;
 };
@@ -55,7 +83,10 @@ struct ScenarioOutcome {
   size_t n_subject_traces = 0, n_reference_traces = 0;
   std::optional<size_t> logits_dim;
   std::optional<RunComparison> comparison;
-  std::filesystem::path folder;  // final place of this scenario's files
+  std::optional<Arbitration> arbitration;  // where the oracle was asked
+  std::string no_arbitration;              // otherwise why not
+  std::optional<Cause> cause;              // where a side is wrong
+  std::filesystem::path folder;            // final place of this scenario's files
 };
 
 struct ModelFacts {
@@ -89,7 +120,8 @@ struct SweepOutcome {
   ReferenceFacts reference;
   bool reference_required = false;
   double timeout_s = 180;
-  std::map<std::string, std::string> environment;  // variables that matter, CPU, OS, compiler
+  std::map<std::string, std::string> environment;       // variables that matter, CPU, OS, compiler
+  std::optional<ReferenceCheckResult> reference_check;  // where the reference was checked before the sweep
   std::vector<ScenarioOutcome> scenarios;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tern/compare/compare_runs.h"
@@ -11,10 +12,6 @@ namespace tern::compare {
 
 TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::EngineRun& reference);
 
-// The last forward pass (TensorId::seq) that had the same tokens before it on both sides and exists on both; -1 if the
-// prompts differ, INT_MAX if nothing limits it.
-int last_comparable_seq(const TokenComparison& tokens);
-
 std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
 // True where the status says how the two sides relate.
@@ -23,6 +20,11 @@ bool is_compared(TensorStatus status);
 // nullopt where a side has no logits.
 std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                                const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
+
+// Tells ties from errors in tokens.differences. `logits_noise` as in CompareOptions.
+void explain_token_differences(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                               const std::optional<LogitsComparison>& logits, std::span<const double> logits_noise,
+                               TokenComparison& tokens);
 
 // Sets first_hash_difference, first_divergence and the verdict of a comparison whose other members are filled in.
 void conclude(const trace::EngineRun& subject, const trace::EngineRun& reference, const Tolerances& tolerances,

@@ -159,7 +159,7 @@ bool is_compared(TensorStatus status) {
 
 std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances) {
-  const int last_seq = last_comparable_seq(tokens);
+  const int last_seq = tokens.last_comparable_seq;
   std::vector<TensorComparison> tensors;
   for (const auto& [id, sides] : align(subject, reference, tokens.n_asked)) {
     if (id.seq <= last_seq && sides.subject != nullptr && sides.reference != nullptr) {

@@ -4,15 +4,42 @@
 #include "tern/compare/parts.h"
 
 namespace tern::compare {
+namespace {
+
+using trace::RunResult;
+
+// What the decode steps were given: the teacher's tokens where there is a teacher, the engine's own elsewhere.
+int32_t fed(const RunResult& result, size_t step) {
+  return step < result.teacher_tokens.size() ? result.teacher_tokens[step] : result.generated_tokens[step];
+}
+
+}  // namespace
+
+int last_pass_with_equal_inputs(const RunResult& a, const RunResult& b) {
+  const bool known = !a.prompt_tokens.empty() && !b.prompt_tokens.empty();
+  if (known && a.prompt_tokens != b.prompt_tokens) {
+    return -1;
+  }
+  const size_t n = std::min(a.generated_tokens.size(), b.generated_tokens.size());
+  for (size_t step = 0; step + 1 < n; ++step) {
+    if (fed(a, step) != fed(b, step)) {
+      return static_cast<int>(step);  // the pass that chose the token of this step
+    }
+  }
+  return n == 0 ? 0 : static_cast<int>(n - 1);
+}
 
 TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::EngineRun& reference) {
   const auto& a = subject.result.generated_tokens;
   const auto& b = reference.result.generated_tokens;
-  const auto asked = [](const trace::RunResult& result) {
+  const auto asked = [](const RunResult& result) {
     return std::max(result.generated_tokens.size(), static_cast<size_t>(std::max(result.max_tokens, 0)));
   };
   TokenComparison tokens;
-  tokens.prompt_equal = subject.result.prompt_tokens == reference.result.prompt_tokens;
+  tokens.prompt_known = !subject.result.prompt_tokens.empty() && !reference.result.prompt_tokens.empty();
+  tokens.prompt_equal = !tokens.prompt_known || subject.result.prompt_tokens == reference.result.prompt_tokens;
+  tokens.teacher_forced = !subject.result.teacher_tokens.empty() || !reference.result.teacher_tokens.empty();
+  tokens.last_comparable_seq = last_pass_with_equal_inputs(subject.result, reference.result);
   tokens.n_asked = std::min(asked(subject.result), asked(reference.result));
   tokens.n_subject = std::min(a.size(), tokens.n_asked);
   tokens.n_reference = std::min(b.size(), tokens.n_asked);
@@ -24,27 +51,24 @@ TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::Eng
   for (size_t step = 0; step < n_all; ++step) {
     const bool equal = step < tokens.n_compared && a[step] == b[step];
     tokens.n_equal += equal;
-    if (!equal && !tokens.first_divergence_step) {
+    if (equal) {
+      continue;
+    }
+    if (!tokens.first_divergence_step) {
       tokens.first_divergence_step = step;
+    }
+    if (step < tokens.n_compared && static_cast<int>(step) <= tokens.last_comparable_seq) {
+      TokenDifference difference;
+      difference.step = step;
+      difference.subject = a[step];
+      difference.reference = b[step];
+      tokens.differences.push_back(difference);
     }
   }
   if (n_all > 0) {
     tokens.exact_match_rate = static_cast<double>(tokens.n_equal) / static_cast<double>(n_all);
   }
   return tokens;
-}
-
-int last_comparable_seq(const TokenComparison& tokens) {
-  if (!tokens.prompt_equal) {
-    return -1;
-  }
-  if (!tokens.first_divergence_step) {
-    return std::numeric_limits<int>::max();
-  }
-  // Token s comes out of pass s, so pass s still had equal tokens before it, unless a side stopped before running it.
-  const size_t step = *tokens.first_divergence_step;
-  const size_t last = step < tokens.n_compared || step == 0 ? step : step - 1;
-  return static_cast<int>(last);
 }
 
 }  // namespace tern::compare

@@ -56,9 +56,10 @@ class Judge {
   std::string tensor_reason(const TensorComparison& tensor) const;
   std::string row_reason(const LogitsPosition& position) const;
   std::string token_reason() const;
-  std::optional<std::string> near_tie() const;
+  std::string tie_reason() const;
+  bool a_token_is_wrong() const;
   Verdict agreement() const;
-  const LogitsPosition* row_that_chose_the_differing_token() const;
+  const LogitsPosition* row_that_chose(size_t step) const;
   bool a_trace_is_empty() const { return subject_.trace.empty() || reference_.trace.empty(); }
   size_t n_prompt() const { return reference_.result.prompt_tokens.size(); }
 
@@ -165,7 +166,9 @@ std::string Judge::tensor_reason(const TensorComparison& tensor) const {
   out += fmt::format(": RMS {}, the reference's {}", rms(tensor.subject_rms), rms(tensor.reference_rms));
   if (tensor.metrics) {
     const Metrics& m = *tensor.metrics;
-    out += fmt::format("; {} of {} values differ, the largest difference is {:.6g}", m.n_different, m.n, m.max_abs);
+    out += fmt::format("; {} of {} values differ", m.n_different, m.n);
+    out += m.n_non_finite > 0 ? fmt::format(", {} of them are NaN or infinite on one side", m.n_non_finite) : "";
+    out += m.n > m.n_non_finite ? fmt::format(", the largest difference is {:.6g}", m.max_abs) : "";
     out += m.cosine ? fmt::format(", cosine {:.9f}", *m.cosine) : std::string();
     out += m.relative_error ? fmt::format(", relative error {:.3g}", *m.relative_error) : std::string();
   }
@@ -184,21 +187,31 @@ std::string Judge::row_reason(const LogitsPosition& position) const {
   }
   out += fmt::format(": cosine {:.9f}, the largest difference is {:.6g}", *position.metrics.cosine,
                      position.metrics.max_abs);
-  return c_.exact ? out : out + fmt::format("; at least {} is demanded", tolerances_.min_logits_cosine);
+  if (position.log_sum_exp_difference) {  // only the largest logits were recorded
+    out += fmt::format(" among {} logits{}{}", position.metrics.n, position.note.empty() ? "" : "; ", position.note);
+  }
+  if (c_.exact) {
+    return out;
+  }
+  out += fmt::format("; at least {} is demanded", tolerances_.min_logits_cosine);
+  return position.log_sum_exp_difference
+             ? out + fmt::format(", and a log-sum-exp within {}", tolerances_.max_log_sum_exp_difference)
+             : out;
 }
 
-const LogitsPosition* Judge::row_that_chose_the_differing_token() const {
-  const auto& step = c_.tokens.first_divergence_step;
-  if (!step || *step >= c_.tokens.n_compared || !c_.logits || n_prompt() == 0) {
+const LogitsPosition* Judge::row_that_chose(size_t step) const {
+  if (!c_.logits || n_prompt() == 0) {
     return nullptr;
   }
-  const size_t row = n_prompt() - 1 + *step;
+  const size_t row = n_prompt() - 1 + step;
   return row < c_.logits->positions.size() ? &c_.logits->positions[row] : nullptr;
 }
 
 std::string Judge::token_reason() const {
   const TokenComparison& tokens = c_.tokens;
-  const size_t step = *tokens.first_divergence_step;
+  const auto error = std::find_if(tokens.differences.begin(), tokens.differences.end(),
+                                  [](const auto& d) { return d.kind == TokenDifferenceKind::kError; });
+  const size_t step = error != tokens.differences.end() ? error->step : *tokens.first_divergence_step;
   if (step >= tokens.n_compared) {
     return fmt::format("the {} stopped after {} generated tokens, the other side went on to {}",
                        tokens.n_subject < tokens.n_reference ? "subject" : "reference", tokens.n_compared,
@@ -207,7 +220,7 @@ std::string Judge::token_reason() const {
   const int32_t a = subject_.result.generated_tokens[step];
   std::string out = fmt::format("the generated tokens differ from step {} on: {}, the reference's {}", step, a,
                                 reference_.result.generated_tokens[step]);
-  if (const LogitsPosition* row = row_that_chose_the_differing_token(); row != nullptr && row->subject_argmax != a) {
+  if (const LogitsPosition* row = row_that_chose(step); row != nullptr && row->subject_argmax != a) {
     out +=
         fmt::format("; the subject's own logits prefer {}, so how it picks a token is at fault", row->subject_argmax);
   }
@@ -235,31 +248,27 @@ std::string Judge::diverged_reason() const {
   return out;
 }
 
-// Greedy decoding may pick the other of two nearly equal logits without anything being wrong. Only where the gap
-// between the two picks is smaller than what the logits of that row differ by anyway, and they are inside the
-// tolerance, and both sides did pick their largest.
-std::optional<std::string> Judge::near_tie() const {
-  const LogitsPosition* row = row_that_chose_the_differing_token();
-  if (c_.exact || row == nullptr || row->status != TensorStatus::kWithinTolerance) {
-    return std::nullopt;
+// What there is to say of tokens that differ although nothing is wrong.
+std::string Judge::tie_reason() const {
+  std::string out;
+  for (const TokenDifference& difference : c_.tokens.differences) {
+    out += fmt::format("{} at step {}: the reference rates its token {} above the subject's {} by {:.3g}; ",
+                       difference.kind == TokenDifferenceKind::kExactTie ? "exact tie" : "near tie", difference.step,
+                       difference.reference, difference.subject, difference.gap.value_or(0));
   }
-  const size_t step = *c_.tokens.first_divergence_step;
-  if (subject_.result.generated_tokens[step] != row->subject_argmax ||
-      reference_.result.generated_tokens[step] != row->reference_argmax) {
-    return std::nullopt;
+  if (!out.empty() && !c_.tokens.teacher_forced) {
+    out += "nothing after it is compared; ";
   }
-  const auto logits = reference_.logits()->values.subspan(row->position * c_.logits->reference_vocab);
-  const double gap = static_cast<double>(logits[static_cast<size_t>(row->reference_argmax)]) -
-                     static_cast<double>(logits[static_cast<size_t>(row->subject_argmax)]);
-  // The largest difference of the row may be the very one that made the two picks differ; the typical one may not.
-  constexpr double kTypicalDifferences = 4;
-  if (!(gap < std::min(row->metrics.max_abs, kTypicalDifferences * row->metrics.rms_error))) {
-    return std::nullopt;
-  }
-  return fmt::format(
-      "near tie at step {}: the reference rates token {} above the subject's {} by only {:.3g}, while the "
-      "logits there differ by {:.3g} (RMS); nothing after it is compared",
-      step, row->reference_argmax, row->subject_argmax, gap, row->metrics.rms_error);
+  return out;
+}
+
+// The first token that differs with no tie to excuse it; one side's missing token has no excuse either.
+bool Judge::a_token_is_wrong() const {
+  const auto& differences = c_.tokens.differences;
+  const bool only_ties = !differences.empty() && std::all_of(differences.begin(), differences.end(), [](const auto& d) {
+    return d.kind != TokenDifferenceKind::kError;
+  });
+  return c_.tokens.first_divergence_step && !(only_ties && c_.tokens.n_subject == c_.tokens.n_reference);
 }
 
 std::optional<Verdict> Judge::mistrust() const {
@@ -284,6 +293,11 @@ std::optional<Verdict> Judge::mistrust() const {
     return because(fmt::format("none of {} tensors could be compared: the two sides have no stage in common",
                                c_.coverage.tensors_expected));
   }
+  // A few early stages say nothing about the rest, and without logits nothing says how it ended.
+  if (c_.coverage.positions_compared == 0 && 2 * c_.coverage.stages_compared < c_.coverage.stages_expected) {
+    return because(fmt::format("only {} of {} stages were compared, and no logits", c_.coverage.stages_compared,
+                               c_.coverage.stages_expected));
+  }
   if (c_.coverage.tokens_expected == 0) {
     return because("neither side generated a token");
   }
@@ -303,8 +317,8 @@ Verdict Judge::agreement() const {
   const bool logits_equal =
       !c_.logits || std::all_of(c_.logits->positions.begin(), c_.logits->positions.end(),
                                 [](const auto& p) { return p.status == TensorStatus::kHashEqual; });
-  const auto tie = c_.tokens.first_divergence_step ? near_tie() : std::nullopt;
-  if (c_.n_hash_equal == c_.coverage.tensors_compared && logits_equal && !tie) {
+  const std::string ties = tie_reason();
+  if (c_.n_hash_equal == c_.coverage.tensors_compared && logits_equal && ties.empty()) {
     return {VerdictKind::kMatch, not_compared};
   }
   size_t n_by_rms = 0;
@@ -316,7 +330,7 @@ Verdict Judge::agreement() const {
       worst = &tensor;
     }
   }
-  std::string reason = tie ? *tie + "; " : std::string();
+  std::string reason = ties;
   reason += fmt::format("{} of {} tensors are equal by hash, the others within tolerance", c_.n_hash_equal,
                         c_.coverage.tensors_compared);
   if (n_by_rms > 0) {
@@ -337,8 +351,7 @@ Verdict Judge::verdict() {
   }
   name_first_divergence();
   const bool vocab_differs = c_.logits && c_.logits->subject_vocab != c_.logits->reference_vocab;
-  const bool tokens_differ = c_.tokens.first_divergence_step.has_value();
-  const bool something_diverged = c_.first_divergence || vocab_differs || (tokens_differ && !near_tie());
+  const bool something_diverged = c_.first_divergence || vocab_differs || a_token_is_wrong();
   // What comes after NaN on both sides differs or not by chance.
   const bool not_finite_before =
       first_not_finite_ != nullptr && !(c_.first_divergence && *c_.first_divergence < first_not_finite_->id);

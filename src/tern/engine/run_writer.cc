@@ -26,7 +26,7 @@ Status RunWriter::begin_files(const RunFiles& files) {
       }
     }
   }
-  if (trace_folder) {
+  if (trace_folder && files.trace) {
     TERN_RETURN_IF_ERROR(make_folder(*trace_folder));
     TERN_ASSIGN_OR_RETURN(recorder_, trace::FolderRecorder::create(*trace_folder));
     if (files.dump_tensors) {

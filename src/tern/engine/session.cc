@@ -16,6 +16,16 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
+bool ends(const GenerationRequest& request, int32_t id) {
+  return request.teacher.empty() &&
+         std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
+}
+
+int32_t fed(const GenerationRequest& request, int32_t chosen, int step) {
+  const auto i = static_cast<size_t>(step) - 1;
+  return i < request.teacher.size() ? request.teacher[i] : chosen;
+}
+
 Session::Session(const gguf::View& view, model::Model model, const SessionOptions& options)
     : view_(view),
       model_(std::move(model)),
@@ -39,13 +49,15 @@ Status Session::check(const GenerationRequest& request) const {
   if (request.prompt.empty()) {
     return invalid_input("prompt", "has no tokens", "give a text, or a tokenizer that adds a BOS token");
   }
-  const auto outside = std::find_if(request.prompt.begin(), request.prompt.end(),
-                                    [&](int32_t id) { return id < 0 || id >= model_.h.n_vocab; });
-  if (outside != request.prompt.end()) {
-    return invalid_input("prompt",
-                         fmt::format("token {} of the prompt has id {}, but {} has ids 0 to {} only",
-                                     outside - request.prompt.begin(), *outside, view_.name(), model_.h.n_vocab - 1),
-                         "were these ids made for another model?");
+  for (const auto& [name, ids] : {std::pair("prompt", request.prompt), {"teacher tokens", request.teacher}}) {
+    const auto outside =
+        std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id < 0 || id >= model_.h.n_vocab; });
+    if (outside != ids.end()) {
+      return invalid_input(name,
+                           fmt::format("token {} of the {} has id {}, but {} has ids 0 to {} only",
+                                       outside - ids.begin(), name, *outside, view_.name(), model_.h.n_vocab - 1),
+                           "were these ids made for another model?");
+    }
   }
   const auto n_prompt = static_cast<int64_t>(request.prompt.size());
   if (n_prompt + request.max_tokens - 1 > n_ctx_) {
@@ -78,11 +90,11 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
     if (request.on_token) {
       request.on_token(id);
     }
-    generation.ended = std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
+    generation.ended = ends(request, id);
     if (generation.ended || step == request.max_tokens) {
       break;
     }
-    TERN_ASSIGN_OR_RETURN(logits, decode(cache, request, id, step));
+    TERN_ASSIGN_OR_RETURN(logits, decode(cache, request, fed(request, id, step), step));
   }
   generation.decode_s = seconds_since(start);
   return generation;

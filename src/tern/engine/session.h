@@ -34,6 +34,9 @@ struct GenerationRequest {
   int max_tokens = 1;
   Sampling sampling = {};
   std::span<const int32_t> end_ids = {};  // generation stops after one of these; empty: never before max_tokens
+  // Fed in the decode steps in place of the tokens chosen, as far as they go, so that another engine's choices are
+  // seen. An end token does not stop a generation that is taught.
+  std::span<const int32_t> teacher = {};
 
   trace::Recorder* recorder = nullptr;  // gets every stage of every pass
   // Where set, gets the logits of each prompt position and each decode step in order: [n, n_vocab] at a time.
@@ -52,6 +55,11 @@ struct Generation {
   bool ended = false;    // by an end token
 };
 
+// Whether a generation stops after this choice.
+bool ends(const GenerationRequest& request, int32_t id);
+// What decode step `step` (from 1) is fed, where the step before chose `chosen`.
+int32_t fed(const GenerationRequest& request, int32_t chosen, int step);
+
 class Session {
  public:
   // The view must outlive the session. Errors: kInvalidInput, for a model that tern cannot compute or an n_ctx beyond
@@ -61,8 +69,8 @@ class Session {
   const model::Hyperparameters& hyperparameters() const { return model_.h; }
   int64_t n_ctx() const { return n_ctx_; }
 
-  // What generate() would refuse. Errors: kInvalidInput: no prompt, an id that the model lacks, more positions than the
-  // context has.
+  // What generate() would refuse. Errors: kInvalidInput: no prompt, an id of it or of the teacher's that the model
+  // lacks, more positions than the context has.
   Status check(const GenerationRequest& request) const;
 
   // Each call starts from an empty cache and depends on nothing but the request. Not thread-safe. Errors:

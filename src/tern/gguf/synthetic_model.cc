@@ -26,7 +26,14 @@ constexpr uint16_t kBelowPlusOne = 39322;
 constexpr double kTernaryMeanSquare = 0.6;
 constexpr double kFourLevelMeanSquare = 2.5;  // of -2, -1, 1, 2, equally often
 constexpr uint64_t kChunkBytes = uint64_t{8} << 20;
-constexpr uint32_t kFileTypeI2S = 40;  // LLAMA_FTYPE_MOSTLY_I2_S in bitnet.cpp's llama.h
+
+// general.file_type: enum llama_ftype in llama.h; I2_S is bitnet.cpp's.
+uint32_t file_type(Encoding weights) { return weights == Encoding::kF32 ? 0 : weights == Encoding::kF16 ? 1 : 40; }
+
+bool has_ternary_values(const SyntheticOptions& options) {
+  return options.layout == I2sLayout::kBitnetCpp &&
+         (options.weights == Encoding::kI2S || options.architecture != "llama");
+}
 
 uint64_t mix(uint64_t z) {  // the output function of splitmix64 (Steele, Lea, Flood 2014; Vigna's splitmix64.c)
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -137,8 +144,9 @@ void Plan::add_norm(const std::string& name, uint64_t n, bool before_projection)
 void Plan::add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols) {
   double scale = 1;
   if (options_.layout != I2sLayout::kQK256) {
-    const bool ternary = options_.layout == I2sLayout::kBitnetCpp;
-    const double mean_square = ternary ? kTernaryMeanSquare : kFourLevelMeanSquare;
+    const double mean_square = options_.layout != I2sLayout::kBitnetCpp ? kFourLevelMeanSquare
+                               : has_ternary_values(options_)           ? kTernaryMeanSquare
+                                                                        : 1;
     RandomStream random(options_.seed, name + ".scale", 0);
     scale = (0.8 + 0.4 * random.uniform()) / std::sqrt(static_cast<double>(n_cols) * mean_square);
   }
@@ -150,7 +158,7 @@ void Plan::add_metadata(Header& header, const SyntheticVocabulary& vocabulary) c
   const std::string& arch = options_.architecture;
   header.add("general.architecture", arch);
   header.add("general.name", fmt::format("synthetic-{}-{}", shape.name, options_.seed));
-  header.add("general.file_type", kFileTypeI2S);
+  header.add("general.file_type", file_type(options_.weights));
   header.add("general.quantization_version", uint32_t{2});
   header.add(arch + ".vocab_size", static_cast<uint32_t>(vocabulary.tokens.size()));
   header.add(arch + ".context_length", shape.n_context);
@@ -188,28 +196,29 @@ Header Plan::header(const SyntheticVocabulary& vocabulary) const {
         header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, options_.embeddings);
         break;
       case Recipe::Kind::kProjection:
-        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, Encoding::kI2S, options_.layout);
+        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, options_.weights, options_.layout);
         break;
     }
   }
   return header;
 }
 
+uint64_t element_bytes(Encoding encoding) { return encoding == Encoding::kF16 ? sizeof(uint16_t) : sizeof(float); }
+
+void store_float(float value, Encoding encoding, std::byte* out) {
+  if (encoding == Encoding::kF16) {
+    const uint16_t half = quant::float_to_half(value);
+    std::memcpy(out, &half, sizeof(half));
+  } else {
+    std::memcpy(out, &value, sizeof(value));
+  }
+}
+
 void fill_floats(RandomStream& random, double mean, double deviation, Encoding encoding, std::span<std::byte> row) {
   const auto offset = static_cast<float>(mean);
   const auto gain = static_cast<float>(deviation);
-  std::byte* out = row.data();
-  const std::byte* const end = out + row.size();
-  while (out != end) {
-    const float value = offset + random.normal() * gain;
-    if (encoding == Encoding::kF16) {
-      const uint16_t half = quant::float_to_half(value);
-      std::memcpy(out, &half, sizeof(half));
-      out += sizeof(half);
-    } else {
-      std::memcpy(out, &value, sizeof(value));
-      out += sizeof(value);
-    }
+  for (size_t at = 0; at < row.size(); at += element_bytes(encoding)) {
+    store_float(offset + random.normal() * gain, encoding, row.data() + at);
   }
 }
 
@@ -223,6 +232,25 @@ void fill_factors(RandomStream& random, I2sLayout layout, std::vector<int8_t>& f
                            ? static_cast<int8_t>((u < kBelowPlusOne ? 1 : 0) - (u < kBelowMinusOne ? 2 : 0))
                            : kFourLevels[u & 3u];
     }
+  }
+}
+
+void fill_projection(RandomStream& random, const Recipe& recipe, const SyntheticOptions& options,
+                     std::vector<int8_t>& factors, std::span<std::byte> row) {
+  const auto scale = static_cast<float>(recipe.gain);
+  if (options.weights != Encoding::kI2S && !has_ternary_values(options)) {
+    fill_floats(random, 0, recipe.gain, options.weights, row);
+    return;
+  }
+  fill_factors(random, options.layout, factors);
+  if (options.weights == Encoding::kI2S) {
+    std::fill(row.begin(), row.end(), std::byte{0});
+    quant::i2s_pack_row(options.layout, factors, scale, row);
+    return;
+  }
+  for (size_t i = 0; i < factors.size(); ++i) {
+    store_float(static_cast<float>(factors[i]) * scale, options.weights,
+                row.data() + i * element_bytes(options.weights));
   }
 }
 
@@ -241,9 +269,7 @@ void fill_rows(const Recipe& recipe, const SyntheticOptions& options, uint64_t f
         fill_floats(random, recipe.gain, 0.1 * recipe.gain, Encoding::kF32, bytes);
         break;
       case Recipe::Kind::kProjection:
-        std::fill(bytes.begin(), bytes.end(), std::byte{0});
-        fill_factors(random, options.layout, factors);
-        quant::i2s_pack_row(options.layout, factors, static_cast<float>(recipe.gain), bytes);
+        fill_projection(random, recipe, options, factors, bytes);
         break;
     }
   }
@@ -254,9 +280,10 @@ uint64_t row_bytes_of(const Recipe& recipe, const SyntheticOptions& options) {
     case Recipe::Kind::kNorm:
       return recipe.n_cols * 4;
     case Recipe::Kind::kEmbedding:
-      return recipe.n_cols * (options.embeddings == Encoding::kF16 ? 2 : 4);
+      return recipe.n_cols * element_bytes(options.embeddings);
     case Recipe::Kind::kProjection:
-      return quant::i2s_row_bytes(options.layout, recipe.n_cols);
+      return options.weights == Encoding::kI2S ? quant::i2s_row_bytes(options.layout, recipe.n_cols)
+                                               : recipe.n_cols * element_bytes(options.weights);
   }
   return 0;  // unreachable: every enumerator returns above
 }
@@ -280,7 +307,8 @@ Status write_tensor(Writer& writer, const Recipe& recipe, const SyntheticOptions
       return fail(ErrorCode::kUsage, "", "interrupted; nothing was written");
     }
   }
-  if (recipe.kind == Recipe::Kind::kProjection && options.layout == I2sLayout::kBitnetCpp) {
+  if (recipe.kind == Recipe::Kind::kProjection && options.weights == Encoding::kI2S &&
+      options.layout == I2sLayout::kBitnetCpp) {
     std::array<std::byte, 32> tail{};
     const auto scale = static_cast<float>(recipe.gain);
     std::memcpy(tail.data(), &scale, sizeof(scale));
@@ -317,6 +345,7 @@ SyntheticVocabulary vocabulary_of(const SyntheticOptions& options) {
 Status write_synthetic_model(const std::filesystem::path& path, const SyntheticOptions& options,
                              const SyntheticProgress& progress) {
   TERN_CHECK(options.embeddings == Encoding::kF16 || options.embeddings == Encoding::kF32);
+  TERN_CHECK(options.weights == Encoding::kI2S || options.layout == I2sLayout::kBitnetCpp);
   const Plan plan(options);
   TERN_ASSIGN_OR_RETURN(Writer writer, Writer::create(path, plan.header(vocabulary_of(options))));
   for (const Recipe& recipe : plan.recipes()) {

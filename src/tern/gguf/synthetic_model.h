@@ -43,6 +43,9 @@ struct SyntheticOptions {
   uint64_t seed = 1;
   quant::I2sLayout layout = quant::I2sLayout::kBitnetCpp;
   quant::Encoding embeddings = quant::Encoding::kF16;  // or kF32
+  // The projections. In kF16 and kF32, BitNet architectures keep the ternary values of kI2S (in its layout kBitnetCpp,
+  // the only one allowed here), times their scale; llama has approximately normal ones.
+  quant::Encoding weights = quant::Encoding::kI2S;
 };
 
 // Called now and then with bytes written and to be written; writing stops with an error when it returns false.

@@ -1,8 +1,8 @@
 #include "tern/kernels/dispatch.h"
 
-#include <cstdlib>
 #include <string>
 
+#include "tern/base/environment.h"
 #include "tern/kernels/isa_tables.h"
 
 namespace tern::kernels {
@@ -33,8 +33,7 @@ Result<const KernelTable*> table_named(std::string_view name) {
 }
 
 Result<const KernelTable*> choose_table() {
-  const char* forced = std::getenv("TERN_ISA");
-  if (forced != nullptr && *forced != '\0') {
+  if (const char* forced = environment_variable("TERN_ISA")) {
     return table_named(forced);
   }
   return runnable_tables().back();

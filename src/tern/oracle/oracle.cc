@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tern/base/check.h"
 #include "tern/oracle/weights.h"
@@ -12,13 +13,35 @@ namespace tern::oracle {
 
 using trace::Stage;
 
-Status Oracle::Tracer::operator()(Stage stage, int layer, const Matrix& matrix) const {
-  if (recorder == nullptr) {
+namespace {
+
+// To the nearest number of that many bits, to the even one of two that are equally near.
+double round_to_significant_bits(double x, int bits) {
+  if (!std::isfinite(x)) {
+    return x;
+  }
+  int exponent = 0;
+  const double mantissa = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
+}
+
+}  // namespace
+
+Status Oracle::finish_stage(const Pass& pass, Stage stage, int layer, Matrix& matrix) const {
+  if (settings_.significant_bits > 0) {
+    for (double& value : matrix.values) {
+      value = round_to_significant_bits(value, settings_.significant_bits);
+    }
+  }
+  if (pass.recorder == nullptr) {
     return {};
   }
+  trace::Shape shape = {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)};
+  if (stage == Stage::kAttnScoresSoftmax) {
+    shape = {hp_.n_heads, shape[0] / hp_.n_heads, shape[1]};
+  }
   const std::vector<float> values(matrix.values.begin(), matrix.values.end());
-  return recorder->record({seq, ubatch, layer, stage},
-                          {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)}, values);
+  return pass.recorder->record({pass.seq, pass.ubatch, layer, stage}, shape, values);
 }
 
 Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
@@ -34,11 +57,8 @@ Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
 Oracle::Matrix Oracle::norm(const Matrix& x, std::span<const double> weight) const {
   Matrix y(x.n_tokens, x.n_features);
   for (size_t t = 0; t < x.n_tokens; ++t) {
-    double sum = 0;
-    for (const double value : x.row(t)) {
-      sum += value * value;
-    }
-    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(x.n_features) + hp_.norm_epsilon);
+    const double mean = sum_of_squares(x.row(t)) / static_cast<double>(x.n_features);
+    const double scale = 1.0 / std::sqrt(mean + hp_.norm_epsilon);
     for (size_t i = 0; i < x.n_features; ++i) {
       y.row(t)[i] = x.row(t)[i] * scale * weight[i];
     }
@@ -46,35 +66,47 @@ Oracle::Matrix Oracle::norm(const Matrix& x, std::span<const double> weight) con
   return y;
 }
 
+double Oracle::sum_of_squares(std::span<const double> x) const {
+  return std::accumulate(x.begin(), x.end(), 0.0, [](double sum, double value) { return sum + value * value; });
+}
+
 // y[t][r] = sum over columns of weight[r][c] * x[t][c]. In front of a quantized weight, x is rounded to int8 per token:
 // that is how BitNet models are trained, so it is part of the model and not an error of an engine.
 Oracle::Matrix Oracle::project(const Matrix& x, const gguf::Tensor& weight) const {
   Matrix input = x;
-  std::vector<double> step(x.n_tokens, 1.0);  // what one unit of `input` stands for
+  std::vector<double> units(x.n_tokens, 1.0);
   if (weight.encoding == quant::Encoding::kI2S) {
-    for (size_t t = 0; t < x.n_tokens; ++t) {
-      double largest = 1e-5;
-      for (const double value : x.row(t)) {
-        largest = std::max(largest, std::abs(value));
-      }
-      step[t] = largest / 127.0;
-      for (double& value : input.row(t)) {
-        value = std::clamp(std::nearbyint(value * (127.0 / largest)), -128.0, 127.0);
-      }
-    }
+    units = round_to_int8(input);
   }
   Matrix y(x.n_tokens, weight.n_rows());
   for (uint64_t r = 0; r < weight.n_rows(); ++r) {
-    const WeightRow row = decode_row(weight, *view_, r);
+    const WeightRow row = weight_row(weight, r);
     for (size_t t = 0; t < x.n_tokens; ++t) {
-      double sum = 0;
-      for (size_t c = 0; c < x.n_features; ++c) {
-        sum += row.weights[c] * input.row(t)[c];
-      }
-      y.row(t)[r] = sum * row.scale * step[t];
+      y.row(t)[r] = dot(weight, row.weights, input.row(t)) * row.scale * units[t];
     }
   }
   return y;
+}
+
+std::vector<double> Oracle::round_to_int8(Matrix& x) const {
+  std::vector<double> units;
+  for (size_t t = 0; t < x.n_tokens; ++t) {
+    double largest = 1e-5;
+    for (const double value : x.row(t)) {
+      largest = std::max(largest, std::abs(value));
+    }
+    for (double& value : x.row(t)) {
+      value = std::clamp(std::nearbyint(value * (127.0 / largest)), -128.0, 127.0);
+    }
+    units.push_back(largest / 127.0);
+  }
+  return units;
+}
+
+WeightRow Oracle::weight_row(const gguf::Tensor& weight, uint64_t row) const { return decode_row(weight, *view_, row); }
+
+double Oracle::dot(const gguf::Tensor&, std::span<const double> row, std::span<const double> input) const {
+  return std::inner_product(row.begin(), row.end(), input.begin(), 0.0);
 }
 
 // Rotates each pair of features by position * base^(-2i / head_dim).
@@ -96,20 +128,16 @@ void Oracle::rope(Matrix& x, int n_heads) const {
   }
 }
 
-// Causal attention of the new tokens over everything seen; consecutive query heads share a key head (GQA).
-Result<Oracle::Matrix> Oracle::attention(const Matrix& q, const Layer& layer, int layer_index,
-                                         const Tracer& trace) const {
+// Softmax of q.k / sqrt(head_dim); consecutive query heads share a key head (GQA).
+Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) const {
   const auto n_heads = static_cast<size_t>(hp_.n_heads), head_dim = static_cast<size_t>(hp_.head_dim);
   const size_t kv_width = static_cast<size_t>(hp_.n_kv_heads) * head_dim;
-  const size_t n_keys = n_past_ + q.n_tokens;
-  Matrix out(q.n_tokens, n_heads * head_dim);
-  std::vector<float> scores(trace.recorder != nullptr ? n_heads * q.n_tokens * n_keys : 0);
+  Matrix scores(n_heads * q.n_tokens, layer.keys.size() / kv_width);
   for (size_t h = 0; h < n_heads; ++h) {
     const size_t kv_offset = h / (n_heads / static_cast<size_t>(hp_.n_kv_heads)) * head_dim;
     for (size_t t = 0; t < q.n_tokens; ++t) {
-      const size_t n_visible = n_past_ + t + 1;
-      std::vector<double> p(n_visible);
-      for (size_t key = 0; key < n_visible; ++key) {
+      const auto p = scores.row(h * q.n_tokens + t).first(n_visible_keys(n_past_ + t, scores.n_features));
+      for (size_t key = 0; key < p.size(); ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
           p[key] += q.row(t)[h * head_dim + i] * layer.keys[key * kv_width + kv_offset + i];
         }
@@ -121,78 +149,94 @@ Result<Oracle::Matrix> Oracle::attention(const Matrix& q, const Layer& layer, in
         score = std::exp(score - largest);
         sum += score;
       }
-      for (size_t key = 0; key < n_visible; ++key) {
-        p[key] /= sum;
+      for (double& score : p) {
+        score /= sum;
+      }
+    }
+  }
+  return scores;
+}
+
+// Causal: a token sees those before it and itself.
+size_t Oracle::n_visible_keys(size_t position, size_t) const { return position + 1; }
+
+Oracle::Matrix Oracle::mix_values(const Matrix& scores, const Layer& layer) const {
+  const auto n_heads = static_cast<size_t>(hp_.n_heads), head_dim = static_cast<size_t>(hp_.head_dim);
+  const size_t kv_width = static_cast<size_t>(hp_.n_kv_heads) * head_dim;
+  const size_t n_tokens = scores.n_tokens / n_heads;
+  Matrix out(n_tokens, n_heads * head_dim);
+  for (size_t h = 0; h < n_heads; ++h) {
+    const size_t kv_offset = h / (n_heads / static_cast<size_t>(hp_.n_kv_heads)) * head_dim;
+    for (size_t t = 0; t < n_tokens; ++t) {
+      for (size_t key = 0; key < scores.n_features; ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
-          out.row(t)[h * head_dim + i] += p[key] * layer.values[key * kv_width + kv_offset + i];
-        }
-        if (!scores.empty()) {
-          scores[(h * q.n_tokens + t) * n_keys + key] = static_cast<float>(p[key]);
+          out.row(t)[h * head_dim + i] +=
+              scores.row(h * n_tokens + t)[key] * layer.values[key * kv_width + kv_offset + i];
         }
       }
     }
   }
-  if (trace.recorder != nullptr) {
-    TERN_RETURN_IF_ERROR(trace.recorder->record(
-        {trace.seq, trace.ubatch, layer_index, Stage::kAttnScoresSoftmax},
-        {static_cast<int64_t>(n_heads), static_cast<int64_t>(q.n_tokens), static_cast<int64_t>(n_keys)}, scores));
-  }
   return out;
 }
 
-Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, int index, const Tracer& trace) const {
-  const Matrix normed = norm(x, layer.attn_norm);
-  TERN_RETURN_IF_ERROR(trace(Stage::kAttnNorm, index, normed));
+Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const {
+  Matrix normed = norm(x, layer.attn_norm);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnNorm, index, normed));
   Matrix q = project(normed, *layer.q);
-  TERN_RETURN_IF_ERROR(trace(Stage::kQProj, index, q));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kQProj, index, q));
   rope(q, hp_.n_heads);
-  TERN_RETURN_IF_ERROR(trace(Stage::kQRope, index, q));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kQRope, index, q));
   Matrix k = project(normed, *layer.k);
-  TERN_RETURN_IF_ERROR(trace(Stage::kKProj, index, k));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kKProj, index, k));
   rope(k, hp_.n_kv_heads);
-  TERN_RETURN_IF_ERROR(trace(Stage::kKRope, index, k));
-  const Matrix v = project(normed, *layer.v);
-  TERN_RETURN_IF_ERROR(trace(Stage::kVProj, index, v));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kKRope, index, k));
+  Matrix v = project(normed, *layer.v);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kVProj, index, v));
   layer.keys.insert(layer.keys.end(), k.values.begin(), k.values.end());
   layer.values.insert(layer.values.end(), v.values.begin(), v.values.end());
 
-  TERN_ASSIGN_OR_RETURN(Matrix heads, attention(q, layer, index, trace));
-  TERN_RETURN_IF_ERROR(trace(Stage::kAttnOut, index, heads));
+  Matrix scores = attention_scores(q, layer);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnScoresSoftmax, index, scores));
+  Matrix heads = mix_values(scores, layer);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnOut, index, heads));
   if (hp_.sub_norms) {
     heads = norm(heads, layer.attn_sub_norm);
-    TERN_RETURN_IF_ERROR(trace(Stage::kAttnSubNorm, index, heads));
+    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnSubNorm, index, heads));
   }
   Matrix out = project(heads, *layer.o);
-  TERN_RETURN_IF_ERROR(trace(Stage::kOProj, index, out));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOProj, index, out));
   return out;
+}
+
+double Oracle::activation(double gate) const {
+  const double relu = std::max(gate, 0.0);
+  return hp_.relu_squared ? relu * relu : gate / (1.0 + std::exp(-gate));
 }
 
 Oracle::Matrix Oracle::activate(const Matrix& gate, const Matrix& up) const {
   Matrix out(gate.n_tokens, gate.n_features);
   for (size_t i = 0; i < out.values.size(); ++i) {
-    const double g = gate.values[i];
-    const double relu = std::max(g, 0.0);
-    out.values[i] = (hp_.relu_squared ? relu * relu : g / (1.0 + std::exp(-g))) * up.values[i];
+    out.values[i] = activation(gate.values[i]) * up.values[i];
   }
   return out;
 }
 
 Result<Oracle::Matrix> Oracle::feed_forward_block(const Matrix& x, const Layer& layer, int index,
-                                                  const Tracer& trace) const {
-  const Matrix normed = norm(x, layer.ffn_norm);
-  TERN_RETURN_IF_ERROR(trace(Stage::kFfnNorm, index, normed));
-  const Matrix gate = project(normed, *layer.gate);
-  TERN_RETURN_IF_ERROR(trace(Stage::kGateProj, index, gate));
-  const Matrix up = project(normed, *layer.up);
-  TERN_RETURN_IF_ERROR(trace(Stage::kUpProj, index, up));
+                                                  const Pass& pass) const {
+  Matrix normed = norm(x, layer.ffn_norm);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnNorm, index, normed));
+  Matrix gate = project(normed, *layer.gate);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kGateProj, index, gate));
+  Matrix up = project(normed, *layer.up);
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kUpProj, index, up));
   Matrix hidden = activate(gate, up);
-  TERN_RETURN_IF_ERROR(trace(Stage::kFfnAct, index, hidden));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnAct, index, hidden));
   if (hp_.sub_norms) {
     hidden = norm(hidden, layer.ffn_sub_norm);
-    TERN_RETURN_IF_ERROR(trace(Stage::kFfnSubNorm, index, hidden));
+    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnSubNorm, index, hidden));
   }
   Matrix out = project(hidden, *layer.down);
-  TERN_RETURN_IF_ERROR(trace(Stage::kDownProj, index, out));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kDownProj, index, out));
   return out;
 }
 
@@ -209,25 +253,25 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
     return invalid_input(view_->name(), fmt::format("{} tokens do not fit the model's context of {}",
                                                     n_past_ + tokens.size(), hp_.n_context));
   }
-  const Tracer trace{recorder, seq, ubatch};
+  const Pass pass{recorder, seq, ubatch};
   const auto add = [](Matrix& sum, const Matrix& term) {
     std::transform(sum.values.begin(), sum.values.end(), term.values.begin(), sum.values.begin(), std::plus<>());
   };
   Matrix x = embed(tokens);
-  TERN_RETURN_IF_ERROR(trace(Stage::kEmbeddings, -1, x));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kEmbeddings, -1, x));
   for (int index = 0; index < hp_.n_layers; ++index) {
     Layer& layer = layers_[static_cast<size_t>(index)];
-    TERN_ASSIGN_OR_RETURN(const Matrix attended, attention_block(x, layer, index, trace));
+    TERN_ASSIGN_OR_RETURN(const Matrix attended, attention_block(x, layer, index, pass));
     add(x, attended);
-    TERN_RETURN_IF_ERROR(trace(Stage::kFfnInp, index, x));
-    TERN_ASSIGN_OR_RETURN(const Matrix fed, feed_forward_block(x, layer, index, trace));
+    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnInp, index, x));
+    TERN_ASSIGN_OR_RETURN(const Matrix fed, feed_forward_block(x, layer, index, pass));
     add(x, fed);
-    TERN_RETURN_IF_ERROR(trace(Stage::kOut, index, x));
+    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOut, index, x));
   }
   x = norm(x, output_norm_);
-  TERN_RETURN_IF_ERROR(trace(Stage::kOutputNorm, -1, x));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOutputNorm, -1, x));
   Matrix logits = project(x, *head_);
-  TERN_RETURN_IF_ERROR(trace(Stage::kLogits, -1, logits));
+  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kLogits, -1, logits));
   n_past_ += tokens.size();
   return std::move(logits.values);
 }

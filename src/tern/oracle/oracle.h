@@ -4,6 +4,8 @@
 // hyperparameters itself, decodes weights with quant/ and follows the textbook. The only thing that is not double is
 // what belongs to the model: BitNet's activations are rounded to int8 per token before a ternary projection. No KV
 // cache in float16, no lane order, no SIMD, one thread.
+//
+// Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +14,7 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
+#include "tern/oracle/weights.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::oracle {
@@ -24,11 +27,23 @@ struct Hyperparameters {
   bool rope_neox_pairs = false;  // pairs (i, i + D/2) instead of (2i, 2i + 1)
 };
 
+struct Settings {
+  // Each stage's output, and so the cached keys and values too, is rounded to this many significant bits as soon as it
+  // is computed: how much a format of that width explains of what an engine differs by. 11 are float16's and 24
+  // float32's, without their limits of range. 0: nothing is rounded.
+  int significant_bits = 0;
+};
+
 class Oracle {
  public:
   // `view` must outlive the oracle. Errors: kInvalidInput for an architecture it does not know, a missing key or
   // tensor, or one of another shape.
-  static Result<Oracle> load(const gguf::View& view);
+  static Result<Oracle> load(const gguf::View& view, const Settings& settings = {});
+  virtual ~Oracle() = default;
+  Oracle(const Oracle&) = default;
+  Oracle(Oracle&&) = default;
+  Oracle& operator=(const Oracle&) = delete;
+  Oracle& operator=(Oracle&&) = delete;
 
   const Hyperparameters& hyperparameters() const { return hp_; }
 
@@ -37,7 +52,7 @@ class Oracle {
   // Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of the recorder.
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
- private:
+ protected:
   // [n_tokens, n_features], row-major.
   struct Matrix {
     size_t n_tokens = 0, n_features = 0;
@@ -53,30 +68,44 @@ class Oracle {
     std::vector<double> keys, values;  // [position, n_kv_heads * head_dim]: everything seen so far
   };
   // Where the stages of one evaluate() call go.
-  struct Tracer {
+  struct Pass {
     trace::Recorder* recorder;
     int seq, ubatch;
-    Status operator()(trace::Stage stage, int layer, const Matrix& matrix) const;
   };
 
-  explicit Oracle(const gguf::View& view) : view_(&view) {}
+  // Every stage ends here: rounds it where the settings say so, and records what is gone on with.
+  virtual Status finish_stage(const Pass& pass, trace::Stage stage, int layer, Matrix& matrix) const;
 
   Matrix embed(std::span<const int32_t> tokens) const;
   Matrix norm(const Matrix& x, std::span<const double> weight) const;
+  virtual double sum_of_squares(std::span<const double> x) const;
   Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
-  void rope(Matrix& x, int n_heads) const;
+  // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
+  virtual std::vector<double> round_to_int8(Matrix& x) const;
+  virtual WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const;
+  virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
+  virtual void rope(Matrix& x, int n_heads) const;
+  // [n_heads * n_tokens, keys seen]: how much of each key a token takes, 0 for those that it must not see.
+  Matrix attention_scores(const Matrix& q, const Layer& layer) const;
+  virtual size_t n_visible_keys(size_t position, size_t n_keys) const;
+  Matrix mix_values(const Matrix& scores, const Layer& layer) const;
+  virtual double activation(double gate) const;
   Matrix activate(const Matrix& gate, const Matrix& up) const;
-  Result<Matrix> attention(const Matrix& q, const Layer& layer, int layer_index, const Tracer& trace) const;
-  Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Tracer& trace) const;
-  Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Tracer& trace) const;
+
+  Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const;
+  Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Pass& pass) const;
 
   const gguf::View* view_;
+  Settings settings_;
   Hyperparameters hp_;
   const gguf::Tensor* embeddings_ = nullptr;
   const gguf::Tensor* head_ = nullptr;  // the embeddings again where they are tied
   std::vector<double> output_norm_;
   std::vector<Layer> layers_;
   size_t n_past_ = 0;
+
+ private:
+  Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
 };
 
 }  // namespace tern::oracle

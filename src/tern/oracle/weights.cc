@@ -118,8 +118,8 @@ WeightRow decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_
   return out;
 }
 
-Result<Oracle> Oracle::load(const gguf::View& view) {
-  Oracle oracle(view);
+Result<Oracle> Oracle::load(const gguf::View& view, const Settings& settings) {
+  Oracle oracle(view, settings);
   TERN_ASSIGN_OR_RETURN(oracle.hp_, read_hyperparameters(view));
   Hyperparameters& hp = oracle.hp_;
   const auto n_embd = static_cast<uint64_t>(hp.n_embd), n_ff = static_cast<uint64_t>(hp.n_ff);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -87,35 +88,80 @@ Status remove_trace_files(const fs::path& folder) {
   return {};
 }
 
-// Brings both places into the one form: trace_folder with a file per tensor, run_folder with a trace.jsonl.
-Status unify_traces(const RunRequest& request) {
-  const bool in_trace_folder = count_traces(request.trace_folder) > 0;
+// Brings both places into the one form: trace_folder with a file per tensor, run_folder with a trace.jsonl. Returns how
+// many records are of none of our stages; those are not kept where they came in a list.
+Result<uint64_t> unify_traces(const RunRequest& request) {
+  const fs::path list = request.trace_folder / "trace.jsonl";
+  const bool in_files = count_traces(request.trace_folder) > 0;
+  std::error_code error;
+  const bool in_trace_folder = in_files || fs::exists(list, error);
   TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces,
                         trace::read_trace_folder(in_trace_folder ? request.trace_folder : request.run_folder));
   std::string lines;
   for (const trace::TraceRecord& record : traces.records) {
     const Json json = trace::to_json(record);
     lines += to_json_line(json) + "\n";
-    if (!in_trace_folder) {
+    if (!in_files) {
       TERN_RETURN_IF_ERROR(
           write_file(request.trace_folder / trace::trace_file_name(record.id), to_json_line(json) + "\n"));
     }
   }
+  if (fs::remove(list, error); error) {
+    return fail(ErrorCode::kIo, list.string(), "cannot be removed: " + error.message());
+  }
   TERN_RETURN_IF_ERROR(remove_trace_files(request.run_folder));
-  return lines.empty() ? Status() : write_file(request.run_folder / "trace.jsonl", lines);
+  if (!lines.empty()) {
+    TERN_RETURN_IF_ERROR(write_file(request.run_folder / "trace.jsonl", lines));
+  }
+  return traces.n_unknown_stages;
+}
+
+std::string ids_text(const std::vector<int32_t>& ids) { return fmt::format("{}", fmt::join(ids, ",")); }
+
+// What the result states that was not asked for, or not what was; empty if nothing. Comparisons look no further than
+// both sides were asked for, so an engine could shrink its own test.
+std::string disobedience(const RunRequest& request, const trace::RunResult& result) {
+  if (result.max_tokens != request.max_tokens) {
+    return fmt::format("states max_tokens {}, where {} were asked for", result.max_tokens, request.max_tokens);
+  }
+  if (result.teacher_tokens != request.teacher_tokens) {
+    return request.teacher_tokens.empty() ? "states teacher_tokens, where none were given"
+           : result.teacher_tokens.empty()
+               ? "states no teacher_tokens: it went its own way, where it was told which tokens to go on with"
+               : fmt::format("states teacher_tokens [{}], where it was told to go on with [{}]",
+                             ids_text(result.teacher_tokens), ids_text(request.teacher_tokens));
+  }
+  const bool by_ids = !request.token_ids.empty() && !result.prompt_tokens.empty();
+  return by_ids && result.prompt_tokens != request.token_ids
+             ? fmt::format("states prompt_tokens [{}], where [{}] were given", ids_text(result.prompt_tokens),
+                           ids_text(request.token_ids))
+             : std::string();
 }
 
 class CommandPeer final : public Peer {
  public:
-  CommandPeer(CommandTemplate command, std::string engine_name)
-      : command_(std::move(command)), engine_name_(std::move(engine_name)) {}
+  CommandPeer(CommandTemplate command, std::string engine_name, CommandKind kind)
+      : command_(std::move(command)), engine_name_(std::move(engine_name)), kind_(kind) {}
+
+  Abilities abilities() const override {
+    const bool ours = kind_ == CommandKind::kOurs;
+    return {.runs = true,
+            .token_ids = ours || command_.speaks_engine_contract() || command_.uses("token_ids"),
+            .teacher_tokens = ours || command_.uses("teacher_tokens"),
+            .unobserved = ours,
+            .token_by_token = ours,
+            .dump_tensors = ours};
+  }
 
   Result<PeerRun> run(const RunRequest& request) const override {
     TERN_RETURN_IF_ERROR(create_folder(request.run_folder));
     TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
     TERN_RETURN_IF_ERROR(write_file(request.output_file, ""));  // an I/O error of ours must not look like the engine's
     PeerRun outcome;
-    start(request, outcome);
+    outcome.failure = problem_with(request);
+    if (outcome.failure.empty()) {
+      start(request, outcome);
+    }
     if (outcome.failure.empty()) {
       take_result(request, outcome);
     }
@@ -131,6 +177,29 @@ class CommandPeer final : public Peer {
   }
 
  private:
+  std::string problem_with(const RunRequest& request) const {
+    const bool by_text = request.token_ids.empty();
+    if (by_text && command_.uses("token_ids") && !command_.uses("prompt")) {
+      return "cannot be given a text: its command has {token_ids} and no {prompt}";
+    }
+    return beyond(abilities(), request);
+  }
+
+  // Words for this run, with their places still in them.
+  CommandTemplate command_for(const RunRequest& request) const {
+    const bool has_place = command_.uses("token_ids");
+    const CommandTemplate command = request.token_ids.empty() || has_place ? command_ : command_.by_token_ids();
+    std::vector<std::string> words = command.words();
+    if (kind_ == CommandKind::kOurs) {
+      if (!request.teacher_tokens.empty()) words.insert(words.end(), {"--teacher-tokens", "{teacher_tokens}"});
+      if (!request.observe) words.emplace_back("--no-observe");
+      if (request.token_by_token) words.emplace_back("--token-by-token");
+      const bool dumps_anyway = std::find(words.begin(), words.end(), "--dump-tensors") != words.end();
+      if (request.dump_tensors && !dumps_anyway) words.emplace_back("--dump-tensors");
+    }
+    return CommandTemplate(std::move(words));
+  }
+
   void start(const RunRequest& request, PeerRun& outcome) const {
     const fs::path out = fs::absolute(request.run_folder);
     const fs::path trace_dir = fs::absolute(request.trace_folder);
@@ -138,14 +207,16 @@ class CommandPeer final : public Peer {
                            {"BITNET_SEED", "42"},
                            {"RAYON_NUM_THREADS", std::to_string(request.threads)},
                            {"BITNET_TRACE_DIR", trace_dir.string()}};
-    outcome.command = command_.fill({{"model", request.model.string()},
-                                     {"tokenizer", request.tokenizer.string()},
-                                     {"prompt", request.prompt},
-                                     {"max_tokens", std::to_string(request.max_tokens)},
-                                     {"threads", std::to_string(request.threads)},
-                                     {"seed", "42"},
-                                     {"out", out.string()},
-                                     {"trace_dir", trace_dir.string()}});
+    outcome.command = command_for(request).fill({{"model", request.model.string()},
+                                                 {"tokenizer", request.tokenizer.string()},
+                                                 {"prompt", request.prompt},
+                                                 {"token_ids", ids_text(request.token_ids)},
+                                                 {"teacher_tokens", ids_text(request.teacher_tokens)},
+                                                 {"max_tokens", std::to_string(request.max_tokens)},
+                                                 {"threads", std::to_string(request.threads)},
+                                                 {"seed", "42"},
+                                                 {"out", out.string()},
+                                                 {"trace_dir", trace_dir.string()}});
     ChildCommand child;
     child.argv = outcome.command;
     child.environment = outcome.environment;
@@ -171,13 +242,13 @@ class CommandPeer final : public Peer {
       if (!command_.uses("out")) {
         TERN_RETURN_IF_ERROR(write_result_from_output(request));
       }
-      TERN_RETURN_IF_ERROR(unify_traces(request));
-      return trace::read_run_folder(request.run_folder, request.trace_folder);
+      TERN_ASSIGN_OR_RETURN(const uint64_t n_unknown_stages, unify_traces(request));
+      TERN_ASSIGN_OR_RETURN(trace::EngineRun run, trace::read_run_folder(request.run_folder, request.trace_folder));
+      run.n_unknown_stages = n_unknown_stages;
+      return run;
     }();
-    if (loaded && loaded->result.max_tokens != request.max_tokens) {
-      // Comparisons look no further than both sides were asked for, so an engine could shrink its own test.
-      outcome.failure = fmt::format("ended well, but its result.json states max_tokens {}, where {} were asked for",
-                                    loaded->result.max_tokens, request.max_tokens);
+    if (const std::string problem = loaded ? disobedience(request, loaded->result) : ""; !problem.empty()) {
+      outcome.failure = "ended well, but its result.json " + problem;
     } else if (loaded) {
       outcome.run = std::move(*loaded);
     } else {
@@ -194,7 +265,9 @@ class CommandPeer final : public Peer {
     trace::RunResult result;
     result.engine = engine_name_;
     result.prompt = request.prompt;
+    result.teacher_tokens = request.teacher_tokens;
     result.max_tokens = request.max_tokens;
+    // Empty where it does not print them: not known.
     result.prompt_tokens = token_ids_in_output(output, "Prompt tokens:").value_or(std::vector<int32_t>());
     result.generated_tokens = *generated;
     return write_file(request.run_folder / "result.json", to_json_text(trace::to_json(result)));
@@ -202,6 +275,7 @@ class CommandPeer final : public Peer {
 
   CommandTemplate command_;
   std::string engine_name_;
+  CommandKind kind_;
 };
 
 // Ids from `list`, which starts behind the '['.
@@ -254,8 +328,24 @@ std::optional<std::vector<int32_t>> token_ids_in_output(std::string_view output,
   return std::nullopt;
 }
 
-std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name) {
-  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name));
+std::string beyond(const Abilities& abilities, const RunRequest& request) {
+  if (!request.token_ids.empty() && !abilities.token_ids) {
+    return "cannot be given a prompt's token ids: it takes text only ({token_ids} would be the place in a command)";
+  }
+  if (!request.teacher_tokens.empty() && !abilities.teacher_tokens) {
+    return "cannot be told which tokens to go on with ({teacher_tokens} would be the place in a command)";
+  }
+  if (!request.observe && !abilities.unobserved) {
+    return "cannot be run without its tensors being watched";
+  }
+  if (request.token_by_token && !abilities.token_by_token) {
+    return "cannot be told to evaluate the prompt token by token";
+  }
+  return request.dump_tensors && !abilities.dump_tensors ? "cannot be asked for the values of its tensors" : "";
+}
+
+std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name, CommandKind kind) {
+  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name), kind);
 }
 
 }  // namespace tern::peer

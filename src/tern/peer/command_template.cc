@@ -9,10 +9,11 @@
 namespace tern::peer {
 namespace {
 
-constexpr std::array<std::string_view, 8> kKnown = {"model",   "tokenizer", "prompt", "max_tokens",
-                                                    "threads", "seed",      "out",    "trace_dir"};
+constexpr std::array<std::string_view, 10> kKnown = {"model",      "tokenizer", "prompt", "token_ids", "teacher_tokens",
+                                                     "max_tokens", "threads",   "seed",   "out",       "trace_dir"};
 constexpr const char* kKnownList =
-    "known are {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}";
+    "known are {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {max_tokens} {threads} {seed} {out} "
+    "{trace_dir}";
 
 // Calls `literal` and `placeholder` for the pieces of a word. Only {lower_case} counts: braces in JSON arguments and
 // the like stay as they are.
@@ -106,7 +107,24 @@ Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std:
       words->emplace_back(word);
     }
   }
-  return CommandTemplate(std::move(*words));
+  CommandTemplate command(std::move(*words));
+  command.speaks_engine_contract_ = n_placeholders == 0;
+  return command;
+}
+
+CommandTemplate CommandTemplate::by_token_ids() const {
+  CommandTemplate command = *this;
+  command.words_.clear();
+  for (size_t i = 0; i < words_.size(); ++i) {
+    const bool in_two_words = words_[i] == "--prompt" && i + 1 < words_.size() && words_[i + 1] == "{prompt}";
+    if (in_two_words || words_[i] == "--prompt={prompt}") {
+      command.words_.insert(command.words_.end(), {"--token-ids", "{token_ids}"});
+      i += in_two_words ? 1 : 0;
+    } else {
+      command.words_.push_back(words_[i]);
+    }
+  }
+  return command;
 }
 
 std::vector<std::string> CommandTemplate::fill(const Placeholders& values) const {

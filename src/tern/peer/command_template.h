@@ -11,7 +11,8 @@
 
 namespace tern::peer {
 
-// Values for {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}.
+// Values for {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {max_tokens} {threads} {seed} {out} {trace_dir}.
+// Lists of ids are "1,2,3"; what a run does not have is empty.
 using Placeholders = std::map<std::string, std::string, std::less<>>;
 
 class CommandTemplate {
@@ -24,14 +25,20 @@ class CommandTemplate {
   // From words as they are.
   explicit CommandTemplate(std::vector<std::string> words) : words_(std::move(words)) {}
 
+  // The same command with `--token-ids {token_ids}` where it has `--prompt {prompt}` or `--prompt={prompt}`.
+  CommandTemplate by_token_ids() const;
+
   std::vector<std::string> fill(const Placeholders& values) const;
 
   // Whether the engine is told where to write the engine contract's files ({out}).
   bool uses(std::string_view placeholder) const;
+  // Whether it was written without any placeholder, see parse().
+  bool speaks_engine_contract() const { return speaks_engine_contract_; }
   const std::vector<std::string>& words() const { return words_; }
 
  private:
   std::vector<std::string> words_;
+  bool speaks_engine_contract_ = false;
 };
 
 }  // namespace tern::peer

@@ -101,7 +101,7 @@ Result<OpenedEngine> open_live(const EngineSpec& spec, const OpenOptions& option
                     {"arithmetic", options.arithmetic.empty() ? Json() : Json(options.arithmetic)},
                     {"layout", library.layout},
                     {"adapter", program.string()}};
-  opened.peer = make_command_peer(CommandTemplate(std::move(words)), opened.engine);
+  opened.peer = make_command_peer(CommandTemplate(std::move(words)), opened.engine, CommandKind::kOurs);
   return opened;
 }
 

@@ -13,9 +13,18 @@ class PackPeer final : public Peer {
  public:
   PackPeer(trace::Pack pack, std::string spec) : pack_(std::move(pack)), spec_(std::move(spec)) {}
 
+  // It was recorded once, in one way. Its tensors' values come along anyway where it has them.
+  Abilities abilities() const override { return {.token_ids = true, .dump_tensors = pack_.has_values()}; }
+
   Result<PeerRun> run(const RunRequest& request) const override {
     PeerRun outcome;
-    auto found = pack_.find(request.prompt, request.max_tokens);
+    if (const std::string problem = beyond(abilities(), request); !problem.empty()) {
+      outcome.failure = "is a recording and " + problem;
+      TERN_RETURN_IF_ERROR(write_file(request.output_file, outcome.failure + "\n"));
+      return outcome;
+    }
+    auto found = request.token_ids.empty() ? pack_.find(request.prompt, request.max_tokens)
+                                           : pack_.find(request.token_ids, request.max_tokens);
     if (!found) {
       outcome.no_recording = !holds(request);
       outcome.failure = found.error().line();
@@ -42,7 +51,9 @@ class PackPeer final : public Peer {
   bool holds(const RunRequest& request) const {
     const auto& scenarios = pack_.scenarios();
     return std::any_of(scenarios.begin(), scenarios.end(), [&](const trace::PackScenario& scenario) {
-      return scenario.prompt == request.prompt && scenario.max_tokens == request.max_tokens;
+      const bool same_prompt =
+          request.token_ids.empty() ? scenario.prompt == request.prompt : scenario.prompt_tokens == request.token_ids;
+      return same_prompt && scenario.max_tokens == request.max_tokens;
     });
   }
 

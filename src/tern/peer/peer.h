@@ -23,7 +23,13 @@ namespace tern::peer {
 struct RunRequest {
   std::filesystem::path model, tokenizer;
   std::string prompt;
+  std::vector<int32_t> token_ids;  // instead of the prompt, where there are any
   int max_tokens = 1;
+  // Fed instead of the engine's own choices, from the first decode step on; generated_tokens are still its choices.
+  std::vector<int32_t> teacher_tokens;
+  bool observe = true;          // false: without anything that watches its tensors, so without traces
+  bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
+  bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
   int threads = 4;
   double timeout_s = 180;
   std::filesystem::path run_folder;    // gets result.json, trace.jsonl, logits.safetensors, tensors.safetensors
@@ -44,19 +50,42 @@ struct PeerRun {
   std::optional<trace::EngineRun> run;
 };
 
+// What a peer can be asked for. Asking for more is an error of the caller's: look first. run() answers it with a
+// failure.
+struct Abilities {
+  bool runs = false;  // computes anew each time; a recording does not
+  bool token_ids = false;
+  bool teacher_tokens = false;
+  bool unobserved = false;  // observe = false
+  bool token_by_token = false;
+  bool dump_tensors = false;
+};
+
 class Peer {
  public:
   virtual ~Peer() = default;
+  virtual Abilities abilities() const = 0;
   // Whatever the engine does is in the PeerRun. Errors are ours: kIo, where we could not write.
   virtual Result<PeerRun> run(const RunRequest& request) const = 0;
+};
+
+enum class CommandKind {
+  kTheirs,  // takes what its command has places for, or the engine contract's options
+  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors: `tern run`, the adapter
 };
 
 // An engine started once per prompt, with BITNET_DETERMINISTIC=1, BITNET_SEED=42, RAYON_NUM_THREADS and
 // BITNET_TRACE_DIR set. With {out} in its command it writes the engine contract; without, its token ids are taken from
 // the line "Generated tokens: [1, 2, 3]" of its output (and "Prompt tokens: [...]", where it prints that too).
-std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name);
+// A run whose result.json does not confirm what was asked for (max_tokens, token ids, teacher tokens) is a failure.
+std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name,
+                                        CommandKind kind = CommandKind::kTheirs);
 
-// A recording. Nothing is run: its records are written out as if it had been.
+// Why a request cannot be put to a peer of these abilities: one clause; empty if it can.
+std::string beyond(const Abilities& abilities, const RunRequest& request);
+
+// A recording, found by its prompt or by the prompt's token ids. Nothing is run: its records are written out as if it
+// had been.
 std::unique_ptr<Peer> make_pack_peer(trace::Pack pack, std::string spec);
 
 // "Generated tokens: [1, 2]" anywhere at the start of a line, the last such line; nullopt where there is none or it is

@@ -30,16 +30,6 @@ Json tensor_json(const TensorComparison& tensor) {
   return json;
 }
 
-Json tokens_json(const compare::TokenComparison& tokens) {
-  return {{"prompt_equal", tokens.prompt_equal},
-          {"subject", tokens.n_subject},
-          {"reference", tokens.n_reference},
-          {"compared", tokens.n_compared},
-          {"equal", tokens.n_equal},
-          {"first_divergence_step", count_or_null(tokens.first_divergence_step)},
-          {"exact_match_rate", json_or_null(tokens.exact_match_rate)}};
-}
-
 Json logits_json(const compare::LogitsComparison& logits) {
   Json positions = Json::array();
   for (const compare::LogitsPosition& position : logits.positions) {
@@ -49,11 +39,14 @@ Json logits_json(const compare::LogitsComparison& logits) {
                          {"subject_argmax", position.subject_argmax},
                          {"reference_argmax", position.reference_argmax},
                          {"reference_margin", json_number(position.reference_margin)},
+                         {"log_sum_exp_difference", json_or_null(position.log_sum_exp_difference)},
                          {"metrics", metrics_json(position.metrics)}});
   }
   const bool compared = !logits.positions.empty();
   return {{"subject_vocab", logits.subject_vocab},
           {"reference_vocab", logits.reference_vocab},
+          {"entries_compared", logits.entries_compared},
+          {"max_log_sum_exp_difference", json_or_null(logits.max_log_sum_exp_difference)},
           {"min_cosine", json_or_null(logits.min_cosine)},
           {"mean_cosine", json_or_null(logits.mean_cosine)},
           {"max_abs", compared ? json_number(logits.max_abs) : Json(nullptr)},
@@ -65,6 +58,27 @@ Json logits_json(const compare::LogitsComparison& logits) {
 Json json_or_null(const std::optional<double>& value) { return value ? json_number(*value) : Json(nullptr); }
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+Json tokens_json(const compare::TokenComparison& tokens) {
+  Json differences = Json::array();
+  for (const compare::TokenDifference& difference : tokens.differences) {
+    differences.push_back({{"step", difference.step},
+                           {"subject", difference.subject},
+                           {"reference", difference.reference},
+                           {"kind", compare::token_difference_name(difference.kind)},
+                           {"gap", json_or_null(difference.gap)}});
+  }
+  return {{"prompt_known", tokens.prompt_known},
+          {"prompt_equal", tokens.prompt_equal},
+          {"teacher_forced", tokens.teacher_forced},
+          {"subject", tokens.n_subject},
+          {"reference", tokens.n_reference},
+          {"compared", tokens.n_compared},
+          {"equal", tokens.n_equal},
+          {"first_divergence_step", count_or_null(tokens.first_divergence_step)},
+          {"exact_match_rate", json_or_null(tokens.exact_match_rate)},
+          {"differences", std::move(differences)}};
+}
 
 Json metrics_json(const compare::Metrics& metrics) {
   const bool measured = metrics.n > metrics.n_non_finite;
@@ -110,6 +124,8 @@ Json comparison_json(const RunComparison& c) {
       {"coverage",
        {{"tensors_compared", coverage.tensors_compared},
         {"tensors_expected", coverage.tensors_expected},
+        {"stages_compared", coverage.stages_compared},
+        {"stages_expected", coverage.stages_expected},
         {"tokens_compared", coverage.tokens_compared},
         {"tokens_expected", coverage.tokens_expected},
         {"positions_compared", coverage.positions_compared},
@@ -122,6 +138,7 @@ Json comparison_json(const RunComparison& c) {
       {"exact", c.exact},
       {"exact_reason", c.exact_reason},
       {"tokens", tokens_json(c.tokens)},
+      {"free_running", c.free_running ? tokens_json(*c.free_running) : Json(nullptr)},
       {"logits", c.logits ? logits_json(*c.logits) : Json(nullptr)},
       {"tensors", std::move(tensors)},
   };

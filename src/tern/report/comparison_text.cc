@@ -55,9 +55,10 @@ std::string tensor_rows(const RunComparison& c, const trace::TensorId& around) {
 
 std::string comparison_text(const RunComparison& c) {
   const compare::Coverage& coverage = c.coverage;
-  std::string out = fmt::format("coverage   {} of {} tensors, {} of {} tokens, {} of {} rows of logits\n",
-                                coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,
-                                coverage.tokens_expected, coverage.positions_compared, coverage.positions_expected);
+  std::string out = fmt::format(
+      "coverage   {} of {} tensors, {} of {} tokens, {} of {} rows of logits; {} of {} stages\n",
+      coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared, coverage.tokens_expected,
+      coverage.positions_compared, coverage.positions_expected, coverage.stages_compared, coverage.stages_expected);
   if (coverage.unknown_stages > 0) {
     out += fmt::format("           {} trace records with unknown names left out\n", coverage.unknown_stages);
   }
@@ -73,6 +74,10 @@ std::string comparison_text(const RunComparison& c) {
   if (c.logits && !c.logits->positions.empty()) {
     out += fmt::format("logits     cosine smallest {}, mean {}; largest difference {:.6g}\n",
                        cosine_figure(c.logits->min_cosine), cosine_figure(c.logits->mean_cosine), c.logits->max_abs);
+    if (c.logits->max_log_sum_exp_difference) {
+      out += fmt::format("           of {} of {} logits a row and their log-sum-exp, which differs by at most {:.6g}\n",
+                         c.logits->entries_compared, c.logits->subject_vocab, *c.logits->max_log_sum_exp_difference);
+    }
   } else {
     out += "logits     n/a\n";
   }

@@ -180,7 +180,11 @@ std::vector<std::string> compare_command(const compare::SweepOutcome& sweep, con
 }
 
 const compare::TokenComparison* tokens_of(const compare::ScenarioOutcome& scenario) {
-  return scenario.comparison ? &scenario.comparison->tokens : nullptr;
+  if (!scenario.comparison) {
+    return nullptr;
+  }
+  const auto& free_running = scenario.comparison->free_running;
+  return free_running ? &*free_running : &scenario.comparison->tokens;
 }
 
 std::optional<double> min_cosine_of(const compare::ScenarioOutcome& scenario) {
@@ -192,7 +196,8 @@ std::optional<double> mean_cosine_of(const compare::ScenarioOutcome& scenario) {
 }
 
 std::optional<double> exact_match_rate_of(const compare::ScenarioOutcome& scenario) {
-  return scenario.comparison ? scenario.comparison->tokens.exact_match_rate : std::nullopt;
+  const compare::TokenComparison* tokens = tokens_of(scenario);
+  return tokens != nullptr ? tokens->exact_match_rate : std::nullopt;
 }
 
 bool reference_was_there(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {

@@ -15,9 +15,13 @@ Json count_or_null(const std::optional<Integer>& value) {
 // null for an empty string: not known.
 Json text_or_null(const std::string& text);
 Json metrics_json(const compare::Metrics& metrics);
+Json tokens_json(const compare::TokenComparison& tokens);
 
 // The contract's `first_divergence`: a tensor, "tokens" where the prompts' ids differ, null where nothing diverged.
 Json first_divergence_json(const compare::RunComparison& comparison);
+
+// Arbitration without its list of stages.
+Json arbitration_summary_json(const compare::Arbitration& arbitration);
 
 // Everything about the model, the tokenizer and the reference.
 Json model_json(const compare::ModelFacts& model);

@@ -70,6 +70,14 @@ Json parity_json(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   parity["tensors_compared"] = count(coverage.tensors_compared);
   parity["tensors_expected"] = count(coverage.tensors_expected);
   parity["tensors_equal"] = compared ? Json(scenario.comparison->n_hash_equal) : Json(nullptr);
+  parity["stages_compared"] = count(coverage.stages_compared);
+  parity["stages_expected"] = count(coverage.stages_expected);
+  // The rows of logits and the tensors above are of the run that was fed the reference's tokens, where theirs differ.
+  parity["teacher_forced"] =
+      compared && scenario.comparison->free_running ? tokens_json(scenario.comparison->tokens) : Json(nullptr);
+  parity["arbiter"] = scenario.arbitration ? arbitration_summary_json(*scenario.arbitration) : Json(nullptr);
+  parity["no_arbiter_because"] = text_or_null(scenario.no_arbitration);
+  parity["cause"] = cause_json(scenario.cause);
   parity["verdict"] = compared ? Json(compare::verdict_name(scenario.comparison->verdict.kind)) : Json(nullptr);
   parity["first_divergence"] = compared ? first_divergence_json(*scenario.comparison) : Json(nullptr);
   return parity;

@@ -156,6 +156,22 @@ void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
       "Until then the traces can serve as a baseline: keep the scenario's folder and hold later runs against it.");
 }
 
+// What the oracle found, which no advice that is based on two sides alone can outrank.
+void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
+  if (!scenario.arbitration || scenario.arbitration->wrong() == compare::Wrong::kNeither) {
+    return;
+  }
+  const compare::Arbitration& arbitration = *scenario.arbitration;
+  const bool subject = arbitration.subject.first().has_value();
+  const trace::TensorId id = *(subject ? arbitration.subject : arbitration.reference).first();
+  out.push_back(fmt::format(
+      "By the oracle, {}{} at {}. {}", subject ? "the subject goes wrong" : "the reference goes wrong, not the subject",
+      arbitration.wrong() == compare::Wrong::kBoth ? ", and so does the reference," : "", id.name(), advice_on(id)));
+  if (scenario.cause && scenario.cause->id != "unknown") {
+    out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
+  }
+}
+
 void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   out.push_back(fmt::format("Do not read this as a pass: {}.",
                             scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
@@ -166,7 +182,8 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   if (scenario.n_reference_traces == 0) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
   }
-  if (scenario.n_subject_traces > 0 && scenario.n_reference_traces > 0) {
+  const bool by_oracle = scenario.arbitration && scenario.arbitration->wrong() != compare::Wrong::kNeither;
+  if (scenario.n_subject_traces > 0 && scenario.n_reference_traces > 0 && !by_oracle) {
     out.push_back("Zeros or NaN on both sides usually come from the model file: run `tern validate` on it.");
   }
 }
@@ -180,10 +197,9 @@ void add_agreement(Sentences& out, const ScenarioOutcome& scenario) {
     out.push_back(fmt::format("No action needed: {} tensors are equal bit for bit, and all {} tokens are.",
                               c.n_hash_equal, c.tokens.n_equal));
   } else if (c.tokens.first_divergence_step) {
-    out.push_back(
-        fmt::format("The tokens part at step {} in a near tie, which is no fault. To compare further, use a prompt "
-                    "without such a tie.",
-                    *c.tokens.first_divergence_step));
+    out.push_back(fmt::format("The tokens part at step {} in a tie, which is no fault.{}",
+                              *c.tokens.first_divergence_step,
+                              c.tokens.teacher_forced ? "" : " To compare further, use a prompt without such a tie."));
   } else {
     out.push_back("No action needed: all differences are inside the tolerance.");
   }
@@ -243,6 +259,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_mistrusted(out, scenario);
       break;
   }
+  add_arbitration(out, scenario);
   add_coverage(out, scenario);
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     out.push_back("The tokenizer and the model disagree: " + disagreement);

@@ -37,4 +37,14 @@ Json comparison_json(const compare::RunComparison& comparison);
 // `tern compare` for people: coverage, tokens, logits, the first divergence among its neighbours, the verdict.
 std::string comparison_text(const compare::RunComparison& comparison);
 
+// What the oracle says of two sides: `stages` has each tensor's errors. Part of sweep.json and of `tern compare
+// --json`.
+Json arbitration_json(const compare::Arbitration& arbitration);
+// The same for people: who is wrong, from where on, why, and the errors around that place.
+std::string arbitration_text(const compare::Arbitration& arbitration, const std::optional<compare::Cause>& cause);
+// The contract's `cause`; null where none was looked for.
+Json cause_json(const std::optional<compare::Cause>& cause);
+// `tern reference check --json`, and `reference_check` in sweep.json.
+Json reference_check_json(const compare::ReferenceCheckResult& result);
+
 }  // namespace tern::report

@@ -115,10 +115,16 @@ std::string parity_metrics(const ScenarioOutcome& scenario) {
                                       : "none in the generated tokens");
   if (scenario.comparison) {
     const compare::Coverage& coverage = scenario.comparison->coverage;
-    out += line("Compared",
-                fmt::format("{} of {} tensors, {} of {} tokens, {} of {} rows of logits", coverage.tensors_compared,
-                            coverage.tensors_expected, coverage.tokens_compared, coverage.tokens_expected,
-                            coverage.positions_compared, coverage.positions_expected));
+    out += line("Compared", fmt::format("{} of {} tensors ({} of {} stages), {} of {} tokens, {} of {} rows of logits",
+                                        coverage.tensors_compared, coverage.tensors_expected, coverage.stages_compared,
+                                        coverage.stages_expected, coverage.tokens_compared, coverage.tokens_expected,
+                                        coverage.positions_compared, coverage.positions_expected));
+    if (scenario.comparison->free_running) {
+      const compare::TokenComparison& taught = scenario.comparison->tokens;
+      out += line("Teacher forcing", fmt::format("fed the reference's tokens, the subject chooses {} of {} as it does; "
+                                                 "logits and tensors are compared there",
+                                                 taught.n_equal, taught.n_compared));
+    }
   }
   return out;
 }
@@ -139,6 +145,20 @@ std::string trace_analysis(const ScenarioOutcome& scenario) {
               fmt::format("{} ({})", c.first_divergence->name(), compare::place_of(*c.first_divergence)));
   out += line("Trace file", (scenario.folder / "rs-traces" / trace::trace_file_name(*c.first_divergence)).string());
   return out + "\n" + tensor_rows(c, *c.first_divergence);
+}
+
+std::string third_opinion(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+  std::string out = heading("Third Opinion");
+  if (sweep.reference_check) {
+    const auto* failed = sweep.reference_check->first_failed();
+    out += line("Reference check",
+                failed != nullptr ? fmt::format("failed: {} {}", failed->question, failed->evidence) : "passed");
+  }
+  if (!scenario.arbitration) {
+    return out +
+           line("Oracle", scenario.no_arbitration.empty() ? "not asked" : "not asked: " + scenario.no_arbitration);
+  }
+  return out + arbitration_text(*scenario.arbitration, scenario.cause);
 }
 
 std::string file_locations(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
@@ -187,7 +207,8 @@ std::string report_text(const SweepOutcome& sweep, const ScenarioOutcome& scenar
     out += line("Reason", scenario.reason);
   }
   out += configuration(sweep, scenario) + execution_summary(sweep, scenario) + output_comparison(scenario) +
-         parity_metrics(scenario) + trace_analysis(scenario) + file_locations(sweep, scenario);
+         parity_metrics(scenario) + trace_analysis(scenario) + third_opinion(sweep, scenario) +
+         file_locations(sweep, scenario);
   out += heading("Recommendations");
   int number = 0;
   for (const std::string& sentence : recommendations(sweep, scenario)) {

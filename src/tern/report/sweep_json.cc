@@ -33,6 +33,7 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
   return {
       {"name", scenario.scenario.name},
       {"prompt", scenario.scenario.prompt},
+      {"token_ids", scenario.scenario.token_ids.empty() ? Json(nullptr) : Json(scenario.scenario.token_ids)},
       {"max_tokens", scenario.scenario.max_tokens},
       {"description", scenario.scenario.description},
       {"folder", scenario.folder.string()},
@@ -49,6 +50,8 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
         {"result", result_json(scenario.reference_result)},
         {"traces", scenario.n_reference_traces}}},
       {"comparison", scenario.comparison ? comparison_json(*scenario.comparison) : Json(nullptr)},
+      {"arbitration", scenario.arbitration ? arbitration_json(*scenario.arbitration) : Json(nullptr)},
+      {"cause", cause_json(scenario.cause)},
       {"recommendations", recommendations(sweep, scenario)},
   };
 }
@@ -70,6 +73,7 @@ std::string sweep_json(const compare::SweepOutcome& sweep) {
       {"model", model_json(sweep.model)},
       {"tokenizer", tokenizer_json(sweep.tokenizer)},
       {"reference", reference_json(sweep.reference)},
+      {"reference_check", sweep.reference_check ? reference_check_json(*sweep.reference_check) : Json(nullptr)},
       {"reference_required", sweep.reference_required},
       {"timeout_s", json_number(sweep.timeout_s)},
       {"environment", sweep.environment},

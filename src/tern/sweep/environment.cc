@@ -5,11 +5,11 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <ctime>
 #include <string_view>
 #include <thread>
 
+#include "tern/base/environment.h"
 #include "tern/base/file.h"
 
 namespace tern::sweep {
@@ -75,7 +75,7 @@ std::map<std::string, std::string> describe_environment(int threads, double time
       {"compiler", compiler_name()},
   };
   for (const char* name : {"BITNET_CPP_DIR", "TERN_ISA"}) {
-    if (const char* value = std::getenv(name)) {
+    if (const char* value = environment_variable(name)) {
       out[name] = value;
     }
   }

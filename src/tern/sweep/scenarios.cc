@@ -67,14 +67,38 @@ Result<std::string> string_at(const toml::table& table, const char* key, const s
   return *value;
 }
 
+Result<std::vector<int32_t>> token_ids_from(const toml::node& node, const std::string& file_name) {
+  const toml::array* const array = node.as_array();
+  if (array == nullptr || array->empty()) {
+    return invalid_input(place(file_name, node, "token_ids"), "is not an array of one token id or more");
+  }
+  std::vector<int32_t> ids;
+  for (const toml::node& element : *array) {
+    const auto id = element.value_exact<int64_t>();
+    if (!id || *id < 0 || *id > INT32_MAX) {
+      return invalid_input(place(file_name, element, "token_ids"),
+                           fmt::format("element {} is not an integer from 0 to {}", ids.size(), INT32_MAX));
+    }
+    ids.push_back(static_cast<int32_t>(*id));
+  }
+  return ids;
+}
+
 Result<Scenario> scenario_from(const toml::table& table, const std::string& file_name) {
-  TERN_RETURN_IF_ERROR(check_keys(table, {"name", "prompt", "max_tokens", "description"}, file_name));
+  TERN_RETURN_IF_ERROR(check_keys(table, {"name", "prompt", "token_ids", "max_tokens", "description"}, file_name));
   Scenario scenario;
   TERN_ASSIGN_OR_RETURN(scenario.name, string_at(table, "name", file_name));
   if (const std::string problem = problem_with_name(scenario.name); !problem.empty()) {
     return invalid_input(place(file_name, *table.get("name"), "name"), problem);
   }
-  TERN_ASSIGN_OR_RETURN(scenario.prompt, string_at(table, "prompt", file_name));
+  if (const toml::node* token_ids = table.get("token_ids")) {
+    if (table.contains("prompt")) {
+      return invalid_input(place(file_name, *token_ids, "token_ids"), "stands beside a prompt", "keep one of the two");
+    }
+    TERN_ASSIGN_OR_RETURN(scenario.token_ids, token_ids_from(*token_ids, file_name));
+  } else {
+    TERN_ASSIGN_OR_RETURN(scenario.prompt, string_at(table, "prompt", file_name));
+  }
   if (table.contains("description")) {
     TERN_ASSIGN_OR_RETURN(scenario.description, string_at(table, "description", file_name));
   }
@@ -103,9 +127,9 @@ Result<toml::table> parse_toml(std::string_view text, const std::string& file_na
 }  // namespace
 
 std::vector<Scenario> builtin_scenarios() {
-  return {{"scenario1", "2+2=", 1, "Single token prefill (minimal test)"},
-          {"scenario2", "Hello", 2, "Two token generation"},
-          {"scenario3", "Count: 1,2,3,", 4, "Four token generation"}};
+  return {{"scenario1", "2+2=", {}, 1, "Single token prefill (minimal test)"},
+          {"scenario2", "Hello", {}, 2, "Two token generation"},
+          {"scenario3", "Count: 1,2,3,", {}, 4, "Four token generation"}};
 }
 
 Result<std::vector<Scenario>> read_scenarios(const std::filesystem::path& path) {

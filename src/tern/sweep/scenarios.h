@@ -1,7 +1,7 @@
 // What a sweep runs: three built-in scenarios, or the user's own from a TOML file:
 //   [[scenario]]
 //   name = "story"                 # a folder of this name is made: letters, digits, '.', '_' and '-'; unique
-//   prompt = "Once upon a time"
+//   prompt = "Once upon a time"    # or token_ids = [1, 2, 3], which pass by both engines' tokenizers
 //   max_tokens = 16                # 1 or more
 //   description = "Prose"          # optional
 #pragma once

@@ -78,27 +78,70 @@ std::string match_sentence(const compare::RunComparison& comparison) {
                      comparison.tokens.n_compared);
 }
 
-// Sets status and reason from what the two sides did.
+// The first tensor that holds NaN or infinity. Without a reference nothing else would notice.
+std::string not_finite(const trace::EngineRun& run) {
+  size_t n = 0;
+  const trace::TraceRecord* first = nullptr;
+  for (const trace::TraceRecord& record : run.trace) {
+    if (record.non_finite > 0 || !record.rms) {
+      first = first == nullptr ? &record : first;
+      ++n;
+    }
+  }
+  return first == nullptr ? std::string()
+                          : fmt::format("{} is the first of {} tensors of the subject that hold NaN or infinity",
+                                        first->id.name(), n);
+}
+
+// Status and reason from what the two sides did, before the oracle is heard.
 void judge(const SweepPlan& plan, const peer::PeerRun& subject, const std::optional<peer::PeerRun>& reference,
            ScenarioOutcome& outcome) {
+  const auto set = [&outcome](ParityStatus status, std::string reason) {
+    outcome.status = status;
+    outcome.reason = std::move(reason);
+  };
   if (!subject.run) {
-    outcome.status = ParityStatus::kSubjectFailed;
-    outcome.reason = failure_sentence("subject", outcome.subject);
-  } else if (!reference) {
-    outcome.status = ParityStatus::kRustOnly;
-    outcome.reason = "there is no reference to hold it against";
-  } else if (reference->no_recording) {
-    outcome.status = plan.reference_was_chosen ? ParityStatus::kMistrusted : ParityStatus::kRustOnly;
-    outcome.reason = "nothing was compared: " + outcome.reference.failure;
-  } else if (!reference->run) {
-    outcome.status = ParityStatus::kReferenceFailed;
-    outcome.reason = failure_sentence("reference", outcome.reference);
-  } else {
-    outcome.comparison = compare::compare_runs(*subject.run, *reference->run, plan.compare);
-    const compare::Verdict& verdict = outcome.comparison->verdict;
-    outcome.status = status_of(verdict.kind);
-    outcome.reason = verdict.reason.empty() ? match_sentence(*outcome.comparison) : verdict.reason;
+    return set(ParityStatus::kSubjectFailed, failure_sentence("subject", outcome.subject));
   }
+  if (!reference) {
+    const std::string trouble = not_finite(*subject.run);
+    return trouble.empty() ? set(ParityStatus::kRustOnly, "there is no reference to hold it against")
+                           : set(ParityStatus::kMistrusted, trouble);
+  }
+  if (reference->no_recording) {
+    return set(plan.reference_was_chosen ? ParityStatus::kMistrusted : ParityStatus::kRustOnly,
+               "nothing was compared: " + outcome.reference.failure);
+  }
+  if (!reference->run) {
+    return set(ParityStatus::kReferenceFailed, failure_sentence("reference", outcome.reference));
+  }
+  const compare::Verdict& verdict = outcome.comparison->verdict;
+  set(status_of(verdict.kind), verdict.reason.empty() ? match_sentence(*outcome.comparison) : verdict.reason);
+  if (!plan.reference_distrust.empty()) {
+    set(ParityStatus::kMistrusted, plan.reference_distrust + "; held against it all the same: " + outcome.reason);
+  }
+}
+
+// What the oracle says outranks what the two sides say of each other.
+void hear_oracle(ScenarioOutcome& outcome) {
+  const compare::Arbitration& arbitration = *outcome.arbitration;
+  const std::string cause =
+      outcome.cause && outcome.cause->id != "unknown" ? fmt::format(" (cause: {})", outcome.cause->id) : "";
+  switch (arbitration.wrong()) {
+    case compare::Wrong::kNeither:
+      if (outcome.status == ParityStatus::kDiverged && arbitration.n_subject > 0) {
+        outcome.reason += "; " + arbitration.reason;
+      }
+      return;
+    case compare::Wrong::kSubject:
+      outcome.status = ParityStatus::kDiverged;
+      break;
+    case compare::Wrong::kReference:
+    case compare::Wrong::kBoth:
+      outcome.status = ParityStatus::kMistrusted;
+      break;
+  }
+  outcome.reason = arbitration.reason + cause + "; held against each other: " + outcome.reason;
 }
 
 class ScenarioRun {
@@ -109,46 +152,141 @@ class ScenarioRun {
 
   // nullopt: interrupted.
   Result<std::optional<ScenarioOutcome>> run() {
-    ScenarioOutcome outcome;
-    outcome.scenario = plan_.scenarios[index_];
-    outcome.folder = final_path_;
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun subject, run_side(*plan_.subject, "subject", "rs"));
+    outcome_.scenario = plan_.scenarios[index_];
+    outcome_.folder = final_path_;
+    const auto run_all = [this]() -> Status {
+      TERN_RETURN_IF_ERROR(run_subject());
+      if (plan_.reference != nullptr && !is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(run_reference());
+      }
+      if (subject_.run && reference_ && reference_->run && !is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(teach_subject());
+      }
+      return is_interrupted(plan_) ? Status() : conclude();
+    };
+    TERN_RETURN_IF_ERROR(run_all());
     if (is_interrupted(plan_)) {
       return std::optional<ScenarioOutcome>();
     }
-    outcome.subject = execution_of(subject, plan_, partial_, final_path_);
-    outcome.n_subject_traces = subject.n_traces;
-    if (subject.run) {
-      outcome.subject_result = subject.run->result;
-      if (const auto* logits = subject.run->logits()) {
-        outcome.logits_dim = static_cast<size_t>(logits->shape[1]);
-      }
-    }
-    std::optional<peer::PeerRun> reference;
-    if (plan_.reference != nullptr) {
-      TERN_ASSIGN_OR_RETURN(reference, run_side(*plan_.reference, "reference", "cpp"));
-      if (is_interrupted(plan_)) {
-        return std::optional<ScenarioOutcome>();
-      }
-      outcome.reference = execution_of(*reference, plan_, partial_, final_path_);
-      outcome.n_reference_traces = reference->n_traces;
-      if (reference->run) {
-        outcome.reference_result = reference->run->result;
-      }
-    }
-    judge(plan_, subject, reference, outcome);
-    return std::optional<ScenarioOutcome>(std::move(outcome));
+    return std::optional<ScenarioOutcome>(std::move(outcome_));
   }
 
  private:
-  Result<peer::PeerRun> run_side(const peer::Peer& peer, std::string_view side, const std::string& prefix) {
+  Status run_subject() {
+    TERN_ASSIGN_OR_RETURN(subject_, run_side(*plan_.subject, "subject", "rs"));
+    outcome_.subject = execution_of(subject_, plan_, partial_, final_path_);
+    outcome_.n_subject_traces = subject_.n_traces;
+    if (subject_.run) {
+      outcome_.subject_result = subject_.run->result;
+      if (const auto* logits = subject_.run->logits()) {
+        outcome_.logits_dim = static_cast<size_t>(logits->shape[1]);
+      }
+    }
+    return {};
+  }
+
+  Status run_reference() {
+    TERN_ASSIGN_OR_RETURN(reference_, run_side(*plan_.reference, "reference", "cpp"));
+    outcome_.reference = execution_of(*reference_, plan_, partial_, final_path_);
+    outcome_.n_reference_traces = reference_->n_traces;
+    if (reference_->run) {
+      outcome_.reference_result = reference_->run->result;
+    }
+    return {};
+  }
+
+  // Once the two have chosen different tokens, whatever follows has other inputs. So the subject is asked again, fed
+  // the reference's tokens; where they had chosen the same, its first run is that run.
+  Status teach_subject() {
+    const auto& own = subject_.run->result;
+    const auto& theirs = reference_->run->result;
+    const int last = compare::last_pass_with_equal_inputs(own, theirs);
+    const auto fed = arbiter::Question::about(*reference_->run).fed_tokens;
+    if (last < 0 || static_cast<size_t>(last) >= fed.size() || !plan_.subject->abilities().teacher_tokens) {
+      return {};
+    }
+    TERN_ASSIGN_OR_RETURN(taught_, run_side(*plan_.subject, "subject, fed the reference's tokens", "rs-forced", fed));
+    return {};
+  }
+
+  Status conclude() {
+    const bool both = subject_.run && reference_ && reference_->run;
+    const trace::EngineRun* compared = taught_ && taught_->run ? &*taught_->run
+                                       : subject_.run          ? &*subject_.run
+                                                               : nullptr;
+    compare::CompareOptions options = plan_.compare;
+    if (compared != nullptr && (both || !reference_)) {
+      TERN_RETURN_IF_ERROR(ask_oracle(*compared, both ? &*reference_->run : nullptr, options.logits_noise));
+    }
+    if (both) {
+      outcome_.comparison = compare::compare_runs(*compared, *reference_->run, options);
+      if (compared != &*subject_.run) {
+        outcome_.comparison->free_running = compare::compare_runs(*subject_.run, *reference_->run, options).tokens;
+      }
+    }
+    judge(plan_, subject_, reference_, outcome_);
+    if (outcome_.arbitration) {
+      hear_oracle(outcome_);
+    }
+    return {};
+  }
+
+  Status ask_oracle(const trace::EngineRun& subject, const trace::EngineRun* reference,
+                    std::vector<double>& logits_noise) {
+    outcome_.no_arbitration = plan_.why_no_oracle;
+    if (plan_.oracle == nullptr) {
+      return {};
+    }
+    arbiter::Question question = arbiter::Question::about(reference != nullptr ? *reference : subject);
+    if (question.prompt_tokens.empty()) {
+      question.prompt_tokens = subject.result.prompt_tokens;
+    }
+    if (question.prompt_tokens.empty()) {
+      outcome_.no_arbitration = "no side tells the prompt's token ids";
+      return {};
+    }
+    progress_.started(index_, plan_.scenarios[index_], "oracle");
+    question.model = plan_.model;
+    question.tokenizer = plan_.tokenizer;
+    question.threads = plan_.threads;
+    question.timeout_s = plan_.timeout_s;
+    question.folder = partial_;
+    question.interrupt = plan_.interrupt;
+    const auto arbiter = arbiter::Arbiter::ask(*plan_.oracle, std::move(question));
+    if (!arbiter) {
+      if (arbiter.error().code == ErrorCode::kIo) {
+        return tl::unexpected(arbiter.error());
+      }
+      outcome_.no_arbitration = arbiter.error().line();
+      return {};
+    }
+    logits_noise = arbiter->noise().logits();
+    outcome_.arbitration = compare::arbitrate(subject, reference, arbiter->oracle(), arbiter->noise());
+    const bool subject_is_wrong = outcome_.arbitration->subject.first().has_value();
+    if (outcome_.arbitration->wrong() != compare::Wrong::kNeither) {
+      auto cause = subject_is_wrong ? arbiter->explain(subject, outcome_.arbitration->subject)
+                                    : arbiter->explain(*reference, outcome_.arbitration->reference);
+      if (cause) {
+        outcome_.cause = std::move(*cause);
+      } else if (!is_interrupted(plan_)) {
+        return tl::unexpected(cause.error());
+      }
+    }
+    return {};
+  }
+
+  Result<peer::PeerRun> run_side(const peer::Peer& peer, std::string_view side, const std::string& prefix,
+                                 const std::vector<int32_t>& teacher_tokens = {}) {
     const Scenario& scenario = plan_.scenarios[index_];
     progress_.started(index_, scenario, side);
     peer::RunRequest request;
     request.model = plan_.model;
     request.tokenizer = plan_.tokenizer;
     request.prompt = scenario.prompt;
+    request.token_ids = scenario.token_ids;
     request.max_tokens = scenario.max_tokens;
+    request.teacher_tokens = teacher_tokens;
+    request.dump_tensors = plan_.dump_tensors && peer.abilities().dump_tensors;
     request.threads = plan_.threads;
     request.timeout_s = plan_.timeout_s;
     request.run_folder = partial_ / (prefix + "-run");
@@ -164,6 +302,9 @@ class ScenarioRun {
   const fs::path& partial_;
   const fs::path& final_path_;
   Progress& progress_;
+  ScenarioOutcome outcome_;
+  peer::PeerRun subject_;
+  std::optional<peer::PeerRun> reference_, taught_;
 };
 
 // A command says only in its result what engine it is.

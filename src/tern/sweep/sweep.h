@@ -9,6 +9,8 @@
 //                                          an engine-contract folder, for `tern compare` and `tern pack create`
 //   cpp-traces/*.trace, cpp-output.txt     the reference's; absent without a reference
 //   cpp-run/                               the same for a reference that ran (a pack keeps its own)
+//   rs-forced-run/, rs-forced-traces/      the subject again, fed the reference's tokens; only where their own differ
+//   oracle-run/                            what the oracle computed on the same tokens, where it was asked
 //   report.txt, logits-comparison.json     by the caller's ReportWriter
 #pragma once
 
@@ -17,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tern/arbiter/arbiter.h"
 #include "tern/base/error.h"
 #include "tern/base/interrupt.h"
 #include "tern/compare/outcome.h"
@@ -33,6 +36,12 @@ struct SweepPlan {
   compare::CompareOptions compare;
   const peer::Peer* subject = nullptr;    // never null
   const peer::Peer* reference = nullptr;  // null: none
+  // The third opinion. Null: it is not asked, and why_no_oracle says why.
+  const arbiter::OracleEngines* oracle = nullptr;
+  std::string why_no_oracle;
+  bool dump_tensors = false;  // keep the values of all tensors of engines that can
+  // Why the reference is not believed whatever it says; empty: it is. (It failed its own checks.)
+  std::string reference_distrust;
   // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
   // beside the model leaves that scenario without a reference.
   bool reference_was_chosen = false;
@@ -43,7 +52,7 @@ struct SweepPlan {
 class Progress {
  public:
   virtual ~Progress() = default;
-  // `side`: "subject" or "reference".
+  // `side`: "subject", "reference", "subject, fed the reference's tokens", or "oracle".
   virtual void started(size_t index, const compare::Scenario& scenario, std::string_view side) = 0;
   // About ten times a second while an engine runs.
   virtual void running(double elapsed_s, const std::filesystem::path& trace_folder) = 0;

@@ -59,23 +59,43 @@ Status read_trace_list(const fs::path& path, TraceFolder& out) {
   return {};
 }
 
-// Only the logits' second dimension is the model's; how many rows there must be follows from the tokens.
-Status check_logits(const EngineRun& run) {
+// How many rows there must be follows from the tokens.
+Status check_row_count(const EngineRun& run, size_t n_rows, const std::string& where) {
+  const size_t n_steps = run.result.generated_tokens.empty() ? 0 : run.result.generated_tokens.size() - 1;
+  const size_t n_expected = run.result.prompt_tokens.size() + n_steps;
+  if (n_rows != n_expected) {
+    return invalid_input(where, fmt::format("has {} rows, but {} prompt tokens and {} decode steps demand {}", n_rows,
+                                            run.result.prompt_tokens.size(), n_steps, n_expected));
+  }
+  return {};
+}
+
+Status read_logits(const fs::path& folder, EngineRun& run) {
+  const fs::path full = folder / "logits.safetensors";
+  const fs::path top = folder / TopLogits::kFileName;
+  std::error_code error;
+  const bool has_full = fs::exists(full, error);
+  if (fs::exists(top, error)) {
+    if (has_full) {
+      return invalid_input(folder.string(), fmt::format("holds both logits.safetensors and {}", TopLogits::kFileName),
+                           "keep one of them");
+    }
+    TERN_ASSIGN_OR_RETURN(run.top_logits, TopLogits::open(top));
+    return check_row_count(run, run.top_logits->n_rows(), top.string());
+  }
+  if (!has_full) {
+    return {};
+  }
+  TERN_ASSIGN_OR_RETURN(run.logits_file, Safetensors::open(full));
   const auto* logits = run.logits();
   if (logits == nullptr) {
     return {};
   }
-  const std::string where = (run.folder / "logits.safetensors").string() + ": tensor logits";
+  const std::string where = full.string() + ": tensor logits";
   if (logits->shape.size() != 2 || logits->shape[1] < 1) {
     return invalid_input(where, "does not have the shape [positions, vocab]");
   }
-  const size_t n_steps = run.result.generated_tokens.empty() ? 0 : run.result.generated_tokens.size() - 1;
-  const size_t n_expected = run.result.prompt_tokens.size() + n_steps;
-  if (static_cast<size_t>(logits->shape[0]) != n_expected) {
-    return invalid_input(where, fmt::format("has {} rows, but {} prompt tokens and {} decode steps demand {}",
-                                            logits->shape[0], run.result.prompt_tokens.size(), n_steps, n_expected));
-  }
-  return {};
+  return check_row_count(run, static_cast<size_t>(logits->shape[0]), where);
 }
 
 }  // namespace
@@ -89,6 +109,9 @@ Json to_json(const RunResult& result) {
       {"generated_tokens", result.generated_tokens},
       {"text", result.text},
   };
+  if (!result.teacher_tokens.empty()) {
+    json["teacher_tokens"] = result.teacher_tokens;
+  }
   if (!result.arithmetic.empty()) {
     json["arithmetic"] = result.arithmetic;
   }
@@ -115,6 +138,13 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
     return invalid_input(where, fmt::format("holds {} generated tokens, but max_tokens is {}",
                                             result.generated_tokens.size(), result.max_tokens));
   }
+  if (json.contains("teacher_tokens")) {
+    TERN_ASSIGN_OR_RETURN(result.teacher_tokens, json_token_ids(json, "teacher_tokens", where));
+    if (result.teacher_tokens.size() > static_cast<size_t>(result.max_tokens)) {
+      return invalid_input(where, fmt::format("holds {} teacher tokens, but max_tokens is {}",
+                                              result.teacher_tokens.size(), result.max_tokens));
+    }
+  }
   result.text = string_or_empty(json, "text");
   result.arithmetic = string_or_empty(json, "arithmetic");
   result.model_sha256 = string_or_empty(json, "model_sha256");
@@ -127,6 +157,22 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
 }
 
 const Safetensors::Entry* EngineRun::logits() const { return logits_file ? logits_file->find("logits") : nullptr; }
+
+std::optional<float> EngineRun::logit(size_t row, int32_t id) const {
+  if (const auto* full = logits(); full != nullptr && full->shape.size() == 2) {
+    const auto vocab = static_cast<size_t>(full->shape[1]);
+    const bool inside = id >= 0 && static_cast<size_t>(id) < vocab && row < static_cast<size_t>(full->shape[0]);
+    return inside ? std::optional(full->values[row * vocab + static_cast<size_t>(id)]) : std::nullopt;
+  }
+  if (top_logits && row < top_logits->n_rows()) {
+    const TopLogitsRow top = top_logits->row(row);
+    const auto at = std::find(top.ids.begin(), top.ids.end(), id);
+    if (at != top.ids.end()) {
+      return top.logits[static_cast<size_t>(at - top.ids.begin())];
+    }
+  }
+  return std::nullopt;
+}
 
 const TraceRecord* EngineRun::find(const TensorId& id) const {
   const auto it =
@@ -173,11 +219,8 @@ Result<EngineRun> read_run_folder(const fs::path& folder, const std::optional<fs
   TERN_ASSIGN_OR_RETURN(TraceFolder trace, read_trace_folder(trace_folder.value_or(folder)));
   run.trace = std::move(trace.records);
   run.n_unknown_stages = trace.n_unknown_stages;
+  TERN_RETURN_IF_ERROR(read_logits(folder, run));
   std::error_code error;
-  if (const fs::path path = folder / "logits.safetensors"; fs::exists(path, error)) {
-    TERN_ASSIGN_OR_RETURN(run.logits_file, Safetensors::open(path));
-    TERN_RETURN_IF_ERROR(check_logits(run));
-  }
   if (const fs::path path = folder / "tensors.safetensors"; fs::exists(path, error)) {
     TERN_ASSIGN_OR_RETURN(run.values, Safetensors::open(path));
   }

@@ -2,6 +2,7 @@
 //   result.json           engine, prompt, token ids, timing
 //   *.trace, or trace.jsonl   one record per tensor
 //   logits.safetensors    "logits", float32 [positions, vocab]: a row for each prompt position and each decode step
+//   top-logits.safetensors   instead of it: the largest of each row and their log-sum-exp (top_logits.h)
 //   tensors.safetensors   values of the traced tensors by trace name (optional)
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "tern/base/json.h"
 #include "tern/trace/record.h"
 #include "tern/trace/safetensors.h"
+#include "tern/trace/top_logits.h"
 
 namespace tern::trace {
 
@@ -29,6 +31,10 @@ struct RunResult {
   int max_tokens = 0;
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> generated_tokens;
+  // What was fed instead of the engine's own choices, from the first decode step on (teacher forcing). Empty: it went
+  // on with its own. Row n_prompt - 1 + i of the logits then favours generated_tokens[i], after having seen
+  // teacher_tokens[0 .. i-1].
+  std::vector<int32_t> teacher_tokens;
   std::string text;          // the generated tokens decoded, invalid UTF-8 replaced
   std::string model_sha256;  // empty where not known
   std::optional<double> load_s, prefill_s, decode_s;
@@ -43,16 +49,19 @@ struct EngineRun {
   std::vector<TraceRecord> trace;  // in execution order, each id once
   uint64_t n_unknown_stages = 0;   // records whose name is none of our stages
   std::optional<Safetensors> logits_file;
+  std::optional<TopLogits> top_logits;  // never beside logits_file
   std::optional<Safetensors> values;
 
   // float32 [positions, vocab]; null where the run has none.
   const Safetensors::Entry* logits() const;
+  // One logit of a row, from whichever of the two files there is; nullopt where it is not in it.
+  std::optional<float> logit(size_t row, int32_t id) const;
   const TraceRecord* find(const TensorId& id) const;
 };
 
 // Traces come from `trace_folder` where given (the BITNET_TRACE_DIR of that run), otherwise from `folder`.
 // Errors: kIo, kInvalidInput: a missing or damaged result.json, two records of one name, logits of another shape
-// than the tokens demand.
+// than the tokens demand, both kinds of logits.
 Result<EngineRun> read_run_folder(const std::filesystem::path& folder,
                                   const std::optional<std::filesystem::path>& trace_folder = std::nullopt);
 

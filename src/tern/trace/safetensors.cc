@@ -13,14 +13,17 @@ namespace {
 
 constexpr uint64_t kLengthBytes = 8;
 
-// Checks one header entry against the size of the data area.
-Result<Safetensors::Entry> entry_from_json(const Json& json, std::span<const std::byte> data,
-                                           const std::string& where) {
-  TERN_ASSIGN_OR_RETURN(const std::string dtype, json_string(json, "dtype", where));
-  if (dtype != "F32") {
-    return invalid_input(where, fmt::format("has dtype {}, where F32 is needed", printable(dtype, 16)));
-  }
-  Safetensors::Entry entry;
+constexpr uint64_t kElementBytes = 4;  // of F32 and of I32
+
+// One header entry, checked against the size of the data area.
+struct RawEntry {
+  std::vector<int64_t> shape;
+  const std::byte* first = nullptr;  // aligned for float and int32_t
+  uint64_t n_elements = 0;
+};
+
+Result<RawEntry> entry_from_json(const Json& json, std::span<const std::byte> data, const std::string& where) {
+  RawEntry entry;
   uint64_t n_elements = 1;
   const auto shape = json.find("shape");
   if (shape == json.end() || !shape->is_array() || shape->size() > 8) {
@@ -43,20 +46,32 @@ Result<Safetensors::Entry> entry_from_json(const Json& json, std::span<const std
   if (begin > end || end > data.size()) {
     return invalid_input(where, fmt::format("lies at {}..{} of {} data bytes", begin, end, data.size()));
   }
-  if (n_elements > (end - begin) / sizeof(float) || n_elements * sizeof(float) != end - begin) {
+  if (n_elements > (end - begin) / kElementBytes || n_elements * kElementBytes != end - begin) {
     return invalid_input(where, fmt::format("has {} elements by its shape, but {} bytes", n_elements, end - begin));
   }
-  const std::byte* const first = data.data() + begin;
-  if (reinterpret_cast<uintptr_t>(first) % alignof(float) != 0) {
+  entry.first = data.data() + begin;
+  entry.n_elements = n_elements;
+  if (reinterpret_cast<uintptr_t>(entry.first) % kElementBytes != 0) {
     return invalid_input(where, "is not aligned to 4 bytes");
   }
-  entry.values = {reinterpret_cast<const float*>(first), n_elements};
   return entry;
+}
+
+std::map<std::string, std::string, std::less<>> metadata_from_json(const nlohmann::json& json) {
+  std::map<std::string, std::string, std::less<>> metadata;
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      if (value.is_string()) {
+        metadata.emplace(key, value.get<std::string>());
+      }
+    }
+  }
+  return metadata;
 }
 
 }  // namespace
 
-Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
+Result<Safetensors> Safetensors::open(const std::filesystem::path& path, Integers integers) {
   static_assert(std::endian::native == std::endian::little, "the format is little-endian");
   TERN_ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::open(path));
   Safetensors file(std::move(mapped));
@@ -79,11 +94,25 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
   }
   for (const auto& [name, description] : json.items()) {
     if (name == "__metadata__") {
+      file.metadata_ = metadata_from_json(description);
       continue;
     }
     const std::string where = fmt::format("{}: tensor {}", path.string(), printable(name));
-    TERN_ASSIGN_OR_RETURN(Entry entry, entry_from_json(Json(description), data, where));
-    file.entries_.emplace(name, std::move(entry));
+    const Json entry_json(description);
+    TERN_ASSIGN_OR_RETURN(const std::string dtype, json_string(entry_json, "dtype", where));
+    const bool is_integer = dtype == "I32" && integers == Integers::kTaken;
+    if (dtype != "F32" && !is_integer) {
+      return invalid_input(where, fmt::format("has dtype {}, where F32{} is needed", printable(dtype, 16),
+                                              integers == Integers::kTaken ? " or I32" : ""));
+    }
+    TERN_ASSIGN_OR_RETURN(RawEntry entry, entry_from_json(entry_json, data, where));
+    if (is_integer) {
+      const std::span values(reinterpret_cast<const int32_t*>(entry.first), entry.n_elements);
+      file.integer_entries_.emplace(name, IntegerEntry{std::move(entry.shape), values});
+    } else {
+      const std::span values(reinterpret_cast<const float*>(entry.first), entry.n_elements);
+      file.entries_.emplace(name, Entry{std::move(entry.shape), values});
+    }
   }
   return file;
 }
@@ -91,6 +120,11 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path) {
 const Safetensors::Entry* Safetensors::find(std::string_view name) const {
   const auto it = entries_.find(name);
   return it == entries_.end() ? nullptr : &it->second;
+}
+
+const Safetensors::IntegerEntry* Safetensors::find_integers(std::string_view name) const {
+  const auto it = integer_entries_.find(name);
+  return it == integer_entries_.end() ? nullptr : &it->second;
 }
 
 Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path& path, uint64_t header_capacity) {
@@ -104,17 +138,27 @@ uint64_t SafetensorsWriter::data_size() const { return file_.size() - kLengthByt
 
 Status SafetensorsWriter::add(const std::string& name, const std::vector<int64_t>& shape,
                               std::span<const float> values) {
+  return add_bytes(name, "F32", shape, std::as_bytes(values));
+}
+
+Status SafetensorsWriter::add_integers(const std::string& name, const std::vector<int64_t>& shape,
+                                       std::span<const int32_t> values) {
+  return add_bytes(name, "I32", shape, std::as_bytes(values));
+}
+
+Status SafetensorsWriter::add_bytes(const std::string& name, const char* dtype, const std::vector<int64_t>& shape,
+                                    std::span<const std::byte> bytes) {
   TERN_CHECK(row_width_ == 0);
   const uint64_t begin = data_size();
-  TERN_RETURN_IF_ERROR(file_.append(std::as_bytes(values)));
-  entries_.push_back({name, shape, begin, data_size()});
+  TERN_RETURN_IF_ERROR(file_.append(bytes));
+  entries_.push_back({name, dtype, shape, begin, data_size()});
   return {};
 }
 
 Status SafetensorsWriter::begin_rows(const std::string& name, int64_t n_cols) {
   TERN_CHECK(row_width_ == 0 && n_cols > 0);
   row_width_ = n_cols;
-  entries_.push_back({name, {0, n_cols}, data_size(), data_size()});
+  entries_.push_back({name, "F32", {0, n_cols}, data_size(), data_size()});
   return {};
 }
 
@@ -135,8 +179,11 @@ Status SafetensorsWriter::end_rows() {
 Status SafetensorsWriter::finish() {
   TERN_CHECK(row_width_ == 0);
   nlohmann::json header = nlohmann::json::object();
+  if (!metadata_.empty()) {
+    header["__metadata__"] = metadata_;
+  }
   for (const Entry& entry : entries_) {
-    header[entry.name] = {{"dtype", "F32"}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+    header[entry.name] = {{"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
   std::string text = header.dump();
   TERN_CHECK(text.size() <= header_capacity_);

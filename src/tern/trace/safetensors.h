@@ -1,5 +1,5 @@
-// Named float32 tensors in Hugging Face's safetensors format: 8 bytes of header length, a JSON header, the data.
-// Source of the format: github.com/huggingface/safetensors, README.
+// Named float32 (and, where asked for, int32) tensors in Hugging Face's safetensors format: 8 bytes of header length, a
+// JSON header, the data. Source of the format: github.com/huggingface/safetensors, README.
 #pragma once
 
 #include <cstdint>
@@ -17,25 +17,38 @@
 
 namespace tern::trace {
 
-// Memory-mapped reader. Only F32 tensors are taken; anything else is an error, since nobody should guess.
+// Memory-mapped reader. Only F32 tensors are taken, and I32 ones where they are expected; anything else is an error,
+// since nobody should guess.
 class Safetensors {
  public:
+  // Spans go into the mapping and are valid as long as the Safetensors object.
   struct Entry {
     std::vector<int64_t> shape;
-    std::span<const float> values;  // into the mapping; valid as long as the Safetensors object
+    std::span<const float> values;
   };
+  struct IntegerEntry {
+    std::vector<int64_t> shape;
+    std::span<const int32_t> values;
+  };
+  enum class Integers { kRefused, kTaken };
   static constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of Hugging Face's own reader
 
   // Errors: kIo; kInvalidInput for a header or offsets that do not fit the file.
-  static Result<Safetensors> open(const std::filesystem::path& path);
+  static Result<Safetensors> open(const std::filesystem::path& path, Integers integers = Integers::kRefused);
 
+  // Null where there is none of that name and type.
   const Entry* find(std::string_view name) const;
+  const IntegerEntry* find_integers(std::string_view name) const;
   const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
+  // The header's "__metadata__"; what is not text is left out.
+  const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
 
  private:
   explicit Safetensors(MappedFile file) : file_(std::move(file)) {}
   MappedFile file_;
   std::map<std::string, Entry, std::less<>> entries_;
+  std::map<std::string, IntegerEntry, std::less<>> integer_entries_;
+  std::map<std::string, std::string, std::less<>> metadata_;
 };
 
 // Writes tensors one after the other without holding them; the header goes to the front at finish(). Data is laid out
@@ -49,6 +62,9 @@ class SafetensorsWriter {
   static constexpr uint64_t header_bytes(uint64_t n_tensors) { return 64 + 192 * n_tensors; }
 
   Status add(const std::string& name, const std::vector<int64_t>& shape, std::span<const float> values);
+  Status add_integers(const std::string& name, const std::vector<int64_t>& shape, std::span<const int32_t> values);
+  // A pair of the header's "__metadata__"; counts like a tensor for header_bytes().
+  void add_metadata(const std::string& key, const std::string& value) { metadata_[key] = value; }
 
   // A tensor whose number of rows is not known beforehand: begin_rows(), append_row()..., end_rows().
   Status begin_rows(const std::string& name, int64_t n_cols);
@@ -60,6 +76,7 @@ class SafetensorsWriter {
  private:
   struct Entry {
     std::string name;
+    const char* dtype = "F32";
     std::vector<int64_t> shape;
     uint64_t begin = 0;
     uint64_t end = 0;
@@ -67,10 +84,13 @@ class SafetensorsWriter {
   SafetensorsWriter(FileWriter file, uint64_t header_capacity)
       : file_(std::move(file)), header_capacity_(header_capacity) {}
   uint64_t data_size() const;
+  Status add_bytes(const std::string& name, const char* dtype, const std::vector<int64_t>& shape,
+                   std::span<const std::byte> bytes);
 
   FileWriter file_;
   uint64_t header_capacity_;
   std::vector<Entry> entries_;
+  std::map<std::string, std::string> metadata_;
   int64_t row_width_ = 0;  // of the tensor being written row by row; 0 when there is none
 };
 

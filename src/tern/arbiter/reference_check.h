@@ -1,0 +1,46 @@
+// Whether a reference can be believed on a model, asked before anything is held against it: the same result twice, with
+// other thread counts, with and without its tensors watched, for a batch and token by token, and within rounding of the
+// oracle. Which activation rounding it has is found out on the way.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tern/arbiter/arbiter.h"
+#include "tern/base/error.h"
+#include "tern/base/interrupt.h"
+#include "tern/compare/outcome.h"
+#include "tern/peer/peer.h"
+
+namespace tern::arbiter {
+
+// Our own engine, which follows one arithmetic to the bit.
+struct KnownArithmetic {
+  std::string name;  // "bitnet.cpp-x86-64"
+  std::unique_ptr<peer::Peer> engine;
+};
+
+struct CheckPlan {
+  const peer::Peer* reference = nullptr;  // never null
+  const OracleEngines* oracle = nullptr;  // null: not asked, see why_no_oracle
+  std::string why_no_oracle;
+  const std::vector<KnownArithmetic>* arithmetics = nullptr;  // null: not looked for
+  std::vector<int32_t> arithmetic_probe;                      // prompt for that: long, to meet activations on the edge
+  std::filesystem::path model, tokenizer;
+  std::string prompt;
+  std::vector<int32_t> token_ids;  // instead of the prompt, where there are any
+  int max_tokens = 4;
+  int threads = 4;
+  double timeout_s = 180;        // for each run
+  std::filesystem::path folder;  // exists and is empty; the caller removes it
+  const Interrupt* interrupt = nullptr;
+};
+
+// `tell` is called after each check. Errors: kEngine where the reference cannot even run, or when interrupted; kIo.
+Result<compare::ReferenceCheckResult> check_reference(const CheckPlan& plan,
+                                                      const std::function<void(const compare::ReferenceCheck&)>& tell);
+
+}  // namespace tern::arbiter

@@ -1,0 +1,18 @@
+// Wall-clock time from here to there, for figures in results and for deadlines.
+#pragma once
+
+#include <chrono>
+
+namespace tern {
+
+// Runs from its making on, on the clock that never jumps.
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace tern

@@ -1,0 +1,318 @@
+#include "tern/cli/pack_record.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "tern/base/file.h"
+#include "tern/cli/live_reference.h"
+#include "tern/cli/opened_model.h"
+#include "tern/cli/pack_text.h"
+#include "tern/peer/open_engine.h"
+#include "tern/sweep/environment.h"
+#include "tern/sweep/scenarios.h"
+#include "tern/trace/pack.h"
+
+namespace tern::cli {
+namespace fs = std::filesystem;
+namespace {
+
+struct RecordOptions {
+  std::string reference, model, tokenizer, out, scenarios, arithmetic;
+  std::string threads, timeout;  // as text: checked together with the environment's values
+  trace::PackContents contents = {.values = false};
+};
+
+const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
+
+// A folder beside the pack's, removed at the end with the parents that were made for it and are still empty.
+class ScratchFolder {
+ public:
+  static Result<ScratchFolder> create(const fs::path& path) {
+    ScratchFolder scratch(path);
+    std::error_code error;
+    for (fs::path parent = path.parent_path(); !parent.empty() && !fs::exists(parent, error);
+         parent = parent.parent_path()) {
+      scratch.new_parents_.push_back(parent);
+    }
+    fs::remove_all(path, error);  // of a process of the same number that was killed
+    TERN_RETURN_IF_ERROR(create_folder(path));
+    return scratch;
+  }
+  ScratchFolder(ScratchFolder&& other) noexcept
+      : path_(std::exchange(other.path_, {})), new_parents_(std::move(other.new_parents_)) {}
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder() {
+    std::error_code error;
+    if (!path_.empty()) {
+      fs::remove_all(path_, error);
+      for (const fs::path& parent : new_parents_) {
+        fs::remove(parent, error);
+      }
+    }
+  }
+  const fs::path& path() const { return path_; }
+
+ private:
+  explicit ScratchFolder(fs::path path) : path_(std::move(path)) {}
+  fs::path path_;
+  std::vector<fs::path> new_parents_;  // innermost first
+};
+
+// A scenario with the token ids that its prompt has today.
+struct Prompt {
+  compare::Scenario scenario;
+  std::vector<int32_t> token_ids;
+};
+
+Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tokenizer::Tokenizer& tokenizer) {
+  std::vector<compare::Scenario> scenarios = sweep::builtin_scenarios();
+  if (!options.scenarios.empty()) {
+    TERN_ASSIGN_OR_RETURN(scenarios, sweep::read_scenarios(options.scenarios));
+  }
+  std::vector<Prompt> prompts;
+  for (compare::Scenario& scenario : scenarios) {
+    std::vector<int32_t> ids = scenario.token_ids;
+    if (ids.empty()) {
+      auto encoded = tokenizer.encode(scenario.prompt, true);
+      if (!encoded) {
+        return invalid_input(scenario.name, "prompt: " + encoded.error().what);
+      }
+      ids = std::move(*encoded);
+    }
+    prompts.push_back({std::move(scenario), std::move(ids)});
+  }
+  return prompts;
+}
+
+Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const OpenedModel& opened) {
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
+  const bool is_command = spec.kind == peer::EngineKind::kCommand;
+  if (!is_command && spec.kind != peer::EngineKind::kBitnetCpp && spec.kind != peer::EngineKind::kLlamaCpp) {
+    return fail(ErrorCode::kUsage, "--reference " + printable(options.reference), "is no engine that could be recorded",
+                "name one: bitnet.cpp:DIR, llama.cpp:DIR or command:'...'");
+  }
+  if (is_command && !options.arithmetic.empty()) {
+    return fail(ErrorCode::kUsage, "--reference-arithmetic", "goes with bitnet.cpp:DIR and llama.cpp:DIR",
+                "a command states its arithmetic in its result.json");
+  }
+  peer::OpenOptions open_options = reference_options("--reference");
+  open_options.arithmetic = options.arithmetic;
+  const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
+                            opened.tokenizer_facts.kind != "gguf"};
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine, peer::open_engine(spec, about, open_options));
+  if (!options.arithmetic.empty() && !engine.note.empty()) {
+    return fail(ErrorCode::kUsage, "--reference-arithmetic", engine.note);  // a recording would carry it everywhere
+  }
+  return engine;
+}
+
+// Whether the engine ran what it was asked to run. `where` names engine and scenario.
+Status check_run(const trace::EngineRun& run, const Prompt& prompt, const RecordOptions& options,
+                 const std::string& where) {
+  const bool by_ids = !prompt.scenario.token_ids.empty();
+  if (by_ids && run.result.prompt_tokens.empty()) {
+    return fail(ErrorCode::kEngine, where, "does not say which prompt ids it ran");
+  }
+  if (!by_ids && run.result.prompt != prompt.scenario.prompt) {
+    return fail(ErrorCode::kEngine, where,
+                fmt::format("its result.json states the prompt \"{}\", where \"{}\" was asked for",
+                            printable(run.result.prompt), printable(prompt.scenario.prompt)));
+  }
+  if (!run.result.prompt_tokens.empty()) {
+    TERN_RETURN_IF_ERROR(trace::check_prompt_tokens(where, run.result.prompt_tokens, prompt.token_ids));
+  }
+  if (options.contents.values && !run.values) {
+    return fail(ErrorCode::kEngine, where, "wrote no tensors.safetensors, which --values asks for");
+  }
+  return {};
+}
+
+struct Recording {
+  std::vector<fs::path> run_folders;
+  std::string engine, arithmetic;  // as the runs state them
+};
+
+class Recorder {
+ public:
+  Recorder(const RecordOptions& options, const peer::OpenedEngine& engine, int threads, double timeout_s,
+           const Interrupt& interrupt, const fs::path& scratch)
+      : options_(options),
+        engine_(engine),
+        threads_(threads),
+        timeout_s_(timeout_s),
+        interrupt_(interrupt),
+        scratch_(scratch) {}
+
+  // nullopt: interrupted.
+  Result<std::optional<Recording>> run(const std::vector<Prompt>& prompts) {
+    TERN_RETURN_IF_ERROR(create_folder(scratch_ / "runs"));
+    TERN_RETURN_IF_ERROR(create_folder(scratch_ / "traces"));
+    Recording recording;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const std::string progress = fmt::format("[{}/{}] {}", i + 1, prompts.size(), prompts[i].scenario.name);
+      spdlog::info("{} ...", progress);
+      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, engine_.peer->run(request_of(prompts[i])));
+      if (interrupt_.signal() != 0) {
+        return std::optional<Recording>();
+      }
+      TERN_RETURN_IF_ERROR(take(run, prompts[i], recording));
+      spdlog::info("{}: {} tokens, {} tensors in {:.1f} s", progress, run.run->result.generated_tokens.size(),
+                   run.run->trace.size(), run.process ? run.process->wall_s : 0.0);
+    }
+    return std::optional(std::move(recording));
+  }
+
+ private:
+  peer::RunRequest request_of(const Prompt& prompt) const {
+    peer::RunRequest request;
+    request.model = options_.model;
+    request.tokenizer = options_.tokenizer;
+    request.prompt = prompt.scenario.prompt;
+    request.token_ids = prompt.scenario.token_ids;
+    request.max_tokens = prompt.scenario.max_tokens;
+    request.dump_tensors = options_.contents.values && engine_.peer->abilities().dump_tensors;
+    request.threads = threads_;
+    request.timeout_s = timeout_s_;
+    request.run_folder = scratch_ / "runs" / prompt.scenario.name;
+    request.trace_folder = scratch_ / "traces" / prompt.scenario.name;
+    request.output_file = scratch_ / (prompt.scenario.name + "-output.txt");
+    request.interrupt = &interrupt_;
+    return request;
+  }
+
+  Status take(const peer::PeerRun& run, const Prompt& prompt, Recording& recording) const {
+    const std::string where = fmt::format("{}: {}", printable(engine_.spec, 1000), prompt.scenario.name);
+    if (!run.run) {
+      return fail(ErrorCode::kEngine, where,
+                  run.last_tensor ? fmt::format("{}; the last tensor it traced is {}", run.failure, *run.last_tensor)
+                                  : run.failure);
+    }
+    TERN_RETURN_IF_ERROR(check_run(*run.run, prompt, options_, where));
+    trace::RunResult result = run.run->result;
+    if (!prompt.scenario.token_ids.empty() && !result.prompt.empty()) {
+      // A text made of the ids need not give these ids again: the recording must not be found by it.
+      result.prompt.clear();
+      TERN_RETURN_IF_ERROR(write_file(run.run->folder / "result.json", to_json_text(trace::to_json(result))));
+    }
+    if (recording.run_folders.empty()) {
+      recording.engine = result.engine;
+      recording.arithmetic = result.arithmetic;
+    } else if (result.arithmetic != recording.arithmetic) {
+      return fail(ErrorCode::kEngine, where,
+                  fmt::format("states the arithmetic '{}', and '{}' before", printable(result.arithmetic),
+                              printable(recording.arithmetic)));
+    }
+    recording.run_folders.push_back(run.run->folder);
+    return {};
+  }
+
+  const RecordOptions& options_;
+  const peer::OpenedEngine& engine_;
+  int threads_;
+  double timeout_s_;
+  const Interrupt& interrupt_;
+  const fs::path& scratch_;
+};
+
+Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of_runs, int threads,
+                  const std::string& own_cpu) {
+  Json facts = {{"name", opened.engine.empty() || opened.kind == "command" ? engine_of_runs : opened.engine}};
+  if (opened.kind == "command") {
+    facts["command"] = opened.spec;
+  }
+  if (opened.details.is_object() && opened.details.contains("engine") && opened.details["engine"].is_object()) {
+    for (const auto& [key, value] : opened.details["engine"].items()) {
+      if (!facts.contains(key)) {
+        facts[key] = value;
+      }
+    }
+  }
+  if (!facts.contains("cpu") || !facts["cpu"].is_string() || facts["cpu"].get<std::string>().empty()) {
+    facts["cpu"] = own_cpu;
+  }
+  facts["threads"] = threads;
+  facts["recorded_by"] = fmt::format("tern {}", TERN_VERSION);
+  return facts;
+}
+
+Result<int> record(const RecordOptions& options) {
+  TERN_ASSIGN_OR_RETURN(const int threads,
+                        sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
+  TERN_ASSIGN_OR_RETURN(const double timeout_s,
+                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
+  std::error_code error;
+  if (fs::exists(options.out, error)) {
+    return fail(ErrorCode::kIo, options.out, "exists already", "a pack is never changed: choose a new folder");
+  }
+  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, read_prompts(options, opened.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine engine, open_live_engine(options, opened));
+  const bool takes_ids = engine.peer->abilities().token_ids;
+  for (const Prompt& prompt : prompts) {
+    if (!prompt.scenario.token_ids.empty() && !takes_ids) {
+      return fail(ErrorCode::kUsage, prompt.scenario.name,
+                  "its prompt is given by token ids, which this engine does not take");
+    }
+  }
+  spdlog::info("recording {}{}", printable(engine.spec, 1000),
+               engine.engine.empty() ? "" : " (" + printable(engine.engine) + ")");
+
+  const Interrupt interrupt;
+  const fs::path out =
+      fs::path(options.out).has_filename() ? fs::path(options.out) : fs::path(options.out).parent_path();  // "DIR/"
+  TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch,
+                        ScratchFolder::create(fmt::format("{}.recording-{}", fs::absolute(out).string(), ::getpid())));
+  TERN_ASSIGN_OR_RETURN(const std::optional<Recording> recording,
+                        Recorder(options, engine, threads, timeout_s, interrupt, scratch.path()).run(prompts));
+  if (!recording) {
+    fmt::print(stderr, "\ntern: interrupted; nothing was recorded\n");
+    return 128 + interrupt.signal();
+  }
+  const trace::PackModel model = {fs::path(options.model).filename(), opened.model_facts.sha256,
+                                  opened.tokenizer_facts.kind == "gguf" ? "" : opened.tokenizer_facts.sha256};
+  const Json facts =
+      engine_facts(engine, recording->engine, threads, sweep::describe_environment(threads, timeout_s).at("cpu"));
+  TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(out, model, recording->arithmetic, facts,
+                                                                    recording->run_folders, options.contents));
+  fmt::print("{}", pack_text(pack));
+  return 0;
+}
+
+}  // namespace
+
+void add_pack_record(CLI::App& pack, Action& action) {
+  CLI::App* command = pack.add_subcommand("record", "Run a live engine and make a pack of what it computed");
+  auto options = std::make_shared<RecordOptions>();
+  command
+      ->add_option("--reference", options->reference,
+                   "The engine: bitnet.cpp:DIR, llama.cpp:DIR, command:'PROGRAM ARGUMENTS' (see tern sweep --help)")
+      ->required();
+  command->add_option("--model", options->model, "The GGUF model")->required();
+  command->add_option("--tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")
+      ->required();
+  command->add_option("--out", options->out, "The pack's folder; must not exist")->required();
+  command->add_option("--scenarios", options->scenarios,
+                      "TOML file with [[scenario]] name, prompt, max_tokens [the sweep's three]");
+  command->add_flag("--values", options->contents.values, "Keep every traced tensor's values, too");
+  command
+      ->add_option("--top-logits", options->contents.top_logits,
+                   "Keep only the so many largest logits of each row, and their log-sum-exp [all of them]")
+      ->check(CLI::Range(size_t{1}, size_t{1} << 31));
+  command->add_option("--threads", options->threads, "Threads of the engine [RAYON_NUM_THREADS, else 4]");
+  command->add_option("--timeout", options->timeout, "Seconds for each run [CROSSVAL_TIMEOUT_SECS, else 180]");
+  command->add_option("--reference-arithmetic", options->arithmetic,
+                      "The rounding rules that a live reference is known to follow, e.g. bitnet.cpp-x86-64");
+  command->footer(
+      "Example: tern pack record --reference bitnet.cpp:/opt/bitnet.cpp --model m.gguf --tokenizer tokenizer.json "
+      "--top-logits 64 --out m-reference");
+  command->callback([options, &action] { action = [options] { return record(*options); }; });
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,111 @@
+#include "tern/cli/third_opinion.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <algorithm>
+
+#include "tern/cli/opened_model.h"
+#include "tern/cli/own_engine.h"
+#include "tern/oracle/faults.h"
+
+namespace tern::cli {
+namespace fs = std::filesystem;
+namespace {
+
+// float16's: coarser than any engine that works in float32, and what one on float16 activations would have.
+constexpr int kRoundedBits = 11;
+
+// Multiplications that take the oracle some seconds.
+constexpr uint64_t kMaxProducts = 5'000'000'000;
+
+constexpr size_t kMaxProbeTokens = 512;
+
+uint64_t products_per_token(const gguf::View& view) {
+  uint64_t n = 0;
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    n += tensor.dims.size() > 1 ? tensor.n_elements() : 0;
+  }
+  return n;
+}
+
+}  // namespace
+
+Result<arbiter::OracleEngines> oracle_engines() {
+  arbiter::OracleEngines engines;
+  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer({"--engine", "oracle"}));
+  TERN_ASSIGN_OR_RETURN(engines.rounded,
+                        make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(kRoundedBits)}));
+  for (const oracle::Fault& fault : oracle::known_faults()) {
+    if (fault.is_cause) {
+      TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", std::string(fault.name)}));
+      engines.faults.push_back({std::string(fault.name), std::move(engine)});
+    }
+  }
+  return engines;
+}
+
+Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View& view) {
+  std::vector<arbiter::KnownArithmetic> known;
+  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
+    return known;
+  }
+  TERN_ASSIGN_OR_RETURN(auto product_first, make_tern_peer({"--activation-rounding", "product-first"}));
+  TERN_ASSIGN_OR_RETURN(auto fused, make_tern_peer({"--activation-rounding", "fused"}));
+  known.push_back({"bitnet.cpp-x86-64", std::move(product_first)});
+  known.push_back({"bitnet.cpp-x86-64-fused", std::move(fused)});
+  return known;
+}
+
+std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
+  const gguf::Tensor* embedding = view.find_tensor("token_embd.weight");
+  if (embedding == nullptr || embedding->n_rows() == 0) {
+    return {};
+  }
+  const uint64_t n = std::min<uint64_t>(context_length(view).value_or(kMaxProbeTokens), kMaxProbeTokens);
+  std::vector<int32_t> ids;
+  for (uint64_t i = 0; i < n; ++i) {
+    ids.push_back(static_cast<int32_t>((i * 2654435761U >> 7) % embedding->n_rows()));  // Knuth's multiplicative hash
+  }
+  return ids;
+}
+
+Result<AskOracle> parse_ask_oracle(const std::string& text) {
+  if (text == "auto") return AskOracle::kAuto;
+  if (text == "always") return AskOracle::kAlways;
+  if (text == "never") return AskOracle::kNever;
+  return fail(ErrorCode::kUsage, "--oracle", fmt::format("'{}' is none of auto, always, never", printable(text)));
+}
+
+std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
+  if (ask == AskOracle::kNever) {
+    return "--oracle never";
+  }
+  if (const Status computable = check_computable(view); !computable) {
+    return "it cannot compute this model: " + computable.error().line();
+  }
+  const uint64_t n_products = products_per_token(view) * n_positions;
+  return ask == AskOracle::kAuto && n_products > kMaxProducts
+             ? fmt::format("{:.3g} products would take it long; --oracle always asks it",
+                           static_cast<double>(n_products))
+             : std::string();
+}
+
+Result<ScratchFolder> ScratchFolder::create() {
+  std::error_code error;
+  const fs::path parent = fs::temp_directory_path(error);
+  std::string name = ((error ? fs::path("/tmp") : parent) / "tern-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) {
+    return fail(ErrorCode::kIo, name, "cannot be created");
+  }
+  return ScratchFolder(name);
+}
+
+ScratchFolder::~ScratchFolder() {
+  if (!path_.empty()) {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tern/report/format.h"
+#include "tern/report/json_parts.h"
+#include "tern/report/report.h"
+
+namespace tern::report {
+namespace {
+
+using compare::Arbitration;
+using compare::FirstWrong;
+using compare::OracleError;
+using compare::StageArbitration;
+
+Json name_or_null(const std::optional<trace::TensorId>& id) { return id ? Json(id->name()) : Json(nullptr); }
+
+Json first_wrong_json(const FirstWrong& first) {
+  return {{"prefill", name_or_null(first.prefill)}, {"decode", name_or_null(first.decode)}};
+}
+
+Json error_json(const std::optional<OracleError>& error) {
+  return error ? Json{{"relative_error", json_number(error->relative)},
+                      {"is_lower_bound", error->is_lower_bound},
+                      {"largest_over_rms", json_or_null(error->largest)}}
+               : Json(nullptr);
+}
+
+Json stage_json(const StageArbitration& stage) {
+  return {{"name", stage.id.name()},
+          {"subject", error_json(stage.subject)},
+          {"reference", error_json(stage.reference)},
+          {"rounding_explains", error_json(stage.bound)},
+          {"subject_wrong", stage.subject_wrong},
+          {"reference_wrong", stage.reference_wrong}};
+}
+
+std::string error_cell(const std::optional<OracleError>& error) {
+  return error ? fmt::format("{}{:.3g}", error->is_lower_bound ? ">=" : "", error->relative) : kNotMeasured;
+}
+
+}  // namespace
+
+Json arbitration_summary_json(const Arbitration& arbitration) {
+  return {{"wrong", compare::wrong_name(arbitration.wrong())},
+          {"reason", arbitration.reason},
+          {"subject_wrong_from", first_wrong_json(arbitration.subject)},
+          {"reference_wrong_from", first_wrong_json(arbitration.reference)},
+          {"subject_tensors", arbitration.n_subject},
+          {"reference_tensors", arbitration.n_reference},
+          {"oracle_tensors", arbitration.stages.size()}};
+}
+
+Json arbitration_json(const Arbitration& arbitration) {
+  Json json = arbitration_summary_json(arbitration);
+  json["stages"] = Json::array();
+  for (const StageArbitration& stage : arbitration.stages) {
+    json["stages"].push_back(stage_json(stage));
+  }
+  return json;
+}
+
+Json cause_json(const std::optional<compare::Cause>& cause) {
+  return cause ? Json{{"id", cause->id},
+                      {"name", cause->name},
+                      {"confidence", json_number(cause->confidence)},
+                      {"evidence", cause->evidence}}
+               : Json(nullptr);
+}
+
+Json reference_check_json(const compare::ReferenceCheckResult& result) {
+  Json checks = Json::array();
+  for (const compare::ReferenceCheck& check : result.checks) {
+    checks.push_back({{"id", check.id},
+                      {"question", check.question},
+                      {"status", compare::check_status_name(check.status)},
+                      {"evidence", check.evidence}});
+  }
+  const auto* failed = result.first_failed();
+  return {{"trusted", failed == nullptr},
+          {"failed_check", failed != nullptr ? Json(failed->id) : Json(nullptr)},
+          {"arithmetic", text_or_null(result.arithmetic)},
+          {"cause", cause_json(result.cause)},
+          {"checks", std::move(checks)}};
+}
+
+std::string arbitration_text(const Arbitration& arbitration, const std::optional<compare::Cause>& cause) {
+  std::string out = fmt::format("wrong      {}\n           {}\n", compare::wrong_name(arbitration.wrong()),
+                                one_line(arbitration.reason));
+  if (cause) {
+    out += fmt::format("cause      {} at {} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
+                       cause->confidence, one_line(cause->evidence));
+  }
+  const auto& first = arbitration.subject.first() ? arbitration.subject.first() : arbitration.reference.first();
+  if (!first) {
+    return out;
+  }
+  out +=
+      fmt::format("  {:<28} {:>12} {:>12} {:>18}\n", "relative error of", "subject", "reference", "rounding explains");
+  constexpr ptrdiff_t kBefore = 3, kAfter = 3;
+  const auto begin = arbitration.stages.begin(), end = arbitration.stages.end();
+  const auto at = std::find_if(begin, end, [&](const auto& stage) { return stage.id == *first; });
+  for (auto it = at - std::min(kBefore, at - begin); it != at + std::min(kAfter + 1, end - at); ++it) {
+    out += fmt::format("{} {:<28} {:>12} {:>12} {:>18.3g}\n", it == at ? ">" : " ", it->id.name(),
+                       error_cell(it->subject), error_cell(it->reference), it->bound.relative);
+  }
+  return out;
+}
+
+}  // namespace tern::report

@@ -1,0 +1,157 @@
+#include "tern/compare/arbitration.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "compare/run_builder.h"
+
+namespace tern::compare {
+namespace {
+
+using test::RunBuilder;
+using testing::HasSubstr;
+
+// Every value times 1 + `relative`, with alternating sign.
+RunBuilder shaken(RunBuilder run, float relative) {
+  float sign = 1;
+  for (auto& [name, values] : run.tensors) {
+    for (float& value : values) {
+      value *= 1 + sign * relative;
+      sign = -sign;
+    }
+  }
+  return run;
+}
+
+class ArbitrationTest : public testing::Test {
+ protected:
+  Arbitration arbitrate_runs(const RunBuilder& subject, const RunBuilder& reference) {
+    const trace::EngineRun a = subject.build(folder_), b = reference.build(folder_);
+    const trace::EngineRun oracle = RunBuilder::example().build(folder_);
+    const trace::EngineRun rounded = shaken(RunBuilder::example(), 1e-3F).build(folder_);
+    return arbitrate(a, &b, oracle, RoundingNoise(oracle, rounded));
+  }
+  test::TemporaryFolder folder_;
+  RunBuilder right_ = shaken(RunBuilder::example(), 1e-4F);
+  RunBuilder wrong_ = RunBuilder::example();
+};
+
+TEST_F(ArbitrationTest, BothWithinRounding) {
+  const Arbitration result = arbitrate_runs(right_, RunBuilder::example());
+  EXPECT_EQ(result.wrong(), Wrong::kNeither);
+  EXPECT_EQ(result.n_subject, result.stages.size());
+  EXPECT_EQ(result.n_reference, result.stages.size());
+  EXPECT_EQ(result.stages.size(), RunBuilder::example().tensors.size());
+  EXPECT_THAT(result.reason, HasSubstr("within rounding"));
+}
+
+TEST_F(ArbitrationTest, NamesTheWrongSideAndTheFirstPlaceInPrefillAndDecode) {
+  for (const char* name : {"blk0/q_proj", "blk1/out", "t1/blk1/q_proj"}) {
+    for (float& value : wrong_.tensors[name]) {
+      value = -value;
+    }
+  }
+  const Arbitration result = arbitrate_runs(right_, wrong_);
+  EXPECT_EQ(result.wrong(), Wrong::kReference);
+  ASSERT_TRUE(result.reference.prefill && result.reference.decode);
+  EXPECT_EQ(result.reference.prefill->name(), "blk0/q_proj");
+  EXPECT_EQ(result.reference.decode->name(), "t1/blk1/q_proj");
+  EXPECT_THAT(result.reason, HasSubstr("the reference is wrong from blk0/q_proj on (prefill, layer 0), and from "
+                                       "t1/blk1/q_proj on (decode step 1, layer 1): its relative error against the "
+                                       "oracle is 2"));
+  EXPECT_EQ(arbitrate_runs(wrong_, right_).wrong(), Wrong::kSubject);
+  EXPECT_EQ(arbitrate_runs(wrong_, wrong_).wrong(), Wrong::kBoth);
+}
+
+// |x| - |o| bounds the distance from below, so a changed RMS convicts without values, and an equal one acquits nobody.
+TEST_F(ArbitrationTest, WithoutValuesTheRmsIsALowerBound) {
+  wrong_.with_values = false;
+  for (float& value : wrong_.tensors["blk0/q_proj"]) {
+    value *= -3;
+  }
+  const Arbitration result = arbitrate_runs(right_, wrong_);
+  EXPECT_EQ(result.wrong(), Wrong::kReference);
+  EXPECT_THAT(result.reason, HasSubstr("relative error against the oracle is at least 2"));
+}
+
+TEST_F(ArbitrationTest, OneWrongValueIsSeenInALargeTensor) {
+  RunBuilder large = RunBuilder::example();
+  large.tensors["blk0/q_proj"] = std::vector<float>(4096, 1.0F);
+  RunBuilder one_off = large;
+  one_off.tensors["blk0/q_proj"][77] = 1.1F;
+  const trace::EngineRun oracle = large.build(folder_);
+  const RoundingNoise noise(oracle, shaken(large, 1e-3F).build(folder_));
+  const Arbitration result = arbitrate(one_off.build(folder_), nullptr, oracle, noise);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_THAT(result.reason, HasSubstr("one value is 0.1 times the tensor's RMS away"));
+}
+
+TEST_F(ArbitrationTest, NanIsWrong) {
+  wrong_.tensors["blk1/out"][2] = std::numeric_limits<float>::quiet_NaN();
+  const Arbitration result = arbitrate_runs(wrong_, right_);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_THAT(result.reason, HasSubstr("it is not finite"));
+}
+
+// A decode step that was fed another token has another right answer.
+TEST_F(ArbitrationTest, PassesWithOtherInputsAreLeftOut) {
+  wrong_.generated_tokens = {1, 2};
+  for (float& value : wrong_.tensors["t1/blk0/q_proj"]) {
+    value = -value;
+  }
+  EXPECT_EQ(arbitrate_runs(wrong_, right_).wrong(), Wrong::kNeither);
+  wrong_.teacher_tokens = {3};  // fed the oracle's token all the same
+  EXPECT_EQ(arbitrate_runs(wrong_, right_).wrong(), Wrong::kSubject);
+}
+
+TEST_F(ArbitrationTest, LogitsAloneAreEnough) {
+  wrong_.tensors.clear();
+  wrong_.with_values = false;
+  wrong_.logits[1] = {0, 1, -2, 3};
+  RunBuilder oracle_run = RunBuilder::example();
+  oracle_run.prompt_tokens = wrong_.prompt_tokens = {1};  // its record of the prompt's logits has one row
+  oracle_run.logits.erase(oracle_run.logits.begin());
+  wrong_.logits.erase(wrong_.logits.begin());
+  const trace::EngineRun oracle = oracle_run.build(folder_);
+  const RoundingNoise noise(oracle, shaken(oracle_run, 1e-3F).build(folder_));
+  const Arbitration result = arbitrate(wrong_.build(folder_), nullptr, oracle, noise);
+  EXPECT_EQ(result.n_subject, 2U);
+  ASSERT_TRUE(result.subject.prefill);
+  EXPECT_EQ(result.subject.prefill->name(), "logits");
+}
+
+TEST(TeacherForcing, TellsTiesFromErrors) {
+  const test::TemporaryFolder folder;
+  RunBuilder reference = RunBuilder::example();
+  reference.arithmetic.clear();
+  RunBuilder subject = reference;
+  subject.teacher_tokens = {3};
+  subject.generated_tokens = {2, 2};
+  reference.logits[1] = {0, 1, 3, 3.0001F};
+  subject.logits[1] = {0, 1, 3.0003F, 2.9998F};
+  subject.tensors["logits"] = subject.logits[1];
+  reference.tensors["logits"] = reference.logits[1];
+  RunComparison c = compare_runs(subject.build(folder), reference.build(folder));
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kWithinTolerance) << c.verdict.reason;
+  ASSERT_EQ(c.tokens.differences.size(), 1U);
+  EXPECT_EQ(c.tokens.differences[0].kind, TokenDifferenceKind::kNearTie);
+  EXPECT_NEAR(*c.tokens.differences[0].gap, 1e-4, 1e-6);
+  EXPECT_EQ(c.coverage.tensors_compared, c.coverage.tensors_expected);  // what follows was fed the same token
+
+  reference.logits[1] = {0, 1, 3, 3};
+  reference.tensors["logits"] = reference.logits[1];
+  c = compare_runs(subject.build(folder), reference.build(folder));
+  EXPECT_EQ(c.tokens.differences.at(0).kind, TokenDifferenceKind::kExactTie);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kWithinTolerance) << c.verdict.reason;
+
+  subject.generated_tokens = {1, 2};  // no logits prefer that one
+  c = compare_runs(subject.build(folder), reference.build(folder));
+  EXPECT_EQ(c.tokens.differences.at(0).kind, TokenDifferenceKind::kError);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kDiverged);
+}
+
+}  // namespace
+}  // namespace tern::compare

@@ -1,0 +1,196 @@
+// Who is wrong, and can a reference be believed: the real binary against a wrong recording of the real bitnet.cpp, and
+// against stand-in engines that really have a fault.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/paths.h"
+#include "tern/base/child_process.h"
+#include "tern/base/file.h"
+#include "tern/base/json.h"
+
+namespace tern {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Ended {
+  int exit_code = -1;
+  std::string output;  // stdout and stderr
+};
+
+class ThirdOpinion : public testing::Test {
+ protected:
+  Ended tern(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), test::tern_binary().string());
+    ChildCommand command;
+    command.argv = std::move(arguments);
+    command.environment = {{"BITNET_CPP_DIR", ""}, {"HOME", "/nonexistent"}};
+    command.output_path = folder_.path() / "output.txt";
+    command.timeout_s = 300;
+    const auto result = run_child(command);
+    EXPECT_TRUE(result) << result.error().line();
+    const auto output = read_file(command.output_path, uint64_t{64} << 20);
+    return result ? Ended{result->exit_code.value_or(-1), output.value_or("")} : Ended{};
+  }
+  // An engine that computes everything as the oracle does, but for one fault.
+  static std::string faulty(const std::string& fault) {
+    return "command:'" + test::tern_binary().string() + "' run --engine oracle --ignore-eos --dump-tensors" +
+           (fault.empty() ? "" : " --fault " + fault);
+  }
+  std::string out(const std::string& name) const { return (folder_.path() / name).string(); }
+  Json json_in(const fs::path& path) {
+    auto json = read_json_file(path);
+    EXPECT_TRUE(json) << json.error().line();
+    return json ? std::move(*json) : Json();
+  }
+
+  test::TemporaryFolder folder_;
+  std::string model_ = (test::golden_dir() / "models" / "tiny-i2_s.gguf").string();
+  std::string tokenizer_ = (test::golden_dir() / "models" / "tokenizer.json").string();
+};
+
+// The real bitnet.cpp, on a legal input: its int16 lanes wrap and its projections get the wrong sign.
+TEST_F(ThirdOpinion, NamesBitnetCppWrongWhereItWraps) {
+  const fs::path model = test::golden_dir() / "models" / "wide-constant-i2_s.gguf";
+  const fs::path recording = test::golden_dir() / "wide-constant-i2_s" / "overflow";
+  if (!fs::exists(model)) {
+    GTEST_SKIP() << model << " is not here (8 MB, not in the repository)";
+  }
+  ASSERT_EQ(tern({"run", "--model", model, "--prompt", "Hello", "--max-tokens", "2", "--ignore-eos", "--out",
+                  out("ours"), "--dump-tensors"})
+                .exit_code,
+            0);
+  ASSERT_EQ(tern({"compare", out("ours"), recording, "--model", model, "--json"}).exit_code, 1);
+  const Json json = json_in(folder_.path() / "output.txt");
+  EXPECT_EQ(json["verdict"], "diverged");
+  EXPECT_EQ(json["first_divergence"]["name"], "blk0/q_proj");
+  EXPECT_EQ(json["arbitration"]["wrong"], "reference");
+  EXPECT_EQ(json["arbitration"]["reference_wrong_from"]["prefill"], "blk0/q_proj");
+  EXPECT_EQ(json["arbitration"]["reference_wrong_from"]["decode"], "t1/blk0/q_proj");
+  EXPECT_TRUE(json["arbitration"]["subject_wrong_from"]["prefill"].is_null());
+  EXPECT_EQ(json["cause"]["id"], "int16_wrap");
+
+  ASSERT_TRUE(write_file(out("facts.json"), R"({"name": "bitnet.cpp"})"));
+  ASSERT_EQ(
+      tern({"pack", "create", "--model", model, "--engine-facts", out("facts.json"), "--out", out("pack"), recording})
+          .exit_code,
+      0);
+  ASSERT_TRUE(write_file(out("s.toml"), "[[scenario]]\nname = \"overflow\"\nprompt = \"Hello\"\nmax_tokens = 2\n"));
+  const Ended swept =
+      tern({"sweep", model, model, out("sweep"), "--reference", "pack:" + out("pack"), "--scenarios", out("s.toml")});
+  EXPECT_EQ(swept.exit_code, 5) << swept.output;
+  const Json parity = json_in(fs::path(out("sweep")) / "overflow" / "logits-comparison.json")["parity"];
+  EXPECT_EQ(parity["status"], "mistrusted");
+  EXPECT_EQ(parity["arbiter"]["wrong"], "reference");
+  EXPECT_EQ(parity["cause"]["id"], "int16_wrap");
+}
+
+struct KnownFault {
+  const char* fault;
+  const char* check;  // that fails first
+  const char* cause;  // null: it is none of a computation
+  const char* place;
+};
+
+// The faults of issue trackers: each is caught by its check and named.
+TEST_F(ThirdOpinion, TheReferenceCheckCatchesAndNamesFaults) {
+  constexpr KnownFault kFaults[] = {
+      {"activation_function", "oracle", "activation_function", "blk0/ffn_act"},  // SiLU where the model declares ReLU²
+      {"i2s_block_size", "oracle", "i2s_block_size", "blk0/q_proj"},             // 64 read as 128
+      {"prefill_only", "batch", "prefill_only", "blk0/q_proj"},
+      {"rope_pairing", "oracle", "rope_pairing", "blk0/q_rope"},
+      {"ternary_code_map", "oracle", "ternary_code_map", "blk0/q_proj"},
+      {"nondeterministic", "repeatable", nullptr, nullptr},
+      {"thread_dependent", "threads", nullptr, nullptr},
+      {"nan", "not_vacuous", "unknown", nullptr},
+      {"all_zero", "not_vacuous", "unknown", nullptr},
+  };
+  const std::string model = (test::bundled_model_dir() / "tern-tiny-i2_s.gguf").string();
+  for (const KnownFault& known : kFaults) {
+    const Ended ended = tern({"reference", "check", "--reference", faulty(known.fault), "--model", model, "--json"});
+    EXPECT_EQ(ended.exit_code, 5) << known.fault << "\n" << ended.output;
+    const Json json = parse_json(ended.output.substr(ended.output.find("{\n")), "output").value_or(Json());
+    ASSERT_TRUE(json.is_object()) << ended.output;
+    EXPECT_EQ(json["trusted"], false);
+    EXPECT_EQ(json["failed_check"], known.check) << known.fault;
+    if (known.cause != nullptr) {
+      EXPECT_EQ(json["cause"]["id"], known.cause) << known.fault;
+    } else {
+      EXPECT_TRUE(json["cause"].is_null()) << known.fault;
+    }
+    if (known.place != nullptr) {
+      EXPECT_EQ(json["cause"]["name"], known.place) << known.fault;
+    }
+  }
+  const Ended right = tern({"reference", "check", "--reference", faulty(""), "--model", model});
+  EXPECT_EQ(right.exit_code, 0) << right.output;
+  EXPECT_THAT(right.output, HasSubstr("trusted on this model"));
+}
+
+TEST_F(ThirdOpinion, ASweepDoesNotBelieveAFaultyReference) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("activation_function")});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  const Json sweep = json_in(fs::path(out("sweep")) / "sweep.json");
+  EXPECT_EQ(sweep["reference_check"]["failed_check"], "oracle");
+  for (const Json& scenario : sweep["scenarios"]) {
+    EXPECT_EQ(scenario["status"], "mistrusted");
+    EXPECT_EQ(scenario["arbitration"]["wrong"], "reference");
+    EXPECT_EQ(scenario["cause"]["id"], "activation_function");
+  }
+}
+
+// Two engines that are wrong in the same way agree with each other.
+TEST_F(ThirdOpinion, AgreementOfTwoWrongEnginesIsNoPass) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("rope_pairing"),
+                            "--subject", faulty("rope_pairing"), "--check-reference", "never"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  const Json parity = json_in(fs::path(out("sweep")) / "scenario3" / "logits-comparison.json")["parity"];
+  EXPECT_EQ(parity["arbiter"]["wrong"], "both");
+  EXPECT_EQ(parity["tensors_equal"], parity["tensors_expected"]);
+}
+
+TEST_F(ThirdOpinion, AWrongSubjectIsFoundWithoutAReference) {
+  const Ended ended =
+      tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "none", "--subject", faulty("causal_mask")});
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
+  const Json parity = json_in(fs::path(out("sweep")) / "scenario3" / "logits-comparison.json")["parity"];
+  EXPECT_EQ(parity["status"], "diverged");
+  EXPECT_EQ(parity["arbiter"]["wrong"], "subject");
+  EXPECT_EQ(parity["cause"]["id"], "causal_mask");
+  EXPECT_EQ(parity["cause"]["name"], "blk0/attn_scores_softmax");
+}
+
+TEST_F(ThirdOpinion, IsNotAskedWhereNobodyWantsIt) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "none", "--oracle", "never"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  const Json receipt = json_in(fs::path(out("sweep")) / "scenario1" / "logits-comparison.json");
+  EXPECT_TRUE(receipt["parity"]["arbiter"].is_null());
+  EXPECT_EQ(receipt["parity"]["no_arbiter_because"], "--oracle never");
+  EXPECT_FALSE(fs::exists(fs::path(out("sweep")) / "scenario1" / "oracle-run"));
+  EXPECT_EQ(tern({"sweep", model_, tokenizer_, out("other"), "--oracle", "perhaps"}).exit_code, 2);
+}
+
+// A reference with other tokens: what follows is compared all the same, on the reference's tokens.
+TEST_F(ThirdOpinion, TeacherForcingComparesBeyondAnotherToken) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("activation_function"),
+                            "--check-reference", "never"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  bool forced = false;
+  for (const char* name : {"scenario1", "scenario2", "scenario3"}) {
+    const fs::path scenario = fs::path(out("sweep")) / name;
+    const Json parity = json_in(scenario / "logits-comparison.json")["parity"];
+    if (fs::exists(scenario / "rs-forced-run")) {
+      forced = true;
+      EXPECT_LT(parity["exact_match_rate"].get<double>(), 1);
+      EXPECT_TRUE(parity["teacher_forced"].is_object());
+    }
+    EXPECT_EQ(parity["positions_compared"], parity["positions_expected"]) << name;
+    EXPECT_EQ(parity["tensors_compared"], parity["tensors_expected"]) << name;
+  }
+  EXPECT_TRUE(forced) << "no scenario's tokens differ: this test has lost its case";
+}
+
+}  // namespace
+}  // namespace tern
