@@ -271,7 +271,13 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
   result.prompt_tokens = options.token_ids;
   if (!options.has_token_ids) {
     TERN_ASSIGN_OR_RETURN(result.prompt, prompt_text(options));
-    TERN_ASSIGN_OR_RETURN(result.prompt_tokens, prepared.words.tokenizer->encode(result.prompt, !options.no_bos));
+    auto ids = prepared.words.tokenizer->encode(result.prompt, !options.no_bos);
+    if (!ids) {
+      Error error = std::move(ids).error();
+      error.where = (options.prompt_file.empty() ? "--prompt" : options.prompt_file) + ": " + error.where;
+      return tl::unexpected(std::move(error));
+    }
+    result.prompt_tokens = std::move(*ids);
   } else if (prepared.words.tokenizer) {
     TERN_RETURN_IF_ERROR(prepared.session->check({.prompt = result.prompt_tokens}));
     TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.prompt_tokens));

@@ -107,6 +107,11 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
   return opened;
 }
 
+// Only --allow-model-mismatch lets such a pack come this far.
+bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened) {
+  return reference.kind == "pack" && reference.details["model"]["sha256"] != opened.model_facts.sha256;
+}
+
 // The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
 // arithmetic that was found into `arithmetic`.
 Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
@@ -114,7 +119,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
                           std::string& arithmetic) {
   const bool wanted = options.check_reference == "always" ||
                       (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
-  if (!wanted || !reference.peer || plan.scenarios.empty()) {
+  if (!wanted || !reference.peer || plan.scenarios.empty() || is_of_another_model(reference, opened)) {
     return {};
   }
   const compare::Scenario& scenario =
@@ -238,6 +243,9 @@ Result<int> run_to_the_end(const sweep::SweepPlan& plan, const Interrupt& interr
 }
 
 Result<int> sweep(const SweepOptions& options) {
+  if (options.output_dir.empty()) {
+    return fail(ErrorCode::kUsage, "the output directory", "is an empty word", "name a folder, or leave it out");
+  }
   sweep::SweepPlan plan;
   TERN_ASSIGN_OR_RETURN(plan.threads, sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
   TERN_ASSIGN_OR_RETURN(plan.timeout_s,
@@ -272,7 +280,9 @@ Result<int> sweep(const SweepOptions& options) {
   }
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject, open_subject(options, opened, about, arithmetic));
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines oracle, oracle_engines());
-  plan.why_no_oracle = why_no_oracle(ask, opened.view, n_positions);
+  plan.why_no_oracle = is_of_another_model(reference, opened)
+                           ? "the reference is of another model, which the oracle has not seen"
+                           : why_no_oracle(ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || reference.has_values || plan.oracle != nullptr;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tern/base/child_process.h"
+#include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
 
@@ -20,26 +21,6 @@ namespace {
 constexpr double kCompileTimeoutS = 300;
 constexpr double kFactsTimeoutS = 60;
 constexpr const char* kProgram = "tern-llama-adapter";
-
-const char* environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : nullptr;
-}
-
-bool can_run(const std::string& program) {
-  if (program.find('/') != std::string::npos) {
-    return ::access(program.c_str(), X_OK) == 0;
-  }
-  const std::string_view path = environment("PATH") != nullptr ? environment("PATH") : "/usr/local/bin:/usr/bin:/bin";
-  for (size_t begin = 0; begin <= path.size();) {
-    const size_t end = std::min(path.find(':', begin), path.size());
-    if (::access((fs::path(path.substr(begin, end - begin)) / program).c_str(), X_OK) == 0) {
-      return true;
-    }
-    begin = end + 1;
-  }
-  return false;
-}
 
 // The files named in the response file, which are its lines in quotes: sources and libraries.
 std::vector<fs::path> files_in(std::string_view response) {
@@ -162,16 +143,15 @@ Status compile(const LlamaLibrary& library, const AdapterRecipe& recipe, const f
 
 AdapterRecipe AdapterRecipe::of_this_build() {
   AdapterRecipe recipe{TERN_ADAPTER_RSP, TERN_ADAPTER_COMPILER, {}};
-  if (!can_run(recipe.compiler)) {
-    const char* const cxx = environment("CXX");
+  if (!find_program(recipe.compiler)) {
+    const char* const cxx = environment_variable("CXX");
     recipe.compiler = cxx != nullptr ? cxx : "c++";
   }
-  const char* const cache = environment("XDG_CACHE_HOME");
-  const char* const home = environment("HOME");
-  recipe.cache = (cache != nullptr  ? fs::path(cache)
-                  : home != nullptr ? fs::path(home) / ".cache"
-                                    : fs::path("/tmp")) /
-                 "tern";
+  const char* const cache = environment_variable("XDG_CACHE_HOME");
+  const char* const home = environment_variable("HOME");
+  recipe.cache = cache != nullptr  ? fs::path(cache) / "tern"
+                 : home != nullptr ? fs::path(home) / ".cache" / "tern"
+                                   : fs::path(fmt::format("/tmp/tern-{}", ::geteuid()));
   return recipe;
 }
 
@@ -182,13 +162,14 @@ Result<fs::path> build_llama_adapter(const LlamaLibrary& library, const AdapterR
     return fail(ErrorCode::kEngine, recipe.response_file.string(), "is missing: it says how adapters are compiled",
                 "tern needs the folder that it was built in; build it again with scripts/build.sh");
   }
+  TERN_RETURN_IF_ERROR(create_private_folder(recipe.cache));  // what is in there will be executed
   TERN_ASSIGN_OR_RETURN(const std::string inputs, describe_inputs(library, recipe, *response));
   const std::string key = blake3_hex(std::as_bytes(std::span(inputs)));
   const fs::path program = recipe.cache / "adapters" / key / kProgram;
   if (::access(program.c_str(), X_OK) == 0) {
     return program;
   }
-  if (!can_run(recipe.compiler)) {
+  if (!find_program(recipe.compiler)) {
     return fail(ErrorCode::kEngine, "the adapter for " + library.link.front().string(),
                 fmt::format("no C++ compiler: looked for {}", recipe.compiler),
                 "apt-get install g++, or set CXX to a C++20 compiler");

@@ -148,6 +148,8 @@ Status run_git(std::vector<std::string> arguments, const std::string& where) {
   git.argv = std::move(arguments);
   git.argv.insert(git.argv.begin(), "git");
   git.timeout_s = kGitTimeoutS;
+  git.unset_environment = {"GIT_*"};  // the user's repository and settings are not meant
+  git.environment = {{"GIT_CONFIG_NOSYSTEM", "1"}, {"GIT_CONFIG_GLOBAL", "/dev/null"}, {"GIT_TERMINAL_PROMPT", "0"}};
   const auto ended = run_child(git);
   const std::string hint = "needs git, and the bundle that node-llama-cpp comes with";
   if (!ended) {
