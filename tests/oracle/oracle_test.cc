@@ -122,8 +122,11 @@ TEST(Oracle, DoesNotWrapWhereTheReferenceDoes) {
 }
 
 double rounded_to_11_bits(double x) {
+  if (x == 0) {
+    return x;
+  }
   const double unit = std::ldexp(1.0, std::ilogb(x) - 10);
-  return x == 0 ? x : std::nearbyint(x / unit) * unit;
+  return std::nearbyint(x / unit) * unit;
 }
 
 // What is recorded is rounded, and what follows is computed from that.
