@@ -104,7 +104,9 @@ class Checker {
       TERN_RETURN_IF_ERROR(token_by_token());
     }
     TERN_RETURN_IF_ERROR(ask_oracle());
-    TERN_RETURN_IF_ERROR(find_arithmetic());
+    if (result_.first_failed() == nullptr) {
+      TERN_RETURN_IF_ERROR(find_arithmetic());
+    }
     return std::move(result_);
   }
 
