@@ -12,7 +12,6 @@
 // Those of 2024 have no libggml-base.so, and bitnet.cpp keeps its two in two folders: build/3rdparty/llama.cpp/src and
 // build/3rdparty/llama.cpp/ggml/src. Headers and libraries must be of one version: nothing can check that for you.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <span>
@@ -25,18 +24,11 @@
 #include "options.h"
 #include "run_files.h"
 #include "tern/base/file.h"
+#include "tern/base/stopwatch.h"
 #include "tern/trace/run_folder.h"
 
 namespace tern::adapter {
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 Result<std::vector<int32_t>> prompt_tokens(const Options& options, const Engine& engine) {
   std::vector<int32_t> tokens = options.token_ids;

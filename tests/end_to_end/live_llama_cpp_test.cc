@@ -13,6 +13,7 @@
 #include <set>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
@@ -22,6 +23,7 @@ namespace tern {
 namespace {
 
 namespace fs = std::filesystem;
+using test::Ended;
 using testing::HasSubstr;
 
 #ifdef __x86_64__
@@ -36,11 +38,6 @@ constexpr double kHalfRounding = 0x1p-11;
 constexpr double kFloatRounding = 1e-6;
 
 constexpr const char* kScenarios[] = {"scenario1", "scenario2", "scenario3"};
-
-struct Ended {
-  int exit_code = -1;
-  std::string output;  // its end
-};
 
 class LiveLlamaCpp : public testing::Test {
  protected:
@@ -69,9 +66,7 @@ class LiveLlamaCpp : public testing::Test {
     command.environment = {{"BITNET_CPP_DIR", ""}, {"XDG_CACHE_HOME", cache_.string()}};
     command.output_path = output;
     command.timeout_s = 300;
-    const auto ended = run_child(command);
-    EXPECT_TRUE(ended) << ended.error().line();
-    return ended ? Ended{ended->exit_code.value_or(-1), ended->output_tail} : Ended{};
+    return test::run_program(command);
   }
   Ended tern(std::vector<std::string> arguments, const fs::path& output = {}) const {
     arguments.insert(arguments.begin(), test::tern_binary().string());

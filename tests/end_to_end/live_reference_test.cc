@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/json.h"
 
@@ -18,17 +19,12 @@ class LiveReference : public testing::Test {
  protected:
   // Exit code; what was printed goes to output_.
   int tern(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {}) {
-    ChildCommand command;
-    command.argv = std::move(arguments);
-    command.argv.insert(command.argv.begin(), test::tern_binary().string());
-    command.environment = std::move(environment);
-    command.environment.insert({"BITNET_CPP_DIR", ""});
-    command.environment.insert({"XDG_CACHE_HOME", (folder_.path() / "cache").string()});
+    environment.insert({"XDG_CACHE_HOME", (folder_.path() / "cache").string()});
+    ChildCommand command = test::tern_command(std::move(arguments), std::move(environment));
     command.timeout_s = 400;
-    const auto ended = run_child(command);
-    EXPECT_TRUE(ended) << ended.error().line();
-    output_ = ended ? ended->output_tail : std::string();
-    return ended ? ended->exit_code.value_or(-1) : -1;
+    const test::Ended ended = test::run_program(command);
+    output_ = ended.output;
+    return ended.exit_code;
   }
   Json receipt(const std::string& sweep, const std::string& scenario) {
     const auto json = read_json_file(folder_.path() / sweep / scenario / "logits-comparison.json");

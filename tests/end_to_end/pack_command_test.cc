@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
@@ -20,12 +21,8 @@ namespace tern {
 namespace {
 
 namespace fs = std::filesystem;
+using test::Ended;
 using testing::HasSubstr;
-
-struct Ended {
-  int exit_code = -1;
-  std::string output;  // stdout and stderr
-};
 
 class PackCommand : public testing::Test {
  protected:
@@ -37,14 +34,7 @@ class PackCommand : public testing::Test {
   }
 
   Ended tern(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), test::tern_binary().string());
-    ChildCommand command;
-    command.argv = std::move(arguments);
-    command.environment = {{"BITNET_CPP_DIR", ""}, {"HOME", "/nonexistent"}};
-    command.timeout_s = 100;
-    const auto result = run_child(command);
-    EXPECT_TRUE(result) << result.error().line();
-    return result ? Ended{result->exit_code.value_or(-1), result->output_tail} : Ended{};
+    return test::run_program(test::tern_command(std::move(arguments)));
   }
 
   std::vector<std::string> record_words(const std::string& reference, std::vector<std::string> more = {}) const {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/trace/run_folder.h"
@@ -25,10 +26,9 @@ class RunCommand : public testing::TestWithParam<const char*> {
     command.argv.insert(command.argv.end(), more.begin(), more.end());
     command.environment = {{"BITNET_TRACE_DIR", ""}};
     command.timeout_s = 60;
-    const auto ended = run_child(command);
-    EXPECT_TRUE(ended) << ended.error().line();
-    output_ = ended ? ended->output_tail : std::string();
-    return ended ? ended->exit_code.value_or(-1) : -1;
+    const test::Ended ended = test::run_program(command);
+    output_ = ended.output;
+    return ended.exit_code;
   }
   // Runs four tokens behind the ids 1, 5, 9.
   trace::EngineRun folder_of(const std::string& name, std::vector<std::string> more) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
@@ -19,12 +20,8 @@ namespace tern {
 namespace {
 
 namespace fs = std::filesystem;
+using test::Ended;
 using testing::HasSubstr;
-
-struct Ended {
-  int exit_code = -1;
-  std::string output;  // stdout and stderr
-};
 
 Ended run(std::vector<std::string> argv, std::map<std::string, std::string> environment = {}, const fs::path& in = {}) {
   ChildCommand command;
@@ -32,17 +29,14 @@ Ended run(std::vector<std::string> argv, std::map<std::string, std::string> envi
   command.environment = std::move(environment);
   command.working_dir = in;
   command.timeout_s = 100;
-  const auto result = run_child(command);
-  EXPECT_TRUE(result) << result.error().line();
-  return result ? Ended{result->exit_code.value_or(-1), result->output_tail} : Ended{};
+  return test::run_program(command);
 }
 
 Ended tern(std::vector<std::string> arguments, std::map<std::string, std::string> environment = {},
            const fs::path& in = {}) {
-  arguments.insert(arguments.begin(), test::tern_binary().string());
-  environment.insert({"BITNET_CPP_DIR", ""});    // whatever this machine has,
-  environment.insert({"HOME", "/nonexistent"});  // only what a test names is used
-  return run(std::move(arguments), std::move(environment), in);
+  ChildCommand command = test::tern_command(std::move(arguments), std::move(environment));
+  command.working_dir = in;
+  return test::run_program(command);
 }
 
 Json json_in(const fs::path& path) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
+#include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
@@ -12,27 +13,18 @@ namespace tern {
 namespace {
 
 namespace fs = std::filesystem;
+using test::Ended;
 using testing::HasSubstr;
-using testing::Not;
-
-struct Ended {
-  int exit_code = -1;
-  std::string output;  // stdout and stderr
-};
 
 class ThirdOpinion : public testing::Test {
  protected:
   Ended tern(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), test::tern_binary().string());
-    ChildCommand command;
-    command.argv = std::move(arguments);
-    command.environment = {{"BITNET_CPP_DIR", ""}, {"HOME", "/nonexistent"}};
+    ChildCommand command = test::tern_command(std::move(arguments));
     command.output_path = folder_.path() / "output.txt";
     command.timeout_s = 300;
-    const auto result = run_child(command);
-    EXPECT_TRUE(result) << result.error().line();
-    const auto output = read_file(command.output_path, uint64_t{64} << 20);
-    return result ? Ended{result->exit_code.value_or(-1), output.value_or("")} : Ended{};
+    Ended ended = test::run_program(command);
+    ended.output = read_file(command.output_path, uint64_t{64} << 20).value_or("");  // all of it
+    return ended;
   }
   // An engine that computes everything as the oracle does, but for one fault.
   static std::string faulty(const std::string& fault) {
@@ -55,9 +47,6 @@ class ThirdOpinion : public testing::Test {
 TEST_F(ThirdOpinion, NamesBitnetCppWrongWhereItWraps) {
   const fs::path model = test::golden_dir() / "models" / "wide-constant-i2_s.gguf";
   const fs::path recording = test::golden_dir() / "wide-constant-i2_s" / "overflow";
-  if (!fs::exists(model)) {
-    GTEST_SKIP() << model << " is not here (8 MB, not in the repository)";
-  }
   ASSERT_EQ(tern({"run", "--model", model, "--prompt", "Hello", "--max-tokens", "2", "--ignore-eos", "--out",
                   out("ours"), "--dump-tensors"})
                 .exit_code,

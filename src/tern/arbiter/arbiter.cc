@@ -16,26 +16,22 @@ using trace::EngineRun;
 
 // Runs one of the oracles below question.folder. Its traces are in its run folder only.
 Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& question, const std::string& name) {
-  peer::RunRequest request;
-  request.model = question.model;
-  request.tokenizer = question.tokenizer;
+  peer::RunRequest request(question);
   request.token_ids = question.prompt_tokens;
   request.teacher_tokens = question.fed_tokens;
   request.max_tokens = static_cast<int>(question.fed_tokens.size()) + 1;
   request.dump_tensors = true;
-  request.threads = question.threads;
-  request.timeout_s = question.timeout_s;
   request.run_folder = question.folder / (name + "-run");
   request.trace_folder = question.folder / (name + "-traces");
   request.output_file = question.folder / (name + "-output.txt");
-  request.interrupt = question.interrupt;
   auto run = engine.run(request);
   std::error_code ignored;
   fs::remove_all(request.trace_folder, ignored);
+  fs::remove(request.output_file, ignored);
   if (run && !run->run) {
+    fs::remove_all(request.run_folder, ignored);
     return fail(ErrorCode::kEngine, "the " + name, run->failure);
   }
-  fs::remove(request.output_file, ignored);
   return run;
 }
 
@@ -75,25 +71,22 @@ std::string describe(const Fit& fit, const std::string& fault, const trace::Tens
       fault, first.name(), error_before, *fit.error_at_first, fit.n_explained, fit.n_held);
 }
 
-double error_at(const compare::Arbitration& arbitration, const trace::TensorId& id) {
-  const auto it = std::find_if(arbitration.stages.begin(), arbitration.stages.end(),
-                               [&](const auto& stage) { return stage.id == id; });
-  return it != arbitration.stages.end() && it->subject ? it->subject->relative : 0;
-}
-
 }  // namespace
 
-Question Question::about(const EngineRun& run) {
-  Question question;
-  question.prompt_tokens = run.result.prompt_tokens;
-  question.fed_tokens = run.result.generated_tokens;
-  const auto n_taught = std::min(question.fed_tokens.size(), run.result.teacher_tokens.size());
-  std::copy_n(run.result.teacher_tokens.begin(), n_taught, question.fed_tokens.begin());
-  if (!question.fed_tokens.empty()) {
-    question.fed_tokens.pop_back();  // nobody has seen the last one
+std::vector<int32_t> fed_tokens(const trace::RunResult& result) {
+  std::vector<int32_t> fed = result.generated_tokens;
+  std::copy_n(result.teacher_tokens.begin(), std::min(fed.size(), result.teacher_tokens.size()), fed.begin());
+  if (!fed.empty()) {
+    fed.pop_back();
   }
-  return question;
+  return fed;
 }
+
+Question::Question(const peer::RunSetting& setting, fs::path folder_of_runs, const EngineRun& run)
+    : RunSetting(setting),
+      prompt_tokens(run.result.prompt_tokens),
+      fed_tokens(arbiter::fed_tokens(run.result)),
+      folder(std::move(folder_of_runs)) {}
 
 Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   TERN_ASSIGN_OR_RETURN(peer::PeerRun oracle, evaluate(*engines.plain, question, "oracle"));
@@ -103,9 +96,23 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   return Arbiter(engines, std::move(question), std::move(oracle), std::move(noise));
 }
 
-Result<Cause> Arbiter::explain(const EngineRun& wrong, const compare::FirstWrong& first_wrong) const {
-  const trace::TensorId first = *first_wrong.first();
-  const double error_before = error_at(compare::arbitrate(wrong, nullptr, oracle(), noise_), first);
+Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* reference,
+                               std::string_view subject_name) const {
+  Opinion opinion{compare::arbitrate(subject, reference, oracle(), noise_, subject_name), std::nullopt};
+  const compare::Arbitration& arbitration = opinion.arbitration;
+  if (arbitration.wrong() == compare::Wrong::kNeither) {
+    return opinion;
+  }
+  const bool is_subject = arbitration.subject.first().has_value();
+  const trace::TensorId first = *(is_subject ? arbitration.subject : arbitration.reference).first();
+  const auto stage = std::find_if(arbitration.stages.begin(), arbitration.stages.end(),
+                                  [&](const StageArbitration& candidate) { return candidate.id == first; });
+  const auto& error = is_subject ? stage->subject : stage->reference;
+  TERN_ASSIGN_OR_RETURN(opinion.cause, explain(is_subject ? subject : *reference, first, error->relative));
+  return opinion;
+}
+
+Result<Cause> Arbiter::explain(const EngineRun& wrong, const trace::TensorId& first, double error_at_first) const {
   Cause cause{"unknown", first.name(), 0, ""};
   std::string tried;
   Fit best;
@@ -114,7 +121,6 @@ Result<Cause> Arbiter::explain(const EngineRun& wrong, const compare::FirstWrong
     const std::string name = "oracle-with-" + fault.id;
     const auto run = evaluate(*fault.engine, question_, name);
     if (!run) {
-      remove_run(question_, name);
       if (question_.interrupt != nullptr && question_.interrupt->signal() != 0) {
         return tl::unexpected(run.error());
       }
@@ -132,7 +138,7 @@ Result<Cause> Arbiter::explain(const EngineRun& wrong, const compare::FirstWrong
     return cause;
   }
   cause.confidence = static_cast<double>(best.n_explained) / static_cast<double>(best.n_held);
-  cause.evidence = describe(best, cause.id, first, error_before) + "; tried: " + tried;
+  cause.evidence = describe(best, cause.id, first, error_at_first) + "; tried: " + tried;
   return cause;
 }
 

@@ -5,11 +5,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tern/base/error.h"
-#include "tern/base/interrupt.h"
 #include "tern/compare/outcome.h"
 #include "tern/peer/peer.h"
 
@@ -25,17 +26,21 @@ struct OracleEngines {
   std::vector<Fault> faults;  // the oracle with one known fault each
 };
 
-struct Question {
-  std::filesystem::path model, tokenizer;
+// What the decode steps of a run were fed: the teacher's tokens, else its own. Nobody has seen the last one.
+std::vector<int32_t> fed_tokens(const trace::RunResult& result);
+
+struct Question : peer::RunSetting {
+  // What `run` was given. Where it does not tell its prompt's ids, `prompt_tokens` is empty.
+  Question(const peer::RunSetting& setting, std::filesystem::path folder_of_runs, const trace::EngineRun& run);
+
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps
-  int threads = 1;
-  double timeout_s = 180;
-  std::filesystem::path folder;  // exists; gets oracle-run/ and, while this works, others
-  const Interrupt* interrupt = nullptr;
+  std::filesystem::path folder;     // exists; gets oracle-run/ and, while this works, others
+};
 
-  // What `run` was given: its prompt and, in its decode steps, the teacher's or its own tokens.
-  static Question about(const trace::EngineRun& run);
+struct Opinion {
+  compare::Arbitration arbitration;
+  std::optional<compare::Cause> cause;  // where a side is wrong: the subject's, if both are
 };
 
 class Arbiter {
@@ -46,11 +51,14 @@ class Arbiter {
   const trace::EngineRun& oracle() const { return *oracle_.run; }
   const compare::RoundingNoise& noise() const { return noise_; }
 
-  // `wrong`: a run that arbitrate() found wrong from `first` on; its values, or at least its RMS, are held against each
+  // compare::arbitrate(), and where a side is wrong, the cause: its values, or at least its RMS, are held against each
   // fault in turn. The id is "unknown" where none explains it. Errors: kIo, and kEngine when interrupted.
-  Result<compare::Cause> explain(const trace::EngineRun& wrong, const compare::FirstWrong& first) const;
+  Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
+                        std::string_view subject_name = "subject") const;
 
  private:
+  Result<compare::Cause> explain(const trace::EngineRun& wrong, const trace::TensorId& first,
+                                 double error_at_first) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 

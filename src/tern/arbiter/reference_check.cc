@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace tern::arbiter {
 namespace fs = std::filesystem;
@@ -66,12 +65,10 @@ std::optional<std::string> vacuous(const EngineRun& run) {
     return "it gives neither traces nor logits, so only its tokens can be looked at";
   }
   for (const trace::TraceRecord& record : run.trace) {
-    if (record.non_finite > 0 || !record.rms || !std::isfinite(*record.rms)) {
+    if (!record.finite_rms()) {
       return record.id.name() + " holds NaN or infinity";
     }
-    const bool may_be_zero = record.id.stage == trace::Stage::kFfnAct || record.id.stage == trace::Stage::kFfnSubNorm ||
-                             record.id.stage == trace::Stage::kDownProj;  // behind a ReLU that let nothing through
-    if (*record.rms == 0 && !may_be_zero) {
+    if (*record.rms == 0 && !compare::follows_gate(record.id.stage)) {
       return record.id.name() + " is all zeros";
     }
   }
@@ -125,18 +122,13 @@ class Checker {
 
   Result<peer::PeerRun> evaluate_with(const peer::Peer& engine, const std::string& name,
                                       const std::function<void(peer::RunRequest&)>& change) const {
-    peer::RunRequest request;
-    request.model = plan_.model;
-    request.tokenizer = plan_.tokenizer;
+    peer::RunRequest request(plan_);
     request.prompt = plan_.prompt;
     request.token_ids = plan_.token_ids;
     request.max_tokens = plan_.max_tokens;
-    request.threads = plan_.threads;
-    request.timeout_s = plan_.timeout_s;
     request.run_folder = plan_.folder / (name + "-run");
     request.trace_folder = plan_.folder / (name + "-traces");
     request.output_file = plan_.folder / (name + "-output.txt");
-    request.interrupt = plan_.interrupt;
     change(request);
     TERN_ASSIGN_OR_RETURN(peer::PeerRun run, engine.run(request));
     if (plan_.interrupt != nullptr && plan_.interrupt->signal() != 0) {
@@ -199,7 +191,7 @@ class Checker {
     if (abilities.token_by_token && abilities.teacher_tokens) {
       TERN_ASSIGN_OR_RETURN(single_, evaluate("single", [&](auto& request) {
                               request.token_by_token = true;
-                              request.teacher_tokens = Question::about(*base_.run).fed_tokens;
+                              request.teacher_tokens = fed_tokens(own);
                             }));
       note("batch", kBatch,
            single_.run ? compare_rows(*base_.run, *single_.run, 0) : failed("token by token it " + single_.failure));
@@ -211,7 +203,7 @@ class Checker {
     }
     // What it decoded token by token, again as one batch.
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun whole, evaluate("batch", [&](auto& request) {
-                            const auto fed = Question::about(*base_.run).fed_tokens;
+                            const auto fed = fed_tokens(own);
                             request.token_ids = own.prompt_tokens;
                             request.token_ids.insert(request.token_ids.end(), fed.begin(), fed.end());
                             request.max_tokens = 1;
@@ -227,20 +219,14 @@ class Checker {
       note("oracle", kOracle, skipped(plan_.why_no_oracle));
       return {};
     }
-    Question question = Question::about(*base_.run);
+    Question question(plan_, plan_.folder, *base_.run);
     if (question.prompt_tokens.empty()) {
       note("oracle", kOracle, skipped("it does not tell its prompt's token ids"));
       return {};
     }
-    question.model = plan_.model;
-    question.tokenizer = plan_.tokenizer;
-    question.threads = plan_.threads;
-    question.timeout_s = plan_.timeout_s;
-    question.folder = plan_.folder;
-    question.interrupt = plan_.interrupt;
     TERN_ASSIGN_OR_RETURN(const Arbiter arbiter, Arbiter::ask(*plan_.oracle, std::move(question)));
-    const compare::Arbitration batch =
-        compare::arbitrate(*base_.run, nullptr, arbiter.oracle(), arbiter.noise(), "reference");
+    TERN_ASSIGN_OR_RETURN(Opinion opinion, arbiter.judge(*base_.run, nullptr, "reference"));
+    const compare::Arbitration& batch = opinion.arbitration;
     if (batch.n_subject == 0) {
       note("oracle", kOracle, skipped(batch.reason));
       return {};
@@ -250,7 +236,7 @@ class Checker {
       return {};
     }
     note("oracle", kOracle, failed(batch.reason));
-    TERN_ASSIGN_OR_RETURN(result_.cause, arbiter.explain(*base_.run, batch.subject));
+    result_.cause = std::move(opinion.cause);
     if (single_.run && result_.cause->id == "unknown") {
       const compare::Arbitration single =
           compare::arbitrate(*single_.run, nullptr, arbiter.oracle(), arbiter.noise(), "reference");

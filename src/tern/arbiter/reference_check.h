@@ -11,7 +11,6 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/error.h"
-#include "tern/base/interrupt.h"
 #include "tern/compare/outcome.h"
 #include "tern/peer/peer.h"
 
@@ -23,20 +22,19 @@ struct KnownArithmetic {
   std::unique_ptr<peer::Peer> engine;
 };
 
-struct CheckPlan {
+struct CheckPlan : peer::RunSetting {
+  CheckPlan() = default;
+  explicit CheckPlan(const peer::RunSetting& setting) : RunSetting(setting) {}
+
   const peer::Peer* reference = nullptr;  // never null
   const OracleEngines* oracle = nullptr;  // null: not asked, see why_no_oracle
   std::string why_no_oracle;
   const std::vector<KnownArithmetic>* arithmetics = nullptr;  // null: not looked for
   std::vector<int32_t> arithmetic_probe;                      // prompt for that: long, to meet activations on the edge
-  std::filesystem::path model, tokenizer;
   std::string prompt;
   std::vector<int32_t> token_ids;  // instead of the prompt, where there are any
   int max_tokens = 4;
-  int threads = 4;
-  double timeout_s = 180;        // for each run
   std::filesystem::path folder;  // exists and is empty; the caller removes it
-  const Interrupt* interrupt = nullptr;
 };
 
 // `tell` is called after each check. Errors: kEngine where the reference cannot even run, or when interrupted; kIo.

@@ -6,7 +6,9 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/hash.h"
+#include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
+#include "tern/cli/run_setting.h"
 #include "tern/cli/third_opinion.h"
 #include "tern/compare/compare_runs.h"
 #include "tern/report/report.h"
@@ -20,7 +22,8 @@ namespace fs = std::filesystem;
 constexpr double kOracleTimeoutS = 600;
 
 struct CompareArguments {
-  std::string subject, reference, model, scenario, prompt, oracle = "auto";
+  std::string subject, reference, model, scenario, prompt;
+  AskOracle ask = AskOracle::kAuto;
   bool json = false, exact = false, tolerant = false, prompt_given = false;
 };
 
@@ -131,65 +134,48 @@ Result<std::vector<std::string>> notes_on_models(const Recording& a, const Recor
 
 // What the oracle says of the two sides, where the model is given.
 struct ThirdOpinion {
-  std::optional<compare::Arbitration> arbitration;
-  std::optional<compare::Cause> cause;
+  std::optional<arbiter::Opinion> opinion;
   std::string why_not;
   std::vector<double> logits_noise;
 };
 
-Result<ThirdOpinion> ask_oracle(const Recording& subject, const Recording& reference,
-                                const CompareArguments& arguments) {
-  ThirdOpinion opinion;
-  TERN_ASSIGN_OR_RETURN(const AskOracle ask, parse_ask_oracle(arguments.oracle));
+Result<ThirdOpinion> ask_oracle(const Recording& subject, const Recording& reference, const CompareArguments& arguments,
+                                const Interrupt& interrupt) {
+  ThirdOpinion third;
   TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(arguments.model));
-  arbiter::Question question = arbiter::Question::about(*reference.run);
+  TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
+  peer::RunSetting setting;
+  setting.model = arguments.model;
+  setting.timeout_s = kOracleTimeoutS;
+  setting.interrupt = &interrupt;
+  arbiter::Question question(setting, scratch.path(), *reference.run);
   if (question.prompt_tokens.empty()) {
     question.prompt_tokens = subject.run->result.prompt_tokens;
   }
-  opinion.why_not = question.prompt_tokens.empty()
-                        ? "neither side tells the prompt's token ids"
-                        : why_no_oracle(ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
-  if (!opinion.why_not.empty()) {
-    return opinion;
+  third.why_not = question.prompt_tokens.empty()
+                      ? "neither side tells the prompt's token ids"
+                      : why_no_oracle(arguments.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
+  if (!third.why_not.empty()) {
+    return third;
   }
-  const Interrupt interrupt;
-  TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::create());
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
-  question.model = arguments.model;
-  question.timeout_s = kOracleTimeoutS;
-  question.folder = scratch.path();
-  question.interrupt = &interrupt;
   TERN_ASSIGN_OR_RETURN(const arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines, std::move(question)));
-  opinion.logits_noise = arbiter.noise().logits();
-  opinion.arbitration = compare::arbitrate(*subject.run, &*reference.run, arbiter.oracle(), arbiter.noise());
-  if (opinion.arbitration->wrong() != compare::Wrong::kNeither) {
-    const bool is_subject = opinion.arbitration->subject.first().has_value();
-    TERN_ASSIGN_OR_RETURN(opinion.cause, is_subject ? arbiter.explain(*subject.run, opinion.arbitration->subject)
-                                                    : arbiter.explain(*reference.run, opinion.arbitration->reference));
-  }
-  return opinion;
+  TERN_ASSIGN_OR_RETURN(third.opinion, arbiter.judge(*subject.run, &*reference.run));
+  third.logits_noise = arbiter.noise().logits();
+  return third;
 }
 
 // Two sides that differ have diverged, whichever is wrong. Where they agree, a wrong subject has diverged from the
 // model, and a wrong reference cannot be a measure.
-compare::VerdictKind verdict_of(const compare::RunComparison& comparison, const ThirdOpinion& opinion) {
-  if (!opinion.arbitration || comparison.verdict.kind == compare::VerdictKind::kDiverged) {
+compare::VerdictKind verdict_of(const compare::RunComparison& comparison, compare::Wrong wrong) {
+  if (wrong == compare::Wrong::kNeither || comparison.verdict.kind == compare::VerdictKind::kDiverged) {
     return comparison.verdict.kind;
   }
-  switch (opinion.arbitration->wrong()) {
-    case compare::Wrong::kNeither:
-      return comparison.verdict.kind;
-    case compare::Wrong::kSubject:
-      return compare::VerdictKind::kDiverged;
-    case compare::Wrong::kReference:
-    case compare::Wrong::kBoth:
-      return compare::VerdictKind::kMistrusted;
-  }
-  return comparison.verdict.kind;
+  return wrong == compare::Wrong::kSubject ? compare::VerdictKind::kDiverged : compare::VerdictKind::kMistrusted;
 }
 
 void print_text(const Recording& a, const Recording& b, const std::vector<std::string>& notes,
-                const compare::RunComparison& comparison, const ThirdOpinion& opinion) {
+                const compare::RunComparison& comparison, const ThirdOpinion& third) {
   const auto side = [](const char* label, const Recording& recording) {
     fmt::print("{:<10} {} ({})\n", label, printable(recording.path.string()), printable(recording.run->result.engine));
   };
@@ -200,10 +186,11 @@ void print_text(const Recording& a, const Recording& b, const std::vector<std::s
     fmt::print("note       {}\n", printable(note, 1000));
   }
   fmt::print("{}", report::comparison_text(comparison));
-  if (opinion.arbitration) {
-    fmt::print("\nthe oracle's opinion\n{}", report::arbitration_text(*opinion.arbitration, opinion.cause));
-  } else if (!opinion.why_not.empty()) {
-    fmt::print("\nthe oracle was not asked: {}\n", printable(opinion.why_not, 1000));
+  if (third.opinion) {
+    fmt::print("\nthe oracle's opinion\n{}",
+               report::arbitration_text(third.opinion->arbitration, third.opinion->cause));
+  } else if (!third.why_not.empty()) {
+    fmt::print("\nthe oracle was not asked: {}\n", printable(third.why_not, 1000));
   }
 }
 
@@ -231,16 +218,22 @@ Result<int> run_compare(const CompareArguments& arguments) {
   options.exactness = arguments.exact      ? compare::Exactness::kExact
                       : arguments.tolerant ? compare::Exactness::kTolerant
                                            : compare::Exactness::kAuto;
-  ThirdOpinion opinion;
+  ThirdOpinion third;
   if (!arguments.model.empty()) {
-    TERN_ASSIGN_OR_RETURN(opinion, ask_oracle(subject, reference, arguments));
+    const Interrupt interrupt;
+    auto asked = ask_oracle(subject, reference, arguments, interrupt);
+    if (interrupt.signal() != 0) {
+      return 128 + interrupt.signal();
+    }
+    TERN_ASSIGN_OR_RETURN(third, std::move(asked));
   }
-  options.logits_noise = opinion.logits_noise;
+  options.logits_noise = third.logits_noise;
   compare::RunComparison comparison = compare::compare_runs(*subject.run, *reference.run, options);
-  if (opinion.arbitration && opinion.arbitration->wrong() != compare::Wrong::kNeither) {
-    comparison.verdict.kind = verdict_of(comparison, opinion);
+  const compare::Arbitration* arbitration = third.opinion ? &third.opinion->arbitration : nullptr;
+  if (arbitration != nullptr && arbitration->wrong() != compare::Wrong::kNeither) {
+    comparison.verdict.kind = verdict_of(comparison, arbitration->wrong());
     comparison.verdict.reason =
-        opinion.arbitration->reason +
+        arbitration->reason +
         (comparison.verdict.reason.empty() ? "" : "; held against each other: " + comparison.verdict.reason);
   }
   if (arguments.json) {
@@ -248,12 +241,12 @@ Result<int> run_compare(const CompareArguments& arguments) {
     json["subject"] = side_json(subject);
     json["reference"] = side_json(reference);
     json["notes"] = notes;
-    json["arbitration"] = opinion.arbitration ? report::arbitration_json(*opinion.arbitration) : Json(nullptr);
-    json["no_arbitration_because"] = opinion.why_not.empty() ? Json(nullptr) : Json(opinion.why_not);
-    json["cause"] = report::cause_json(opinion.cause);
+    json["arbitration"] = arbitration != nullptr ? report::arbitration_json(*arbitration) : Json(nullptr);
+    json["no_arbitration_because"] = third.why_not.empty() ? Json(nullptr) : Json(third.why_not);
+    json["cause"] = report::cause_json(third.opinion ? third.opinion->cause : std::nullopt);
     std::fputs(to_json_text(json).c_str(), stdout);
   } else {
-    print_text(subject, reference, notes, comparison, opinion);
+    print_text(subject, reference, notes, comparison, third);
   }
   return exit_code_of(comparison.verdict.kind);
 }
@@ -268,8 +261,7 @@ void add_compare(CLI::App& app, Action& action) {
   command->add_option("B", arguments->reference, "Reference: likewise")->required();
   command->add_option("--model", arguments->model,
                       "The GGUF that both ran: the oracle then says which side is wrong, and why");
-  command->add_option("--oracle", arguments->oracle, "With --model: auto (models that take seconds), always, never")
-      ->capture_default_str();
+  add_oracle_option(*command, arguments->ask);
   command->add_flag("--json", arguments->json, "Everything as JSON");
   auto* exact = command->add_flag("--exact", arguments->exact, "Demand equal hashes");
   command->add_flag("--tolerant", arguments->tolerant, "Hold to tolerances even where both claim one arithmetic")

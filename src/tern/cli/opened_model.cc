@@ -119,6 +119,15 @@ Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::pa
   return OpenedModel{std::move(view), std::move(words), std::move(model_facts), std::move(tokenizer_facts)};
 }
 
+peer::Subject subject_of(const fs::path& model, const OpenedModel& opened) {
+  return {model, opened.model_facts.sha256, opened.tokenizer_facts.sha256, opened.tokenizer_facts.kind != "gguf"};
+}
+
+Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
+                                        const std::vector<int32_t>& token_ids) {
+  return token_ids.empty() ? tokenizer.encode(prompt, true) : Result<std::vector<int32_t>>(token_ids);
+}
+
 Status check_computable(const gguf::View& view) {
   TERN_ASSIGN_OR_RETURN(const model::Hyperparameters hyperparameters, model::read_hyperparameters(view));
   TERN_RETURN_IF_ERROR(model::bind_weights(view, hyperparameters));

@@ -7,6 +7,7 @@
 #include "tern/base/error.h"
 #include "tern/compare/outcome.h"
 #include "tern/gguf/view.h"
+#include "tern/peer/open_engine.h"
 #include "tern/tokenizer/tokenizer.h"
 
 namespace tern::cli {
@@ -23,6 +24,13 @@ struct OpenedModel {
 // the ids that both know spelled differently. Smaller disagreements are in tokenizer_facts. Hashes the whole model.
 Result<OpenedModel> open_model_and_tokenizer(const std::filesystem::path& model,
                                              const std::filesystem::path& tokenizer);
+
+// What recordings are checked against.
+peer::Subject subject_of(const std::filesystem::path& model, const OpenedModel& opened);
+
+// `token_ids` where there are any, else the prompt's, with BOS. Errors: those of the tokenizer.
+Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
+                                        const std::vector<int32_t>& token_ids);
 
 // Errors: kInvalidInput where the tokenizer (from `path`) belongs to another vocabulary, see above.
 Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const std::filesystem::path& path,

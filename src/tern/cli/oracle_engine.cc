@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 
 #include "tern/base/check.h"
+#include "tern/base/stopwatch.h"
 #include "tern/oracle/faults.h"
 #include "tern/oracle/oracle.h"
 
@@ -42,15 +42,11 @@ Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, cons
 
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request) {
-  using Clock = std::chrono::steady_clock;
-  const auto seconds_since = [](Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
   TERN_ASSIGN_OR_RETURN(const std::unique_ptr<oracle::Oracle> oracle, make_oracle(view, options));
   engine::Sampler sampler(request.sampling);
   engine::Generation generation;
   std::vector<float> last;
-  auto start = Clock::now();
+  Stopwatch stopwatch;
   const auto piece = static_cast<size_t>(options.ubatch);
   for (size_t begin = 0; begin < request.prompt.size(); begin += piece) {
     const auto tokens = request.prompt.subspan(begin, std::min(piece, request.prompt.size() - begin));
@@ -59,8 +55,8 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, const Or
   for (int step = 1;; ++step) {
     TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(last));
     if (step == 1) {
-      generation.prefill_s = seconds_since(start);
-      start = Clock::now();
+      generation.prefill_s = stopwatch.seconds();
+      stopwatch = Stopwatch();
     }
     generation.tokens.push_back(id);
     generation.ended = engine::ends(request, id);
@@ -70,7 +66,7 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, const Or
     const int32_t next = engine::fed(request, id, step);
     TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, std::span(&next, 1), step, 0, request));
   }
-  generation.decode_s = seconds_since(start);
+  generation.decode_s = stopwatch.seconds();
   return generation;
 }
 

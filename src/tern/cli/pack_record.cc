@@ -5,14 +5,14 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
-#include <utility>
 
 #include "tern/base/file.h"
+#include "tern/base/scratch_folder.h"
 #include "tern/cli/live_reference.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/pack_text.h"
+#include "tern/cli/run_setting.h"
 #include "tern/peer/open_engine.h"
 #include "tern/sweep/environment.h"
 #include "tern/sweep/scenarios.h"
@@ -24,45 +24,8 @@ namespace {
 
 struct RecordOptions {
   std::string reference, model, tokenizer, out, scenarios, arithmetic;
-  std::string threads, timeout;  // as text: checked together with the environment's values
+  RunSettingOptions setting;
   trace::PackContents contents = {.values = false};
-};
-
-const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
-
-// A folder beside the pack's, removed at the end with the parents that were made for it and are still empty.
-class ScratchFolder {
- public:
-  static Result<ScratchFolder> create(const fs::path& path) {
-    ScratchFolder scratch(path);
-    std::error_code error;
-    for (fs::path parent = path.parent_path(); !parent.empty() && !fs::exists(parent, error);
-         parent = parent.parent_path()) {
-      scratch.new_parents_.push_back(parent);
-    }
-    fs::remove_all(path, error);  // of a process of the same number that was killed
-    TERN_RETURN_IF_ERROR(create_folder(path));
-    return scratch;
-  }
-  ScratchFolder(ScratchFolder&& other) noexcept
-      : path_(std::exchange(other.path_, {})), new_parents_(std::move(other.new_parents_)) {}
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder() {
-    std::error_code error;
-    if (!path_.empty()) {
-      fs::remove_all(path_, error);
-      for (const fs::path& parent : new_parents_) {
-        fs::remove(parent, error);
-      }
-    }
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  explicit ScratchFolder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-  std::vector<fs::path> new_parents_;  // innermost first
 };
 
 // A scenario with the token ids that its prompt has today.
@@ -78,15 +41,11 @@ Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tok
   }
   std::vector<Prompt> prompts;
   for (compare::Scenario& scenario : scenarios) {
-    std::vector<int32_t> ids = scenario.token_ids;
-    if (ids.empty()) {
-      auto encoded = tokenizer.encode(scenario.prompt, true);
-      if (!encoded) {
-        return invalid_input(scenario.name, "prompt: " + encoded.error().what);
-      }
-      ids = std::move(*encoded);
+    auto ids = prompt_ids(tokenizer, scenario.prompt, scenario.token_ids);
+    if (!ids) {
+      return invalid_input(scenario.name, "prompt: " + ids.error().what);
     }
-    prompts.push_back({std::move(scenario), std::move(ids)});
+    prompts.push_back({std::move(scenario), std::move(*ids)});
   }
   return prompts;
 }
@@ -104,9 +63,8 @@ Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const 
   }
   peer::OpenOptions open_options = reference_options("--reference");
   open_options.arithmetic = options.arithmetic;
-  const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
-                            opened.tokenizer_facts.kind != "gguf"};
-  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine, peer::open_engine(spec, about, open_options));
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine,
+                        peer::open_engine(spec, subject_of(options.model, opened), open_options));
   if (!options.arithmetic.empty() && !engine.note.empty()) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic", engine.note);  // a recording would carry it everywhere
   }
@@ -141,14 +99,9 @@ struct Recording {
 
 class Recorder {
  public:
-  Recorder(const RecordOptions& options, const peer::OpenedEngine& engine, int threads, double timeout_s,
-           const Interrupt& interrupt, const fs::path& scratch)
-      : options_(options),
-        engine_(engine),
-        threads_(threads),
-        timeout_s_(timeout_s),
-        interrupt_(interrupt),
-        scratch_(scratch) {}
+  Recorder(const RecordOptions& options, const peer::OpenedEngine& engine, const peer::RunSetting& setting,
+           const fs::path& scratch)
+      : options_(options), engine_(engine), setting_(setting), scratch_(scratch) {}
 
   // nullopt: interrupted.
   Result<std::optional<Recording>> run(const std::vector<Prompt>& prompts) {
@@ -159,7 +112,7 @@ class Recorder {
       const std::string progress = fmt::format("[{}/{}] {}", i + 1, prompts.size(), prompts[i].scenario.name);
       spdlog::info("{} ...", progress);
       TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, engine_.peer->run(request_of(prompts[i])));
-      if (interrupt_.signal() != 0) {
+      if (setting_.interrupt->signal() != 0) {
         return std::optional<Recording>();
       }
       TERN_RETURN_IF_ERROR(take(run, prompts[i], recording));
@@ -171,19 +124,14 @@ class Recorder {
 
  private:
   peer::RunRequest request_of(const Prompt& prompt) const {
-    peer::RunRequest request;
-    request.model = options_.model;
-    request.tokenizer = options_.tokenizer;
+    peer::RunRequest request(setting_);
     request.prompt = prompt.scenario.prompt;
     request.token_ids = prompt.scenario.token_ids;
     request.max_tokens = prompt.scenario.max_tokens;
     request.dump_tensors = options_.contents.values && engine_.peer->abilities().dump_tensors;
-    request.threads = threads_;
-    request.timeout_s = timeout_s_;
     request.run_folder = scratch_ / "runs" / prompt.scenario.name;
     request.trace_folder = scratch_ / "traces" / prompt.scenario.name;
     request.output_file = scratch_ / (prompt.scenario.name + "-output.txt");
-    request.interrupt = &interrupt_;
     return request;
   }
 
@@ -215,9 +163,7 @@ class Recorder {
 
   const RecordOptions& options_;
   const peer::OpenedEngine& engine_;
-  int threads_;
-  double timeout_s_;
-  const Interrupt& interrupt_;
+  const peer::RunSetting& setting_;
   const fs::path& scratch_;
 };
 
@@ -243,10 +189,11 @@ Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of
 }
 
 Result<int> record(const RecordOptions& options) {
-  TERN_ASSIGN_OR_RETURN(const int threads,
-                        sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
-  TERN_ASSIGN_OR_RETURN(const double timeout_s,
-                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
+  const Interrupt interrupt;
+  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
+  setting.model = options.model;
+  setting.tokenizer = options.tokenizer;
+  setting.interrupt = &interrupt;
   std::error_code error;
   if (fs::exists(options.out, error)) {
     return fail(ErrorCode::kIo, options.out, "exists already", "a pack is never changed: choose a new folder");
@@ -264,21 +211,20 @@ Result<int> record(const RecordOptions& options) {
   spdlog::info("recording {}{}", printable(engine.spec, 1000),
                engine.engine.empty() ? "" : " (" + printable(engine.engine) + ")");
 
-  const Interrupt interrupt;
   const fs::path out =
       fs::path(options.out).has_filename() ? fs::path(options.out) : fs::path(options.out).parent_path();  // "DIR/"
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch,
                         ScratchFolder::create(fmt::format("{}.recording-{}", fs::absolute(out).string(), ::getpid())));
   TERN_ASSIGN_OR_RETURN(const std::optional<Recording> recording,
-                        Recorder(options, engine, threads, timeout_s, interrupt, scratch.path()).run(prompts));
+                        Recorder(options, engine, setting, scratch.path()).run(prompts));
   if (!recording) {
     fmt::print(stderr, "\ntern: interrupted; nothing was recorded\n");
     return 128 + interrupt.signal();
   }
   const trace::PackModel model = {fs::path(options.model).filename(), opened.model_facts.sha256,
                                   opened.tokenizer_facts.kind == "gguf" ? "" : opened.tokenizer_facts.sha256};
-  const Json facts =
-      engine_facts(engine, recording->engine, threads, sweep::describe_environment(threads, timeout_s).at("cpu"));
+  const Json facts = engine_facts(engine, recording->engine, setting.threads,
+                                  sweep::describe_environment(setting.threads, setting.timeout_s).at("cpu"));
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(out, model, recording->arithmetic, facts,
                                                                     recording->run_folders, options.contents));
   fmt::print("{}", pack_text(pack));
@@ -305,8 +251,7 @@ void add_pack_record(CLI::App& pack, Action& action) {
       ->add_option("--top-logits", options->contents.top_logits,
                    "Keep only the so many largest logits of each row, and their log-sum-exp [all of them]")
       ->check(CLI::Range(size_t{1}, size_t{1} << 31));
-  command->add_option("--threads", options->threads, "Threads of the engine [RAYON_NUM_THREADS, else 4]");
-  command->add_option("--timeout", options->timeout, "Seconds for each run [CROSSVAL_TIMEOUT_SECS, else 180]");
+  add_run_setting_options(*command, options->setting);
   command->add_option("--reference-arithmetic", options->arithmetic,
                       "The rounding rules that a live reference is known to follow, e.g. bitnet.cpp-x86-64");
   command->footer(

@@ -1,15 +1,14 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "tern/cli/command.h"
 #include "tern/cli/live_reference.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/reference_check.h"
+#include "tern/cli/run_setting.h"
 #include "tern/report/report.h"
-#include "tern/sweep/environment.h"
 
 namespace tern::cli {
 namespace {
@@ -52,11 +51,10 @@ struct CheckOptions {
   std::string prompt = "Count: 1,2,3,";
   std::vector<int32_t> token_ids;
   int max_tokens = 4;
-  std::string threads, timeout, oracle = "auto";
+  RunSettingOptions setting;
+  AskOracle ask = AskOracle::kAuto;
   bool json = false;
 };
-
-const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
 
 std::string tokenizer_of(const CheckOptions& options) {
   if (!options.tokenizer.empty()) {
@@ -98,35 +96,29 @@ void print_library(const peer::OpenedEngine& opened) {
 }
 
 Result<int> check(const CheckOptions& options) {
-  CheckRequest request;
   const Interrupt interrupt;
-  request.interrupt = &interrupt;
-  TERN_ASSIGN_OR_RETURN(request.threads,
-                        sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
-  TERN_ASSIGN_OR_RETURN(request.timeout_s,
-                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
-  TERN_ASSIGN_OR_RETURN(request.ask, parse_ask_oracle(options.oracle));
+  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
-  request.model = options.model;
-  request.tokenizer = tokenizer_of(options);
-  TERN_ASSIGN_OR_RETURN(const OpenedModel model, open_model_and_tokenizer(request.model, request.tokenizer));
-  const peer::Subject about{options.model, model.model_facts.sha256, model.tokenizer_facts.sha256,
-                            model.tokenizer_facts.kind != "gguf"};
+  setting.model = options.model;
+  setting.tokenizer = tokenizer_of(options);
+  setting.interrupt = &interrupt;
+  TERN_ASSIGN_OR_RETURN(const OpenedModel model, open_model_and_tokenizer(setting.model, setting.tokenizer));
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,
-                        peer::open_engine(spec, about, reference_options("--reference")));
+                        peer::open_engine(spec, subject_of(options.model, model), reference_options("--reference")));
   if (!opened.peer) {
     return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened.note,
                 "name one: bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR or command:'...'");
   }
-  request.reference = opened.peer.get();
-  request.prompt = options.prompt;
-  request.token_ids = options.token_ids;
-  request.max_tokens = options.max_tokens;
+  arbiter::CheckPlan plan(setting);
+  plan.reference = opened.peer.get();
+  plan.prompt = options.prompt;
+  plan.token_ids = options.token_ids;
+  plan.max_tokens = options.max_tokens;
   if (!options.json) {
     print_library(opened);
     fmt::print("{:<11}{}\n\n", "model", printable(options.model, 1000));
   }
-  const auto result = check_reference(request, model, [&](const compare::ReferenceCheck& done) {
+  const auto result = check_reference(plan, options.ask, model, [&](const compare::ReferenceCheck& done) {
     if (!options.json) {
       fmt::print("{:<8} {}\n         {}\n", symbol(done.status), done.question, printable(done.evidence, 2000));
       std::fflush(stdout);
@@ -171,10 +163,8 @@ void add_check(CLI::App& group, Action& action) {
   command->add_option("--max-tokens", options->max_tokens, "Tokens to generate")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads [RAYON_NUM_THREADS, else 4]; 1 is tried as well");
-  command->add_option("--timeout", options->timeout, "Seconds for each run [CROSSVAL_TIMEOUT_SECS, else 180]");
-  command->add_option("--oracle", options->oracle, "Ask the oracle: auto (models that take seconds), always, never")
-      ->capture_default_str();
+  add_run_setting_options(*command, options->setting);
+  add_oracle_option(*command, options->ask);
   command->add_flag("--json", options->json, "As JSON");
   command->footer(
       "Exit codes: 0 trusted, 4 it cannot run, 5 it fails a check.\n"

@@ -3,15 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
 
+#include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
 #include "tern/base/json.h"
+#include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/oracle_engine.h"
@@ -66,15 +66,9 @@ Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text
   return ids;
 }
 
-// The variable's text, or null where it is unset or empty.
-const char* environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr || *value == '\0' ? nullptr : value;
-}
-
 Result<int> n_threads(const RunOptions& options) {
   const char* option = options.threads.empty() ? nullptr : options.threads.c_str();
-  const char* variable = environment("RAYON_NUM_THREADS");
+  const char* variable = environment_variable("RAYON_NUM_THREADS");
   if (option == nullptr && variable == nullptr) {
     return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   }
@@ -83,7 +77,7 @@ Result<int> n_threads(const RunOptions& options) {
 
 Result<engine::Sampling> sampling(const RunOptions& options) {
   engine::Sampling result{.temperature = options.greedy ? 0 : options.temperature, .seed = kDefaultSeed};
-  const char* variable = environment("BITNET_SEED");
+  const char* variable = environment_variable("BITNET_SEED");
   if (options.seed) {
     result.seed = *options.seed;
   } else if (variable != nullptr) {
@@ -93,7 +87,7 @@ Result<engine::Sampling> sampling(const RunOptions& options) {
       return fail(ErrorCode::kUsage, "BITNET_SEED=" + printable(text), "is no number from 0 to 2^64 - 1");
     }
   }
-  const char* deterministic = environment("BITNET_DETERMINISTIC");
+  const char* deterministic = environment_variable("BITNET_DETERMINISTIC");
   if (deterministic != nullptr && std::string_view(deterministic) != "0" && result.temperature != 0) {
     spdlog::warn("BITNET_DETERMINISTIC is set: temperature 0 instead of {}", result.temperature);
     result.temperature = 0;
@@ -162,7 +156,7 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
   if (!options.out.empty()) {
     files.run_folder = options.out;
   }
-  if (const char* folder = environment("BITNET_TRACE_DIR")) {
+  if (const char* folder = environment_variable("BITNET_TRACE_DIR")) {
     files.trace_folder = folder;
   }
   files.trace = !options.no_observe;
@@ -179,10 +173,6 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
 Result<std::string> with_invalid_utf8_replaced(const std::string& text) {
   TERN_ASSIGN_OR_RETURN(const Json json, parse_json(to_json_line(text), "text"));
   return json.get<std::string>();
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void print(const RunOptions& options, const trace::RunResult& result) {
@@ -218,7 +208,7 @@ Status check_usage(const RunOptions& options) {
   if (options.has_prompt + !options.prompt_file.empty() + options.has_token_ids != 1) {
     return fail(ErrorCode::kUsage, "tern run", "needs exactly one of --prompt, --prompt-file and --token-ids");
   }
-  if (options.dump_tensors && options.out.empty() && environment("BITNET_TRACE_DIR") == nullptr) {
+  if (options.dump_tensors && options.out.empty() && environment_variable("BITNET_TRACE_DIR") == nullptr) {
     return fail(ErrorCode::kUsage, "--dump-tensors", "needs --out DIR or BITNET_TRACE_DIR to write to");
   }
   if (options.dump_tensors && options.no_observe) {
@@ -250,7 +240,7 @@ struct Prepared {
 
 // `prepared` stays where it is: the session refers to its view.
 Status prepare(const RunOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   engine::SessionOptions session{.table = &table, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
   TERN_ASSIGN_OR_RETURN(session.n_threads, n_threads(options));
   prepared.n_threads = session.n_threads;
@@ -283,7 +273,7 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
     TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.prompt_tokens));
     TERN_ASSIGN_OR_RETURN(result.prompt, with_invalid_utf8_replaced(text));
   }
-  result.load_s = seconds_since(start);
+  result.load_s = stopwatch.seconds();
   return {};
 }
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "tern/base/file.h"
@@ -15,6 +14,7 @@
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/reference_check.h"
+#include "tern/cli/run_setting.h"
 #include "tern/cli/sweep_progress.h"
 #include "tern/cli/third_opinion.h"
 #include "tern/peer/open_engine.h"
@@ -33,40 +33,34 @@ struct SweepOptions {
   std::string subject = "auto", reference = "auto";
   std::string reference_arithmetic;
   std::string scenarios;
-  std::string threads, timeout;  // as text: checked together with the environment's values
+  RunSettingOptions setting;
+  AskOracle ask = AskOracle::kAuto;
+  std::string check_reference = "auto";
   bool require_reference = false;
   bool allow_model_mismatch = false;
   bool exact = false, tolerant = false;
   bool dump_tensors = false;
-  std::string oracle = "auto", check_reference = "auto";
 };
-
-const char* or_null(const std::string& option) { return option.empty() ? nullptr : option.c_str(); }
 
 compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
 }
 
-// A prompt that does not fit is found here, before anything has run.
-// Returns the most positions that a scenario needs.
+// The most positions that a scenario needs. A prompt that does not fit is found here, before anything has run.
 Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<compare::Scenario>& scenarios,
                              const std::string& source) {
   size_t most = 0;
   const auto n_context = context_length(opened.view);
   for (const compare::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
-    size_t n_prompt = scenario.token_ids.size();
-    if (n_prompt == 0) {
-      auto ids = opened.tokenizer.encode(scenario.prompt, true);
-      if (!ids) {
-        return invalid_input(where, "prompt: " + ids.error().what);
-      }
-      n_prompt = ids->size();
+    const auto ids = prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
+    if (!ids) {
+      return invalid_input(where, "prompt: " + ids.error().what);
     }
-    const uint64_t n_positions = n_prompt + static_cast<uint64_t>(scenario.max_tokens) - 1;
+    const uint64_t n_positions = ids->size() + static_cast<uint64_t>(scenario.max_tokens) - 1;
     if (n_context && n_positions > *n_context) {
       return invalid_input(where, fmt::format("{} prompt tokens and {} to generate need {} positions, the model has {}",
-                                              n_prompt, scenario.max_tokens, n_positions, *n_context));
+                                              ids->size(), scenario.max_tokens, n_positions, *n_context));
     }
     most = std::max<size_t>(most, n_positions);
   }
@@ -115,8 +109,7 @@ bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel&
 // The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
 // arithmetic that was found into `arithmetic`.
 Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
-                          AskOracle ask, sweep::SweepPlan& plan, compare::SweepOutcome& outcome,
-                          std::string& arithmetic) {
+                          sweep::SweepPlan& plan, compare::SweepOutcome& outcome, std::string& arithmetic) {
   const bool wanted = options.check_reference == "always" ||
                       (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
   if (!wanted || !reference.peer || plan.scenarios.empty() || is_of_another_model(reference, opened)) {
@@ -125,23 +118,20 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   const compare::Scenario& scenario =
       *std::max_element(plan.scenarios.begin(), plan.scenarios.end(),
                         [](const auto& a, const auto& b) { return a.max_tokens < b.max_tokens; });
-  CheckRequest request;
-  request.reference = reference.peer.get();
-  request.model = plan.model;
-  request.tokenizer = plan.tokenizer;
-  request.prompt = scenario.prompt;
-  request.token_ids = scenario.token_ids;
-  request.max_tokens = scenario.max_tokens;
-  request.threads = plan.threads;
-  request.timeout_s = plan.timeout_s;
-  request.ask = ask;
-  request.interrupt = plan.interrupt;
+  arbiter::CheckPlan check(plan);
+  check.reference = reference.peer.get();
+  check.prompt = scenario.prompt;
+  check.token_ids = scenario.token_ids;
+  check.max_tokens = scenario.max_tokens;
   spdlog::info("checking the reference on {} before it is believed", scenario.name);
-  auto result = check_reference(request, opened, [](const compare::ReferenceCheck& check) {
-    const bool failed = check.status == compare::ReferenceCheck::Status::kFailed;
-    spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", check.question,
-                compare::check_status_name(check.status), printable(check.evidence, 1000));
+  auto result = check_reference(check, options.ask, opened, [](const compare::ReferenceCheck& done) {
+    const bool failed = done.status == compare::ReferenceCheck::Status::kFailed;
+    spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", done.question,
+                compare::check_status_name(done.status), printable(done.evidence, 1000));
   });
+  if (!result && plan.interrupt->signal() != 0) {
+    return {};
+  }
   if (!result) {
     // It cannot run: the scenarios will say so, each with its files.
     spdlog::warn("the reference could not be checked: {}", printable(result.error().line(), 1000));
@@ -246,11 +236,8 @@ Result<int> sweep(const SweepOptions& options) {
   if (options.output_dir.empty()) {
     return fail(ErrorCode::kUsage, "the output directory", "is an empty word", "name a folder, or leave it out");
   }
-  sweep::SweepPlan plan;
-  TERN_ASSIGN_OR_RETURN(plan.threads, sweep::thread_count(or_null(options.threads), std::getenv("RAYON_NUM_THREADS")));
-  TERN_ASSIGN_OR_RETURN(plan.timeout_s,
-                        sweep::timeout_seconds(or_null(options.timeout), std::getenv("CROSSVAL_TIMEOUT_SECS")));
-  TERN_ASSIGN_OR_RETURN(const AskOracle ask, parse_ask_oracle(options.oracle));
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
+  sweep::SweepPlan plan(setting);
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
                         peer::parse_engine_spec(options.reference, "--reference"));
   plan.scenarios = sweep::builtin_scenarios();
@@ -266,12 +253,11 @@ Result<int> sweep(const SweepOptions& options) {
   plan.model = options.model;
   plan.tokenizer = options.tokenizer;
 
-  const peer::Subject about{options.model, opened.model_facts.sha256, opened.tokenizer_facts.sha256,
-                            opened.tokenizer_facts.kind != "gguf"};
+  const peer::Subject about = subject_of(options.model, opened);
   compare::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine reference, open_reference(options, reference_spec, about, arithmetic));
-  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, reference, ask, plan, outcome, arithmetic));
+  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, reference, plan, outcome, arithmetic));
   if (interrupt.signal() != 0) {
     return 128 + interrupt.signal();
   }
@@ -282,7 +268,7 @@ Result<int> sweep(const SweepOptions& options) {
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines oracle, oracle_engines());
   plan.why_no_oracle = is_of_another_model(reference, opened)
                            ? "the reference is of another model, which the oracle has not seen"
-                           : why_no_oracle(ask, opened.view, n_positions);
+                           : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || reference.has_values || plan.oracle != nullptr;
@@ -329,19 +315,13 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
       ->capture_default_str();
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
-  command->add_option("--threads", options->threads, "Threads of each engine [RAYON_NUM_THREADS, else 4]");
-  command->add_option("--timeout", options->timeout, "Seconds for each engine run [CROSSVAL_TIMEOUT_SECS, else 180]");
+  add_run_setting_options(*command, options->setting);
   command->add_flag("--allow-model-mismatch", options->allow_model_mismatch,
                     "Compare with a pack that was recorded from another model; every report says so");
   CLI::Option* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where equal bits are promised")
       ->excludes(exact);
-  command
-      ->add_option(
-          "--oracle", options->oracle,
-          "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the "
-          "model is small enough for it to take seconds), always, never")
-      ->capture_default_str();
+  add_oracle_option(*command, options->ask);
   command
       ->add_option("--check-reference", options->check_reference,
                    "First check whether the reference can be believed (tern reference check): auto (where it is an "

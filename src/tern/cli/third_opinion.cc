@@ -1,7 +1,6 @@
 #include "tern/cli/third_opinion.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <algorithm>
 
@@ -10,7 +9,6 @@
 #include "tern/oracle/faults.h"
 
 namespace tern::cli {
-namespace fs = std::filesystem;
 namespace {
 
 // float16's: coarser than any engine that works in float32, and what one on float16 activations would have.
@@ -70,13 +68,6 @@ std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
   return ids;
 }
 
-Result<AskOracle> parse_ask_oracle(const std::string& text) {
-  if (text == "auto") return AskOracle::kAuto;
-  if (text == "always") return AskOracle::kAlways;
-  if (text == "never") return AskOracle::kNever;
-  return fail(ErrorCode::kUsage, "--oracle", fmt::format("'{}' is none of auto, always, never", printable(text)));
-}
-
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
   if (ask == AskOracle::kNever) {
     return "--oracle never";
@@ -89,23 +80,6 @@ std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positi
              ? fmt::format("{:.3g} products would take it long; --oracle always asks it",
                            static_cast<double>(n_products))
              : std::string();
-}
-
-Result<ScratchFolder> ScratchFolder::create() {
-  std::error_code error;
-  const fs::path parent = fs::temp_directory_path(error);
-  std::string name = ((error ? fs::path("/tmp") : parent) / "tern-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) {
-    return fail(ErrorCode::kIo, name, "cannot be created");
-  }
-  return ScratchFolder(name);
-}
-
-ScratchFolder::~ScratchFolder() {
-  if (!path_.empty()) {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
 }
 
 }  // namespace tern::cli

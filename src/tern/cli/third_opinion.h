@@ -2,13 +2,11 @@
 // as child processes of ourselves; and whether a model is small enough for the oracle to be asked unasked.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "tern/arbiter/reference_check.h"
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
 #include "tern/gguf/view.h"
 
 namespace tern::cli {
@@ -22,25 +20,8 @@ Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View
 std::vector<int32_t> arithmetic_probe(const gguf::View& view);
 
 enum class AskOracle { kAuto, kAlways, kNever };
-Result<AskOracle> parse_ask_oracle(const std::string& text);  // "auto", "always", "never"
 
 // Empty if the oracle is to be asked about `n_positions` positions of this model; otherwise why not.
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions);
-
-// A folder of its own in the system's temporary one, removed with everything in it.
-class ScratchFolder {
- public:
-  static Result<ScratchFolder> create();
-  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  ScratchFolder& operator=(ScratchFolder&&) = delete;
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder();
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  explicit ScratchFolder(std::filesystem::path path) : path_(std::move(path)) {}
-  std::filesystem::path path_;
-};
 
 }  // namespace tern::cli

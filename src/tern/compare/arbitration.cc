@@ -78,13 +78,14 @@ std::optional<OracleError> error_of(const Values& values, const TraceRecord* rec
   if (record == nullptr || record->shape != oracle_record.shape) {
     return std::nullopt;
   }
-  if (record->non_finite > 0 || !record->rms || !std::isfinite(*record->rms)) {
+  const auto rms = record->finite_rms();
+  if (!rms) {
     return OracleError{kInfinity, true, std::nullopt};
   }
   if (!oracle_record.rms || *oracle_record.rms == 0) {
     return std::nullopt;
   }
-  return OracleError{std::fabs(*record->rms - *oracle_record.rms) / *oracle_record.rms, true, std::nullopt};
+  return OracleError{std::fabs(*rms - *oracle_record.rms) / *oracle_record.rms, true, std::nullopt};
 }
 
 bool is_wrong(const std::optional<OracleError>& error, const OracleError& bound) {

@@ -50,6 +50,10 @@ enum class TensorStatus {
 // "only_reference", "after_token_mismatch"
 std::string_view tensor_status_name(TensorStatus status);
 
+// The gate's activation and what is computed from it alone. A ReLU can close for every token of a pass, and then all of
+// them are zero in a run that is perfectly right.
+bool follows_gate(trace::Stage stage);
+
 struct TensorComparison {
   trace::TensorId id;
   TensorStatus status = TensorStatus::kOnlySubject;

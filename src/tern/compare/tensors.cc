@@ -35,12 +35,6 @@ std::map<TensorId, Sides> align(const trace::EngineRun& subject, const trace::En
   return aligned;
 }
 
-// Absent where the values are not finite, or not there.
-std::optional<double> finite_rms(const TraceRecord& record) {
-  const bool finite = record.non_finite == 0 && record.rms && std::isfinite(*record.rms);
-  return finite ? record.rms : std::nullopt;
-}
-
 bool is_zero(const std::optional<double>& rms) { return rms && *rms == 0; }
 
 const trace::Safetensors::Entry* values_of(const trace::EngineRun& run, const TensorId& id) {
@@ -96,8 +90,8 @@ TensorComparison compare_pair(const trace::EngineRun& subject, const trace::Engi
   const auto* b = values_of(reference, tensor.id);
   tensor.subject_shape = sides.subject->shape;
   tensor.reference_shape = sides.reference->shape;
-  tensor.subject_rms = finite_rms(*sides.subject);
-  tensor.reference_rms = finite_rms(*sides.reference);
+  tensor.subject_rms = sides.subject->finite_rms();
+  tensor.reference_rms = sides.reference->finite_rms();
   const bool subject_contradicts = contradicts(a, *sides.subject);
   if (subject_contradicts || contradicts(b, *sides.reference)) {
     tensor.status = mistrust(tensor, std::string(subject_contradicts ? "the subject's" : "the reference's") +
@@ -106,22 +100,16 @@ TensorComparison compare_pair(const trace::EngineRun& subject, const trace::Engi
   }
   // An engine's own RMS is not believed where its values can be looked at.
   if (a != nullptr) {
-    tensor.subject_rms = finite_rms(trace::make_record(tensor.id, a->shape, a->values));
+    tensor.subject_rms = trace::make_record(tensor.id, a->shape, a->values).finite_rms();
   }
   if (b != nullptr) {
-    tensor.reference_rms = finite_rms(trace::make_record(tensor.id, b->shape, b->values));
+    tensor.reference_rms = trace::make_record(tensor.id, b->shape, b->values).finite_rms();
   }
   if (a != nullptr && b != nullptr && a->values.size() == b->values.size()) {
     tensor.metrics = measure(a->values, b->values);
   }
   tensor.status = judge(tensor, exact, tolerances);
   return tensor;
-}
-
-// The gate's activation and what is computed from it alone. A ReLU can close for every token of a pass, and then all of
-// them are zero in a run that is perfectly right.
-bool follows_gate(trace::Stage stage) {
-  return stage == trace::Stage::kFfnAct || stage == trace::Stage::kFfnSubNorm || stage == trace::Stage::kDownProj;
 }
 
 bool same_layer(const TensorId& a, const TensorId& b) {
@@ -152,6 +140,10 @@ void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
 
 }  // namespace
 
+bool follows_gate(trace::Stage stage) {
+  return stage == trace::Stage::kFfnAct || stage == trace::Stage::kFfnSubNorm || stage == trace::Stage::kDownProj;
+}
+
 bool is_compared(TensorStatus status) {
   return status == TensorStatus::kHashEqual || status == TensorStatus::kWithinTolerance ||
          status == TensorStatus::kDiverged || status == TensorStatus::kShapeMismatch;
@@ -170,11 +162,11 @@ std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, c
     tensor.id = id;
     if (sides.subject != nullptr) {
       tensor.subject_shape = sides.subject->shape;
-      tensor.subject_rms = finite_rms(*sides.subject);
+      tensor.subject_rms = sides.subject->finite_rms();
     }
     if (sides.reference != nullptr) {
       tensor.reference_shape = sides.reference->shape;
-      tensor.reference_rms = finite_rms(*sides.reference);
+      tensor.reference_rms = sides.reference->finite_rms();
     }
     tensor.status = id.seq > last_seq            ? TensorStatus::kAfterTokenMismatch
                     : sides.reference == nullptr ? TensorStatus::kOnlySubject

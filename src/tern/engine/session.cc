@@ -3,19 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "tern/base/check.h"
+#include "tern/base/stopwatch.h"
 
 namespace tern::engine {
-namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
-
 bool ends(const GenerationRequest& request, int32_t id) {
   return request.teacher.empty() &&
          std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
@@ -78,13 +70,13 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
 
   Sampler sampler(request.sampling);
   Generation generation;
-  auto start = std::chrono::steady_clock::now();
+  Stopwatch stopwatch;
   TERN_ASSIGN_OR_RETURN(std::span<const float> logits, prefill(cache, request));
   for (int step = 1;; ++step) {
     TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(logits));
     if (step == 1) {
-      generation.prefill_s = seconds_since(start);
-      start = std::chrono::steady_clock::now();
+      generation.prefill_s = stopwatch.seconds();
+      stopwatch = Stopwatch();
     }
     generation.tokens.push_back(id);
     if (request.on_token) {
@@ -96,7 +88,7 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
     }
     TERN_ASSIGN_OR_RETURN(logits, decode(cache, request, fed(request, id, step), step));
   }
-  generation.decode_s = seconds_since(start);
+  generation.decode_s = stopwatch.seconds();
   return generation;
 }
 

@@ -89,9 +89,6 @@ Result<OpenedEngine> open_live(const EngineSpec& spec, const OpenOptions& option
   if (!options.arithmetic.empty()) {
     words.insert(words.end(), {"--arithmetic", options.arithmetic});
   }
-  if (options.dump_tensors) {
-    words.emplace_back("--dump-tensors");
-  }
   OpenedEngine opened;
   opened.kind = name;
   opened.spec = spec.text();

@@ -29,7 +29,6 @@ struct OpenOptions {
   std::filesystem::path bitnet_cpp_dir;  // $BITNET_CPP_DIR or its default, for `auto`
   bool bitnet_cpp_dir_is_set = false;    // by the user, who then means it: it comes before a pack
   std::string arithmetic;                // what the user knows a live engine to follow; empty: not claimed
-  bool dump_tensors = false;             // of live engines, on each run; RunRequest::dump_tensors asks for one
   AdapterRecipe recipe = AdapterRecipe::of_this_build();
   std::function<void(const std::string& tree)> on_build;  // before an adapter is compiled
 };

@@ -19,23 +19,30 @@
 
 namespace tern::peer {
 
-// One prompt for one engine. The folders and the file must not exist yet; their parent must.
-struct RunRequest {
+// What all runs of one sweep, check or recording have in common.
+struct RunSetting {
   std::filesystem::path model, tokenizer;
+  int threads = 4;
+  double timeout_s = 180;  // for each run
+  const Interrupt* interrupt = nullptr;
+};
+
+// One prompt for one engine. The folders and the file must not exist yet; their parent must.
+struct RunRequest : RunSetting {
+  RunRequest() = default;
+  explicit RunRequest(const RunSetting& setting) : RunSetting(setting) {}
+
   std::string prompt;
   std::vector<int32_t> token_ids;  // instead of the prompt, where there are any
   int max_tokens = 1;
   // Fed instead of the engine's own choices, from the first decode step on; generated_tokens are still its choices.
   std::vector<int32_t> teacher_tokens;
-  bool observe = true;          // false: without anything that watches its tensors, so without traces
-  bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
-  bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
-  int threads = 4;
-  double timeout_s = 180;
+  bool observe = true;                 // false: without anything that watches its tensors, so without traces
+  bool token_by_token = false;         // the prompt too: matrix-vector products where there would be matrix-matrix ones
+  bool dump_tensors = false;           // keep the values of traced tensors, too, where it can
   std::filesystem::path run_folder;    // gets result.json, trace.jsonl, logits.safetensors, tensors.safetensors
   std::filesystem::path trace_folder;  // gets one *.trace per tensor
   std::filesystem::path output_file;   // gets what the engine printed
-  const Interrupt* interrupt = nullptr;
   std::function<void(double elapsed_s)> on_tick;
 };
 

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "tern/base/check.h"
+#include "tern/base/stopwatch.h"
 
 namespace tern::sweep {
 namespace fs = std::filesystem;
@@ -83,7 +82,7 @@ std::string not_finite(const trace::EngineRun& run) {
   size_t n = 0;
   const trace::TraceRecord* first = nullptr;
   for (const trace::TraceRecord& record : run.trace) {
-    if (record.non_finite > 0 || !record.rms) {
+    if (!record.finite_rms()) {
       first = first == nullptr ? &record : first;
       ++n;
     }
@@ -201,7 +200,7 @@ class ScenarioRun {
     const auto& own = subject_.run->result;
     const auto& theirs = reference_->run->result;
     const int last = compare::last_pass_with_equal_inputs(own, theirs);
-    const auto fed = arbiter::Question::about(*reference_->run).fed_tokens;
+    const auto fed = arbiter::fed_tokens(theirs);
     if (last < 0 || static_cast<size_t>(last) >= fed.size() || !plan_.subject->abilities().teacher_tokens) {
       return {};
     }
@@ -237,7 +236,7 @@ class ScenarioRun {
     if (plan_.oracle == nullptr) {
       return {};
     }
-    arbiter::Question question = arbiter::Question::about(reference != nullptr ? *reference : subject);
+    arbiter::Question question(plan_, partial_, reference != nullptr ? *reference : subject);
     if (question.prompt_tokens.empty()) {
       question.prompt_tokens = subject.result.prompt_tokens;
     }
@@ -246,12 +245,6 @@ class ScenarioRun {
       return {};
     }
     progress_.started(index_, plan_.scenarios[index_], "oracle");
-    question.model = plan_.model;
-    question.tokenizer = plan_.tokenizer;
-    question.threads = plan_.threads;
-    question.timeout_s = plan_.timeout_s;
-    question.folder = partial_;
-    question.interrupt = plan_.interrupt;
     const auto arbiter = arbiter::Arbiter::ask(*plan_.oracle, std::move(question));
     if (!arbiter) {
       if (arbiter.error().code == ErrorCode::kIo) {
@@ -261,17 +254,12 @@ class ScenarioRun {
       return {};
     }
     logits_noise = arbiter->noise().logits();
-    outcome_.arbitration = compare::arbitrate(subject, reference, arbiter->oracle(), arbiter->noise());
-    const bool subject_is_wrong = outcome_.arbitration->subject.first().has_value();
-    if (outcome_.arbitration->wrong() != compare::Wrong::kNeither) {
-      auto cause = subject_is_wrong ? arbiter->explain(subject, outcome_.arbitration->subject)
-                                    : arbiter->explain(*reference, outcome_.arbitration->reference);
-      if (cause) {
-        outcome_.cause = std::move(*cause);
-      } else if (!is_interrupted(plan_)) {
-        return tl::unexpected(cause.error());
-      }
+    auto opinion = arbiter->judge(subject, reference);
+    if (!opinion) {
+      return is_interrupted(plan_) ? Status() : Status(tl::unexpected(opinion.error()));
     }
+    outcome_.arbitration = std::move(opinion->arbitration);
+    outcome_.cause = std::move(opinion->cause);
     return {};
   }
 
@@ -279,20 +267,15 @@ class ScenarioRun {
                                  const std::vector<int32_t>& teacher_tokens = {}) {
     const Scenario& scenario = plan_.scenarios[index_];
     progress_.started(index_, scenario, side);
-    peer::RunRequest request;
-    request.model = plan_.model;
-    request.tokenizer = plan_.tokenizer;
+    peer::RunRequest request(plan_);
     request.prompt = scenario.prompt;
     request.token_ids = scenario.token_ids;
     request.max_tokens = scenario.max_tokens;
     request.teacher_tokens = teacher_tokens;
     request.dump_tensors = plan_.dump_tensors && peer.abilities().dump_tensors;
-    request.threads = plan_.threads;
-    request.timeout_s = plan_.timeout_s;
     request.run_folder = partial_ / (prefix + "-run");
     request.trace_folder = partial_ / (prefix + "-traces");
     request.output_file = partial_ / (prefix + "-output.txt");
-    request.interrupt = plan_.interrupt;
     request.on_tick = [&](double elapsed_s) { progress_.running(elapsed_s, request.trace_folder); };
     return peer.run(request);
   }
@@ -319,7 +302,7 @@ void note_reference_engine(compare::SweepOutcome& sweep, const ScenarioOutcome& 
 Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter& write_reports, Progress& progress,
                  compare::SweepOutcome& outcome) {
   TERN_CHECK(plan.subject != nullptr);
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   for (size_t index = 0; index < plan.scenarios.size() && !is_interrupted(plan); ++index) {
     const std::string& name = plan.scenarios[index].name;
     const fs::path final_path = output.path() / name;
@@ -336,7 +319,7 @@ Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter
     progress.finished(index, *scenario);
     outcome.scenarios.push_back(std::move(*scenario));
   }
-  outcome.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  outcome.wall_s = stopwatch.seconds();
   return {};
 }
 

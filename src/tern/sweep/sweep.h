@@ -28,11 +28,11 @@
 
 namespace tern::sweep {
 
-struct SweepPlan {
+struct SweepPlan : peer::RunSetting {
+  SweepPlan() = default;
+  explicit SweepPlan(const peer::RunSetting& setting) : RunSetting(setting) {}
+
   std::vector<compare::Scenario> scenarios;
-  std::filesystem::path model, tokenizer;
-  int threads = 4;
-  double timeout_s = 180;  // for each run of an engine
   compare::CompareOptions compare;
   const peer::Peer* subject = nullptr;    // never null
   const peer::Peer* reference = nullptr;  // null: none
@@ -45,7 +45,6 @@ struct SweepPlan {
   // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
   // beside the model leaves that scenario without a reference.
   bool reference_was_chosen = false;
-  const Interrupt* interrupt = nullptr;
 };
 
 // What goes on, while it does. Called from the thread that sweeps.

@@ -1,6 +1,7 @@
 // One traced tensor as it stands in a file: identity, shape, BLAKE3, RMS. The format is the contract's.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -24,6 +25,11 @@ struct TraceRecord {
   std::optional<double> rms;  // computed in double; absent where the values hold NaN or infinity
   uint64_t num_elements = 0;
   uint64_t non_finite = 0;  // how many values are NaN or infinite; written only when there are any
+
+  // Absent where the values are not finite, or not there.
+  std::optional<double> finite_rms() const {
+    return non_finite == 0 && rms && std::isfinite(*rms) ? rms : std::nullopt;
+  }
 };
 
 // Hash, RMS and counts of `values`, whose number must be the shape's product.

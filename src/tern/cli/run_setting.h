@@ -1,0 +1,26 @@
+// Options that every command shares which runs engines: how many threads, for how long, and whether the oracle is
+// asked.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "tern/base/error.h"
+#include "tern/cli/third_opinion.h"
+#include "tern/peer/peer.h"
+
+namespace tern::cli {
+
+struct RunSettingOptions {
+  std::string threads, timeout;  // as text: checked together with the environment's values
+};
+// --threads and --timeout.
+void add_run_setting_options(CLI::App& command, RunSettingOptions& options);
+// With RAYON_NUM_THREADS and CROSSVAL_TIMEOUT_SECS where the options are not given; model and tokenizer are the
+// caller's. Errors: kUsage.
+Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
+
+// --oracle auto|always|never
+void add_oracle_option(CLI::App& command, AskOracle& ask);
+
+}  // namespace tern::cli
