@@ -181,5 +181,18 @@ TEST_F(ThirdOpinion, TeacherForcingComparesBeyondAnotherToken) {
   EXPECT_TRUE(forced) << "no scenario's tokens differ: this test has lost its case";
 }
 
+// A subject that fails when it is taught has not agreed to anything beyond the first other token.
+TEST_F(ThirdOpinion, ASubjectThatCannotBeTaughtIsSaidSo) {
+  ASSERT_TRUE(write_file(out("subject.sh"), "[ -n \"$1\" ] && exit 7\nshift\nexec '" + test::tern_binary().string() +
+                                                "' run --ignore-eos \"$@\"\n"));
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("activation_function"),
+                            "--check-reference", "never", "--subject",
+                            "command:sh " + out("subject.sh") +
+                                " {teacher_tokens} --model {model} --tokenizer {tokenizer} --prompt {prompt} "
+                                "--max-tokens {max_tokens} --out {out}"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("since the subject, fed the reference's tokens, ended with exit code 7"));
+}
+
 }  // namespace
 }  // namespace tern

@@ -105,8 +105,7 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   }
   const bool is_subject = arbitration.subject.first().has_value();
   const trace::TensorId first = *(is_subject ? arbitration.subject : arbitration.reference).first();
-  const auto stage = std::find_if(arbitration.stages.begin(), arbitration.stages.end(),
-                                  [&](const StageArbitration& candidate) { return candidate.id == first; });
+  const StageArbitration* stage = arbitration.find(first);
   const auto& error = is_subject ? stage->subject : stage->reference;
   TERN_ASSIGN_OR_RETURN(opinion.cause, explain(is_subject ? subject : *reference, first, error->relative));
   return opinion;
@@ -121,7 +120,8 @@ Result<Cause> Arbiter::explain(const EngineRun& wrong, const trace::TensorId& fi
     const std::string name = "oracle-with-" + fault.id;
     const auto run = evaluate(*fault.engine, question_, name);
     if (!run) {
-      if (question_.interrupt != nullptr && question_.interrupt->signal() != 0) {
+      const bool interrupted = question_.interrupt != nullptr && question_.interrupt->signal() != 0;
+      if (interrupted || run.error().code == ErrorCode::kIo) {
         return tl::unexpected(run.error());
       }
       continue;  // a fault that this model cannot have

@@ -128,12 +128,6 @@ std::string figures(const OracleError& error, const OracleError& bound) {
                      error.largest.value_or(0), bound.largest.value_or(0));
 }
 
-const StageArbitration* stage_at(const Arbitration& arbitration, const TensorId& id) {
-  const auto it = std::find_if(arbitration.stages.begin(), arbitration.stages.end(),
-                               [&](const auto& stage) { return stage.id == id; });
-  return it == arbitration.stages.end() ? nullptr : &*it;
-}
-
 std::string wrong_side(const Arbitration& arbitration, std::string_view side, const FirstWrong& first,
                        std::optional<OracleError> StageArbitration::*error) {
   std::string out = fmt::format("the {} is wrong", side);
@@ -144,7 +138,7 @@ std::string wrong_side(const Arbitration& arbitration, std::string_view side, co
       separator = ", and from ";
     }
   }
-  const StageArbitration* stage = stage_at(arbitration, *first.first());
+  const StageArbitration* stage = arbitration.find(*first.first());
   return stage == nullptr ? out : out + ": " + figures(*(stage->*error), stage->bound);
 }
 
@@ -197,6 +191,11 @@ std::string_view wrong_name(Wrong wrong) {
       return "both";
   }
   return "?";
+}
+
+const StageArbitration* Arbitration::find(const TensorId& id) const {
+  const auto it = std::find_if(stages.begin(), stages.end(), [&](const auto& stage) { return stage.id == id; });
+  return it == stages.end() ? nullptr : &*it;
 }
 
 Wrong Arbitration::wrong() const {

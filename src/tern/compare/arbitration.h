@@ -43,7 +43,8 @@ struct Arbitration {
   FirstWrong subject, reference;
   size_t n_subject = 0, n_reference = 0;  // tensors that could be held against the oracle, of stages.size()
   Wrong wrong() const;
-  std::string reason;  // one sentence with the figures
+  const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
+  std::string reason;                                             // one sentence with the figures
 };
 
 // A tensor is wrong if it is further from the oracle than this many times what the rounded evaluation is.

@@ -92,13 +92,24 @@ std::string_view tensor_status_name(TensorStatus status) {
   return "?";
 }
 
-RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
-                           const CompareOptions& options) {
+namespace {
+
+// Everything but the tensors, of which there are the most.
+RunComparison compare_outputs(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                              const CompareOptions& options) {
   RunComparison comparison;
   comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
   comparison.tokens = compare_tokens(subject, reference);
   comparison.logits = compare_logits(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   explain_token_differences(subject, reference, comparison.logits, options.logits_noise, comparison.tokens);
+  return comparison;
+}
+
+}  // namespace
+
+RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                           const CompareOptions& options) {
+  RunComparison comparison = compare_outputs(subject, reference, options);
   comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   comparison.coverage = coverage_of(subject, reference, comparison);
   comparison.n_hash_equal =
@@ -106,6 +117,11 @@ RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineR
                                         [](const auto& tensor) { return tensor.status == TensorStatus::kHashEqual; }));
   conclude(subject, reference, options.tolerances, comparison);
   return comparison;
+}
+
+TokenComparison compare_generation(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                   const CompareOptions& options) {
+  return compare_outputs(subject, reference, options).tokens;
 }
 
 }  // namespace tern::compare

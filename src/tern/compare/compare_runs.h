@@ -161,4 +161,9 @@ std::string place_of(const trace::TensorId& id);
 RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
                            const CompareOptions& options = {});
 
+// Only the tokens of that, ties told from errors: what two runs generated on their own, where another run of the
+// subject is compared.
+TokenComparison compare_generation(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                   const CompareOptions& options = {});
+
 }  // namespace tern::compare

@@ -220,12 +220,17 @@ class ScenarioRun {
     if (both) {
       outcome_.comparison = compare::compare_runs(*compared, *reference_->run, options);
       if (compared != &*subject_.run) {
-        outcome_.comparison->free_running = compare::compare_runs(*subject_.run, *reference_->run, options).tokens;
+        outcome_.comparison->free_running = compare::compare_generation(*subject_.run, *reference_->run, options);
       }
     }
     judge(plan_, subject_, reference_, outcome_);
     if (outcome_.arbitration) {
       hear_oracle(outcome_);
+    }
+    if (taught_ && !taught_->run) {
+      outcome_.reason +=
+          fmt::format("; nothing was compared beyond that, since the subject, fed the reference's tokens, {}",
+                      with_final_path(taught_->failure, partial_, final_path_));
     }
     return {};
   }
