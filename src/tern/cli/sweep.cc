@@ -212,20 +212,23 @@ void tell_before_running(const OpenedModel& opened, const compare::SweepOutcome&
   }
 }
 
-Result<int> run_to_the_end(const sweep::SweepPlan& plan, const Interrupt& interrupt, compare::SweepOutcome& outcome) {
+Result<sweep::OutputFolder> open_output(const std::string& path, const std::vector<compare::Scenario>& scenarios) {
   std::vector<std::string> names;
-  for (const compare::Scenario& scenario : plan.scenarios) {
+  for (const compare::Scenario& scenario : scenarios) {
     names.push_back(scenario.name);
   }
-  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, sweep::OutputFolder::open(outcome.output_dir, names));
+  return sweep::OutputFolder::open(path, names);
+}
+
+Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, compare::SweepOutcome& outcome) {
   {
     const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
     TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
   }
-  if (interrupt.signal() != 0) {
+  if (const int signal = plan.interrupt->signal(); signal != 0) {
     fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}\n", outcome.scenarios.size(),
                plan.scenarios.size(), outcome.output_dir.string());
-    return 128 + interrupt.signal();
+    return 128 + signal;
   }
   TERN_RETURN_IF_ERROR(write_summaries(outcome));
   print_table(outcome);
@@ -233,9 +236,6 @@ Result<int> run_to_the_end(const sweep::SweepPlan& plan, const Interrupt& interr
 }
 
 Result<int> sweep(const SweepOptions& options) {
-  if (options.output_dir.empty()) {
-    return fail(ErrorCode::kUsage, "the output directory", "is an empty word", "name a folder, or leave it out");
-  }
   TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
   sweep::SweepPlan plan(setting);
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
@@ -248,6 +248,8 @@ Result<int> sweep(const SweepOptions& options) {
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
+  // Now rather than when there are results to write, which may be after minutes.
+  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, plan.scenarios));
   const Interrupt interrupt;
   plan.interrupt = &interrupt;
   plan.model = options.model;
@@ -291,7 +293,7 @@ Result<int> sweep(const SweepOptions& options) {
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
   tell_before_running(opened, outcome);
 
-  return run_to_the_end(plan, interrupt, outcome);
+  return run_to_the_end(plan, output, outcome);
 }
 
 }  // namespace
