@@ -205,7 +205,7 @@ TEST_F(PackCommand, DamageIsRefused) {
 
 TEST_F(PackCommand, OfAnotherModelPromptOrTokenizerIsRefused) {
   ASSERT_EQ(record(own_engine(), {"--top-logits", "4"}).exit_code, 0);
-  const std::string other = (test::golden_dir() / "models" / "odd-i2_s.gguf").string();
+  const std::string other = (test::golden_dir() / "models" / "tiny-silu-i2_s.gguf").string();
   const Ended model = sweep(other);
   EXPECT_EQ(model.exit_code, 3) << model.output;
   EXPECT_THAT(model.output, HasSubstr("belongs to another model"));

@@ -283,7 +283,7 @@ TEST_F(SweepCommand, PacksAreShownAndChecked) {
   EXPECT_EQ(shown.exit_code, 0);
   EXPECT_THAT(shown.output, HasSubstr("\"Count: 1,2,3,\""));
   EXPECT_EQ(tern({"pack", "check", pack, "--model", model_}).exit_code, 0);
-  const Ended other = tern({"pack", "check", pack, "--model", (golden_ / "models" / "odd-i2_s.gguf").string()});
+  const Ended other = tern({"pack", "check", pack, "--model", (golden_ / "models" / "tiny-silu-i2_s.gguf").string()});
   EXPECT_EQ(other.exit_code, 3);
   EXPECT_THAT(other.output, HasSubstr("belongs to another model"));
   ASSERT_TRUE(write_file(fs::path(pack) / "scenario2" / "result.json", "{}"));
