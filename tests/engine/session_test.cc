@@ -292,8 +292,8 @@ TEST_F(AnyModel, ErrorsOfTheRecorderEndTheGeneration) {
 }
 
 TEST(Sampler, TiesGoToTheLowestId) {
-  EXPECT_EQ(argmax(std::vector<float>{1, 3, 3, 2}), 1);
-  EXPECT_EQ(argmax(std::vector<float>{-1, NAN, -1}), 0);
+  EXPECT_EQ(model::argmax(std::vector<float>{1, 3, 3, 2}), 1);
+  EXPECT_EQ(model::argmax(std::vector<float>{-1, NAN, -1}), 0);
 }
 
 TEST(Sampler, DrawsInProportion) {

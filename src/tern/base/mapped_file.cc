@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "tern/base/check.h"
+
 namespace tern {
 namespace fs = std::filesystem;
 
@@ -37,6 +39,17 @@ Result<MappedFile> MappedFile::open(const fs::path& path) {
     return fail(ErrorCode::kIo, path.string(), std::string("cannot be mapped: ") + std::strerror(map_errno));
   }
   return MappedFile(path, static_cast<const std::byte*>(data), size);
+}
+
+void MappedFile::drop_pages(std::span<const std::byte> part) const {
+  TERN_CHECK(part.data() >= data_ && part.size() <= size_ && part.data() + part.size() <= data_ + size_);
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<size_t>(part.data() - data_);  // the mapping itself begins with a page
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + part.size()) / page * page;
+  if (begin < end) {
+    ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);  // fails harmlessly
+  }
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

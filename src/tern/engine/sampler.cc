@@ -2,17 +2,9 @@
 
 #include <cmath>
 
-namespace tern::engine {
+#include "tern/model/greedy_head.h"
 
-int32_t argmax(std::span<const float> logits) {
-  size_t best = 0;
-  for (size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best]) {
-      best = i;
-    }
-  }
-  return static_cast<int32_t>(best);
-}
+namespace tern::engine {
 
 // splitmix64 (Steele, Lea, Flood 2014; Vigna's public-domain version), its top 53 bits.
 double Sampler::uniform() {
@@ -25,7 +17,7 @@ double Sampler::uniform() {
 }
 
 Result<int32_t> Sampler::next(std::span<const float> logits) {
-  const int32_t greedy = argmax(logits);
+  const int32_t greedy = model::argmax(logits);
   if (temperature_ == 0) {
     return greedy;
   }

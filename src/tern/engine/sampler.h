@@ -13,12 +13,9 @@ struct Sampling {
   uint64_t seed = 42;
 };
 
-// The largest logit's id; the lowest id among equals. NaN is never larger than anything.
-int32_t argmax(std::span<const float> logits);
-
-// Greedy at temperature 0. Otherwise id i with probability proportional to exp(logit_i / temperature), computed in
-// double: one random number in [0, 1) from splitmix64 per token, against the cumulative sum in id order. The same seed
-// and logits give the same ids.
+// Greedy, model::argmax(), at temperature 0. Otherwise id i with probability proportional to exp(logit_i /
+// temperature), computed in double: one random number in [0, 1) from splitmix64 per token, against the cumulative sum
+// in id order. The same seed and logits give the same ids.
 class Sampler {
  public:
   explicit Sampler(const Sampling& sampling) : temperature_(sampling.temperature), state_(sampling.seed) {}

@@ -8,6 +8,18 @@
 #include "tern/base/stopwatch.h"
 
 namespace tern::engine {
+namespace {
+
+// Copying the head reads it once and writes half as much; each step then reads half as much.
+constexpr int kTokensWorthACopy = 16;
+
+model::WantedLogits wanted_of_last_token(const GenerationRequest& request) {
+  const bool only_the_best = request.sampling.temperature == 0 && !request.on_logits;
+  return only_the_best ? model::WantedLogits::kBestOfLastToken : model::WantedLogits::kLastToken;
+}
+
+}  // namespace
+
 bool ends(const GenerationRequest& request, int32_t id) {
   return request.teacher.empty() &&
          std::find(request.end_ids.begin(), request.end_ids.end(), id) != request.end_ids.end();
@@ -69,13 +81,19 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
   TERN_ASSIGN_OR_RETURN(model::KvCache cache, model::KvCache::create(model_.h, n_prompt + request.max_tokens - 1));
 
   Sampler sampler(request.sampling);
+  const auto choose = [&](const model::Output& output) -> Result<int32_t> {
+    return output.best >= 0 ? output.best : sampler.next(output.logits);
+  };
   Generation generation;
   Stopwatch stopwatch;
-  TERN_ASSIGN_OR_RETURN(std::span<const float> logits, prefill(cache, request));
+  TERN_ASSIGN_OR_RETURN(model::Output output, prefill(cache, request));
   for (int step = 1;; ++step) {
-    TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(logits));
+    TERN_ASSIGN_OR_RETURN(const int32_t id, choose(output));
     if (step == 1) {
       generation.prefill_s = stopwatch.seconds();
+      stopwatch = Stopwatch();
+      TERN_RETURN_IF_ERROR(copy_head_where_useful(request));
+      generation.head_copy_s = stopwatch.seconds();
       stopwatch = Stopwatch();
     }
     generation.tokens.push_back(id);
@@ -86,52 +104,69 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
     if (generation.ended || step == request.max_tokens) {
       break;
     }
-    TERN_ASSIGN_OR_RETURN(logits, decode(cache, request, fed(request, id, step), step));
+    TERN_ASSIGN_OR_RETURN(output, decode(cache, request, fed(request, id, step), step));
   }
   generation.decode_s = stopwatch.seconds();
   return generation;
 }
 
-// Returns the logits of the last prompt token.
-Result<std::span<const float>> Session::prefill(model::KvCache& cache, const GenerationRequest& request) {
-  using enum model::WantedLogits;
+Status Session::copy_head_where_useful(const GenerationRequest& request) {
+  const bool useful = request.max_tokens >= kTokensWorthACopy || options_.head_copy == HeadCopy::kAlways;
+  if (head_copy_tried_ || !useful || options_.head_copy == HeadCopy::kNever ||
+      wanted_of_last_token(request) != model::WantedLogits::kBestOfLastToken || request.recorder != nullptr) {
+    return {};
+  }
+  head_copy_tried_ = true;
+  // The float16 rows are hardly read again, so their pages go: in all, memory becomes less, not more.
+  TERN_ASSIGN_OR_RETURN(greedy_head_,
+                        model::GreedyHead::copy(model_.weights.head, *options_.table, pool_,
+                                                [this](std::span<const std::byte> part) { view_.drop_pages(part); }));
+  forward_.set_greedy_head(greedy_head_.get());
+  return {};
+}
+
+Result<model::Output> Session::prefill(model::KvCache& cache, const GenerationRequest& request) {
   const size_t ubatch = static_cast<size_t>(options_.ubatch);
-  std::span<const float> logits;
+  model::Output output;
   int index = 0;
   for (size_t begin = 0; begin < request.prompt.size(); begin += ubatch, ++index) {
     const auto tokens = request.prompt.subspan(begin, std::min(ubatch, request.prompt.size() - begin));
     const bool last = begin + tokens.size() == request.prompt.size();
-    TERN_ASSIGN_OR_RETURN(logits, evaluate(cache, request,
+    const auto wanted = last ? wanted_of_last_token(request) : model::WantedLogits::kNone;
+    TERN_ASSIGN_OR_RETURN(output, evaluate(cache, request,
                                            {.tokens = tokens,
                                             .position = static_cast<int64_t>(begin),
-                                            .logits = request.on_logits ? kAllTokens : (last ? kLastToken : kNone),
+                                            .logits = request.on_logits ? model::WantedLogits::kAllTokens : wanted,
                                             .head_as_single = options_.head_as_single,
                                             .recorder = request.recorder,
                                             .seq = 0,
                                             .ubatch = index,
                                             .interrupt = request.interrupt}));
   }
-  return logits.last(static_cast<size_t>(model_.h.n_vocab));
+  return output;
 }
 
-Result<std::span<const float>> Session::decode(model::KvCache& cache, const GenerationRequest& request, int32_t id,
-                                               int step) {
+Result<model::Output> Session::decode(model::KvCache& cache, const GenerationRequest& request, int32_t id, int step) {
   return evaluate(cache, request,
                   {.tokens = std::span(&id, 1),
                    .position = static_cast<int64_t>(request.prompt.size()) + step - 1,
-                   .logits = model::WantedLogits::kLastToken,
+                   .logits = wanted_of_last_token(request),
                    .recorder = request.recorder,
                    .seq = step,
                    .interrupt = request.interrupt});
 }
 
-Result<std::span<const float>> Session::evaluate(model::KvCache& cache, const GenerationRequest& request,
-                                                 const model::Batch& batch) {
-  TERN_ASSIGN_OR_RETURN(const std::span<const float> logits, forward_.run(cache, batch));
+// What on_logits gets, and of that the last row for choosing the next token.
+Result<model::Output> Session::evaluate(model::KvCache& cache, const GenerationRequest& request,
+                                        const model::Batch& batch) {
+  TERN_ASSIGN_OR_RETURN(model::Output output, forward_.run(cache, batch));
   if (request.on_logits) {
-    TERN_RETURN_IF_ERROR(request.on_logits(logits));
+    TERN_RETURN_IF_ERROR(request.on_logits(output.logits));
   }
-  return logits;
+  if (!output.logits.empty()) {
+    output.logits = output.logits.last(static_cast<size_t>(model_.h.n_vocab));
+  }
+  return output;
 }
 
 }  // namespace tern::engine

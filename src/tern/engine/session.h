@@ -19,6 +19,10 @@
 
 namespace tern::engine {
 
+// Whether greedy steps whose logits nobody asked for go through model::GreedyHead: the same ids, fewer bytes read, for
+// a copy of the head in memory. kWhenWorthIt: once a generation is long enough to win back the time of copying.
+enum class HeadCopy { kNever, kWhenWorthIt, kAlways };
+
 struct SessionOptions {
   const kernels::KernelTable* table = nullptr;  // from kernels::choose_table()
   int n_threads = 1;
@@ -27,6 +31,7 @@ struct SessionOptions {
   kernels::ActivationRounding rounding = kernels::ActivationRounding::kProductFirst;
   // See model::Batch. False: the same tokens whether or not logits of other positions are asked for.
   bool head_as_single = false;
+  HeadCopy head_copy = HeadCopy::kWhenWorthIt;
 };
 
 struct GenerationRequest {
@@ -50,9 +55,10 @@ struct GenerationRequest {
 // N tokens take one prefill and N - 1 decode steps: the last token is not fed back.
 struct Generation {
   std::vector<int32_t> tokens;
-  double prefill_s = 0;  // until the first token is chosen
-  double decode_s = 0;   // of all decode steps
-  bool ended = false;    // by an end token
+  double prefill_s = 0;    // until the first token is chosen
+  double head_copy_s = 0;  // of copying the head, once in a session's life
+  double decode_s = 0;     // of all decode steps
+  bool ended = false;      // by an end token
 };
 
 // Whether a generation stops after this choice.
@@ -81,10 +87,10 @@ class Session {
  private:
   Session(const gguf::View& view, model::Model model, const SessionOptions& options);
 
-  Result<std::span<const float>> prefill(model::KvCache& cache, const GenerationRequest& request);
-  Result<std::span<const float>> decode(model::KvCache& cache, const GenerationRequest& request, int32_t id, int step);
-  Result<std::span<const float>> evaluate(model::KvCache& cache, const GenerationRequest& request,
-                                          const model::Batch& batch);
+  Status copy_head_where_useful(const GenerationRequest& request);
+  Result<model::Output> prefill(model::KvCache& cache, const GenerationRequest& request);
+  Result<model::Output> decode(model::KvCache& cache, const GenerationRequest& request, int32_t id, int step);
+  Result<model::Output> evaluate(model::KvCache& cache, const GenerationRequest& request, const model::Batch& batch);
 
   const gguf::View& view_;
   model::Model model_;
@@ -92,6 +98,8 @@ class Session {
   int64_t n_ctx_;
   ThreadPool pool_;
   model::Forward forward_;
+  bool head_copy_tried_ = false;
+  std::unique_ptr<model::GreedyHead> greedy_head_;  // null until it is useful, or where the head has no bounds
 };
 
 }  // namespace tern::engine

@@ -82,6 +82,12 @@ const Tensor* View::find_tensor(std::string_view name) const {
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
 
+void View::drop_pages(std::span<const std::byte> part) const {
+  if (file_ != nullptr) {
+    file_->drop_pages(part);
+  }
+}
+
 std::string View::where_key(std::string_view key) const { return fmt::format("{}: key {}", name_, printable(key)); }
 
 std::string View::where_tensor(const Tensor& tensor) const {

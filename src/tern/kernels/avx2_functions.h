@@ -12,6 +12,8 @@ RowRounding round_activations(const float* x, size_t n, ActivationRounding round
 void ternary_product(const TernaryProduct& p);
 void dot_f16(DotOrder order, const DotProducts<uint16_t>& p);
 void dot_f32(DotOrder order, const DotProducts<float>& p);
+CoarseRow coarsen_row(const uint16_t* row, size_t n, int8_t* codes);
+void coarse_product(const CoarseProduct& p);
 void rms_norm(const float* x, const float* weight, size_t n, float eps, float* out);
 void rope(RopePairs pairs, const float* cosine, const float* sine, size_t n_pairs, float* head);
 void softmax(float* row, size_t n, float scale);

@@ -9,11 +9,15 @@ namespace tern::kernels {
 
 std::vector<const KernelTable*> runnable_tables() {
   std::vector<const KernelTable*> tables = {&kScalarTable};
-#if defined(TERN_HAVE_AVX2_TABLE)
+#if defined(TERN_HAVE_X86_TABLES)
   __builtin_cpu_init();
   // The builtin also checks that the operating system saves the wide registers. F16C is older than AVX2 on every CPU.
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     tables.push_back(&kAvx2Table);
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni")) {
+      tables.push_back(&kAvx512Table);
+    }
   }
 #endif
   return tables;

@@ -7,8 +7,9 @@
 namespace tern::kernels {
 
 extern const KernelTable kScalarTable;
-#if defined(TERN_HAVE_AVX2_TABLE)
+#if defined(TERN_HAVE_X86_TABLES)
 extern const KernelTable kAvx2Table;
+extern const KernelTable kAvx512Table;
 #endif
 
 }  // namespace tern::kernels

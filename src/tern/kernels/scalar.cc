@@ -73,6 +73,33 @@ void ternary_product(const TernaryProduct& p) {
   }
 }
 
+CoarseRow coarsen_row(const uint16_t* row, size_t n, int8_t* codes) {
+  float largest = 0;
+  for (size_t i = 0; i < n; ++i) largest = std::fmax(largest, std::fabs(quant::half_to_float(row[i])));
+  const float limit = largest > 1e-5f ? largest : 1e-5f;
+  const float scale = limit / 127.0f;
+  const float inverse = 127.0f / limit;
+  float errors[kLanes] = {};
+  float squares[kLanes] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const float value = quant::half_to_float(row[i]);
+    const int32_t code = integer_in_mantissa(value * inverse + kRounder);
+    codes[i] = static_cast<int8_t>(code);
+    const float error = std::fma(-scale, static_cast<float>(code), value);
+    errors[i % kLanes] = std::fma(error, error, errors[i % kLanes]);
+    squares[i % kLanes] = std::fma(value, value, squares[i % kLanes]);
+  }
+  return {scale, sum_halves_first(errors), sum_halves_first(squares)};
+}
+
+void coarse_product(const CoarseProduct& p) {
+  for (size_t r = 0; r < p.n_rows; ++r) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < p.n_cols; ++i) sum += p.codes[r * p.n_cols + i] * p.x[i];
+    p.out[r] = sum;
+  }
+}
+
 float widen(uint16_t half) { return quant::half_to_float(half); }
 float widen(float value) { return value; }
 
@@ -201,6 +228,8 @@ const KernelTable kScalarTable = {
     .ternary_product = ternary_product,
     .dot_f16 = dot_products<uint16_t>,
     .dot_f32 = dot_products<float>,
+    .coarsen_row = coarsen_row,
+    .coarse_product = coarse_product,
     .rms_norm = rms_norm,
     .rope = rope,
     .softmax = softmax,

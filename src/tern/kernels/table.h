@@ -63,6 +63,24 @@ struct DotProducts {
   size_t out_stride;
 };
 
+// A row of float16 values as int8 codes: value_i = scale * code_i + error_i. The squares are rounded float32 sums over
+// the row, to be taken with a grain of salt (n * 2^-24 of themselves).
+struct CoarseRow {
+  float scale;
+  float squared_error;  // sum of error_i^2
+  float squared_norm;   // sum of value_i^2
+};
+
+// out[r] = sum_i codes[r][i] * x[i], exact. n_cols is a multiple of 32, and the caller sees to it that no sum of
+// magnitudes passes 2^31 - 1.
+struct CoarseProduct {
+  const int8_t* codes;  // [n_rows, n_cols]
+  size_t n_rows;
+  size_t n_cols;
+  const int16_t* x;  // [n_cols]
+  int32_t* out;      // [n_rows]
+};
+
 struct KernelTable {
   const char* name;  // "scalar", "avx2": what TERN_ISA and reports call it
 
@@ -78,6 +96,13 @@ struct KernelTable {
 
   void (*dot_f16)(DotOrder order, const DotProducts<uint16_t>& p);
   void (*dot_f32)(DotOrder order, const DotProducts<float>& p);
+
+  // scale = largest |value| / 127 (1e-5 / 127 where all are smaller), code = value / scale rounded as by
+  // round_activations(kProductFirst); error by one multiply-add. Both sums: 8 lanes of multiply-adds, then halves first
+  // (as DotOrder::kOne). n is a multiple of 32. Where a
+  // value is not finite, neither is a sum.
+  CoarseRow (*coarsen_row)(const uint16_t* row, size_t n, int8_t* codes);
+  void (*coarse_product)(const CoarseProduct& p);
 
   // out_i = (x_i / sqrt(mean(x^2) + eps)) * weight_i; the squares in float32, their sum in double, in index order.
   void (*rms_norm)(const float* x, const float* weight, size_t n, float eps, float* out);

@@ -52,7 +52,7 @@ Forward::Forward(const Model& model, const kernels::KernelTable& table, ThreadPo
       multiplier_(table, pool, rounding),
       attention_(model.h, table, pool) {}
 
-Result<std::span<const float>> Forward::run(KvCache& cache, const Batch& batch) {
+Result<Output> Forward::run(KvCache& cache, const Batch& batch) {
   const auto n_tokens = static_cast<int64_t>(batch.tokens.size());
   TERN_CHECK(n_tokens > 0 && batch.position + n_tokens <= cache.n_ctx());
   const Recording recording{batch};
@@ -137,32 +137,41 @@ Status Forward::feed_forward_block(const Batch& batch, int64_t layer, const Reco
   return recording(Stage::kOut, layer, x_, h_.n_embd);
 }
 
-Result<std::span<const float>> Forward::head(const Batch& batch, const Recording& recording) {
+Result<Output> Forward::head(const Batch& batch, const Recording& recording) {
   const auto n_tokens = static_cast<int64_t>(batch.tokens.size());
   // A trace holds the logits of every token, whatever the caller wants of them; unless the caller wants the sums of an
   // engine that never computes the others.
   const bool all = batch.logits == WantedLogits::kAllTokens || (batch.recorder != nullptr && !batch.head_as_single);
   if (batch.logits == WantedLogits::kNone && !all) {
-    return std::span<const float>{};
+    return Output{};
   }
   const int64_t n_rows = all ? n_tokens : 1;
   norm(x_.data() + (n_tokens - n_rows) * h_.n_embd, model_.weights.output_norm, n_rows, normed_.data());
-  logits_.resize(size(n_rows * h_.n_vocab));
   const bool single = n_tokens == 1 || (!all && batch.head_as_single);
-  multiplier_.multiply(normed_.data(), n_rows, single, {{&model_.weights.head, logits_.data()}});
+  const Matrix& head = model_.weights.head;
+  if (batch.logits == WantedLogits::kBestOfLastToken && batch.recorder == nullptr && greedy_head_ != nullptr) {
+    if (const auto best = greedy_head_->best(normed_.data(), multiplier_.order(head.n_cols, single))) {
+      return Output{.logits = {}, .best = *best};
+    }
+  }
+  logits_.resize(size(n_rows * h_.n_vocab));
+  multiplier_.multiply(normed_.data(), n_rows, single, {{&head, logits_.data()}});
   TERN_RETURN_IF_ERROR(recording.record(Stage::kOutputNorm, -1, {n_rows, h_.n_embd}, normed_));
   TERN_RETURN_IF_ERROR(recording.record(Stage::kLogits, -1, {n_rows, h_.n_vocab}, logits_));
 
   const std::span<const float> computed(logits_);
+  const std::span<const float> last = computed.last(size(h_.n_vocab));
   switch (batch.logits) {
     case WantedLogits::kNone:
-      return computed.first(0);
+      return Output{};
+    case WantedLogits::kBestOfLastToken:
+      return Output{.logits = {}, .best = argmax(last)};
     case WantedLogits::kLastToken:
-      return computed.last(size(h_.n_vocab));
+      return Output{.logits = last};
     case WantedLogits::kAllTokens:
       break;
   }
-  return computed;
+  return Output{.logits = computed};
 }
 
 void Forward::resize(int64_t n_tokens) {

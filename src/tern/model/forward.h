@@ -10,6 +10,7 @@
 #include "tern/base/thread_pool.h"
 #include "tern/kernels/table.h"
 #include "tern/model/attention.h"
+#include "tern/model/greedy_head.h"
 #include "tern/model/hyperparameters.h"
 #include "tern/model/kv_cache.h"
 #include "tern/model/multiply.h"
@@ -27,7 +28,8 @@ struct Model {
   static Result<Model> load(const gguf::View& view);
 };
 
-enum class WantedLogits { kNone, kLastToken, kAllTokens };
+// kBestOfLastToken: only which is the largest.
+enum class WantedLogits { kNone, kBestOfLastToken, kLastToken, kAllTokens };
 
 // One batch of tokens and what to do with it.
 struct Batch {
@@ -44,15 +46,23 @@ struct Batch {
   const Interrupt* interrupt = nullptr;  // looked at before each layer
 };
 
+struct Output {
+  std::span<const float> logits;  // the wanted ones, [0, 1 or n_tokens, n_vocab]; valid until the next call
+  int32_t best = -1;              // kBestOfLastToken: argmax() of the last token's
+};
+
 class Forward {
  public:
   // All referenced objects must outlive this one.
   Forward(const Model& model, const kernels::KernelTable& table, ThreadPool& pool,
           kernels::ActivationRounding rounding);
 
-  // Returns the wanted logits, [0, 1 or n_tokens, n_vocab]; valid until the next call. The cache gets the tokens' keys
-  // and values. Errors: those of the recorder; kEngine when interrupted.
-  Result<std::span<const float>> run(KvCache& cache, const Batch& batch);
+  // From here on, kBestOfLastToken is answered by `greedy_head`, a copy of this model's head, wherever it can and
+  // nobody records. The answer is the same; null takes it away again.
+  void set_greedy_head(GreedyHead* greedy_head) { greedy_head_ = greedy_head; }
+
+  // The cache gets the tokens' keys and values. Errors: those of the recorder; kEngine when interrupted.
+  Result<Output> run(KvCache& cache, const Batch& batch);
 
  private:
   struct Recording;
@@ -65,7 +75,7 @@ class Forward {
   void add(const float* a, const float* b, int64_t n, float* out);
   Status attention_block(KvCache& cache, const Batch& batch, int64_t layer, const Recording& recording);
   Status feed_forward_block(const Batch& batch, int64_t layer, const Recording& recording);
-  Result<std::span<const float>> head(const Batch& batch, const Recording& recording);
+  Result<Output> head(const Batch& batch, const Recording& recording);
 
   const Model& model_;
   const Hyperparameters& h_;
@@ -73,6 +83,7 @@ class Forward {
   ThreadPool& pool_;
   Multiplier multiplier_;
   Attention attention_;
+  GreedyHead* greedy_head_ = nullptr;
 
   // Activations of the batch, row-major, one row per token.
   std::vector<float> x_;       // [n_tokens, n_embd]: the residual stream

@@ -11,10 +11,23 @@ namespace {
 
 using quant::Encoding;
 
-// Rows that one thread takes at a time. One token: enough work to be worth taking. A batch: few enough that their codes
-// stay in the first-level cache while all tokens pass by.
-constexpr int64_t kRowsForOneToken = 64;
-constexpr int64_t kRowsForBatch = 16;
+// Rows that one thread takes at a time. One token: enough bytes that memory is read in long runs. A batch: few enough
+// that their codes stay in the second-level cache while all tokens pass by.
+constexpr int64_t kBytesForOneToken = 160 << 10;
+constexpr int64_t kRowsForBatch = 64;
+constexpr int64_t kMultipleOfRows = 8;  // what kernels take at once
+
+int64_t rows_in_piece(const Matrix& w, int64_t n_tokens) {
+  if (n_tokens > 1) {
+    return kRowsForBatch;
+  }
+  return std::max(kMultipleOfRows, kBytesForOneToken / w.row_bytes() / kMultipleOfRows * kMultipleOfRows);
+}
+
+int64_t n_pieces_of(const Matrix& w, int64_t n_tokens) {
+  const int64_t rows = rows_in_piece(w, n_tokens);
+  return (w.n_rows + rows - 1) / rows;
+}
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
@@ -27,21 +40,24 @@ struct Multiplier::Job {
   kernels::DotOrder order;
 };
 
+kernels::DotOrder Multiplier::order(int64_t n_cols, bool as_single) {
+  return !as_single && n_cols % 8 == 0 ? kernels::DotOrder::kOne : kernels::DotOrder::kFour;
+}
+
 void Multiplier::multiply(const float* x, int64_t n_tokens, bool as_single, std::initializer_list<Product> products) {
   const int64_t n_cols = products.begin()->w->n_cols;
-  const bool one_accumulator = !as_single && n_cols % 8 == 0;
-  const Job job{x, n_tokens, n_cols, one_accumulator ? kernels::DotOrder::kOne : kernels::DotOrder::kFour};
+  const Job job{x, n_tokens, n_cols, order(n_cols, as_single)};
   prepare(job, products);
 
-  const int64_t grain = n_tokens == 1 ? kRowsForOneToken : kRowsForBatch;
   int64_t n_pieces = 0;
-  for (const Product& product : products) n_pieces += (product.w->n_rows + grain - 1) / grain;
+  for (const Product& product : products) n_pieces += n_pieces_of(*product.w, n_tokens);
   pool_.for_each_piece(size(n_pieces), 1, [&](size_t first, size_t, int thread) {
     auto piece = static_cast<int64_t>(first);
     for (const Product& product : products) {
-      const int64_t here = (product.w->n_rows + grain - 1) / grain;
+      const int64_t here = n_pieces_of(*product.w, n_tokens);
       if (piece < here) {
-        multiply_rows(job, product, piece * grain, std::min(product.w->n_rows, (piece + 1) * grain), thread);
+        const int64_t rows = rows_in_piece(*product.w, n_tokens);
+        multiply_rows(job, product, piece * rows, std::min(product.w->n_rows, (piece + 1) * rows), thread);
         return;
       }
       piece -= here;
@@ -97,7 +113,7 @@ void Multiplier::multiply_rows(const Job& job, const Product& product, int64_t b
   } else {
     std::vector<int8_t>& factors = factors_[size(thread)];
     factors.resize(n_cols);
-    const size_t row_bytes = quant::i2s_row_bytes(w.layout, n_cols);
+    const size_t row_bytes = size(w.row_bytes());
     for (size_t r = 0; r < n_rows; ++r) {
       const std::span row(w.data + (size(begin) + r) * row_bytes, row_bytes);
       kernels::four_level_product({w.layout, row, q_.data(), row_rounding_.data(), n_tokens, out + r, out_stride},

@@ -137,6 +137,19 @@ Result<LayerWeights> bind_layer(Binder& binder, const Hyperparameters& h, int64_
 
 }  // namespace
 
+int64_t Matrix::row_bytes() const {
+  const auto n = static_cast<uint64_t>(n_cols);
+  switch (encoding) {
+    case Encoding::kI2S:
+      return static_cast<int64_t>(quant::i2s_row_bytes(layout, n));
+    case Encoding::kF16:
+      return n_cols * static_cast<int64_t>(sizeof(uint16_t));
+    case Encoding::kF32:
+      break;
+  }
+  return n_cols * static_cast<int64_t>(sizeof(float));
+}
+
 Result<Weights> bind_weights(const gguf::View& view, const Hyperparameters& h) {
   Binder binder(view);
   Weights weights;

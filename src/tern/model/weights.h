@@ -23,6 +23,7 @@ struct Matrix {
   const std::byte* data = nullptr;
   float scale = 1.0f;  // of bitnet.cpp's I2_S
 
+  int64_t row_bytes() const;
   const uint8_t* codes() const { return reinterpret_cast<const uint8_t*>(data); }
   const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(data); }
   const float* floats() const { return reinterpret_cast<const float*>(data); }
