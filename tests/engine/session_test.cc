@@ -195,6 +195,26 @@ TEST_F(AnyModel, TokensDoNotDependOnWhoWatches) {
   EXPECT_EQ(session->generate({.prompt = prompt, .max_tokens = 24})->tokens, unwatched->tokens);
 }
 
+// With and without an int8 copy of the head, watched or not: the same ids.
+TEST_F(AnyModel, TokensDoNotDependOnHowTheHeadIsRead) {
+  const gguf::View view = synthetic("bitnet-b1.58", quant::I2sLayout::kBitnetCpp);
+  const auto prompt = some_prompt(9);
+  for (const bool head_as_single : {false, true}) {
+    std::vector<std::vector<int32_t>> tokens;
+    for (const HeadCopy head_copy : {HeadCopy::kNever, HeadCopy::kWhenWorthIt, HeadCopy::kAlways}) {
+      const auto session = session_of(view, {.n_threads = 2, .head_as_single = head_as_single, .head_copy = head_copy});
+      for (int repetition = 0; repetition < 2; ++repetition) {  // the second one finds the copy in place
+        const auto generation = session->generate({.prompt = prompt, .max_tokens = 80});
+        ASSERT_TRUE(generation) << generation.error().line();
+        EXPECT_EQ(generation->head_copy_s > 0, head_copy != HeadCopy::kNever && repetition == 0);
+        tokens.push_back(generation->tokens);
+      }
+      tokens.push_back(run(*session, {.prompt = prompt, .max_tokens = 80}).tokens);
+    }
+    EXPECT_THAT(tokens, testing::Each(tokens.front()));
+  }
+}
+
 TEST_F(AnyModel, HeadAsSingleSumsTheLastPositionLikeADecodeStep) {
   const gguf::View view = synthetic("bitnet-b1.58", quant::I2sLayout::kBitnetCpp);
   const auto prompt = some_prompt(9);

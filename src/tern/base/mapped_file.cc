@@ -41,6 +41,14 @@ Result<MappedFile> MappedFile::open(const fs::path& path) {
   return MappedFile(path, static_cast<const std::byte*>(data), size);
 }
 
+void MappedFile::map_pages() const {
+#if defined(MADV_POPULATE_READ)
+  if (size_ > 0) {
+    ::madvise(const_cast<std::byte*>(data_), size_, MADV_POPULATE_READ);  // fails harmlessly: before Linux 5.14
+  }
+#endif
+}
+
 void MappedFile::drop_pages(std::span<const std::byte> part) const {
   TERN_CHECK(part.data() >= data_ && part.size() <= size_ && part.data() + part.size() <= data_ + size_);
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));

@@ -23,6 +23,8 @@ class MappedFile {
 
   // Valid as long as this object. The file must not be truncated by others meanwhile (the kernel would raise SIGBUS).
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Maps the pages of the whole file now, in one go: many times faster than one by one when they are first read.
+  void map_pages() const;
   // Lets go of the memory behind whole pages of `part`, a part of bytes(), which a reader is done with. What is read
   // there later comes from the file again.
   void drop_pages(std::span<const std::byte> part) const;

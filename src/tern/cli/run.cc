@@ -15,6 +15,7 @@
 #include "tern/cli/command.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/oracle_engine.h"
+#include "tern/cli/run_setting.h"
 #include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
@@ -45,6 +46,7 @@ struct RunOptions {
   bool token_by_token = false;
   int64_t n_ctx = 0;
   std::string rounding = "product-first";
+  engine::HeadCopy head_copy = engine::HeadCopy::kWhenWorthIt;
   int significant_bits = 0;
   std::string fault;
 
@@ -244,6 +246,7 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
   engine::SessionOptions session{.table = &table, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
   TERN_ASSIGN_OR_RETURN(session.n_threads, n_threads(options));
   prepared.n_threads = session.n_threads;
+  session.head_copy = options.head_copy;
   session.rounding =
       options.rounding == "fused" ? kernels::ActivationRounding::kFused : kernels::ActivationRounding::kProductFirst;
   TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
@@ -317,6 +320,9 @@ Result<int> run(RunOptions options) {
     return 128 + interrupt.signal();
   }
   TERN_RETURN_IF_ERROR(generation);
+  if (generation->head_copy_s > 0) {
+    spdlog::info("copied the head to int8 in {:.3f} s", generation->head_copy_s);
+  }
   result.generated_tokens = generation->tokens;
   result.prefill_s = generation->prefill_s;
   result.decode_s = generation->decode_s;
@@ -349,6 +355,7 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");
   command.add_option("--ctx", options.n_ctx, "Most positions to use; default: what the model was made for")
       ->check(CLI::Range(1, 1 << 24));
+  add_head_copy_option(command, options.head_copy);
   command
       .add_option("--activation-rounding", options.rounding,
                   "How bitnet.cpp was compiled: clang rounds products first, g++ fuses")

@@ -22,6 +22,19 @@ Result<peer::RunSetting> run_setting(const RunSettingOptions& options) {
   return setting;
 }
 
+void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
+  using enum engine::HeadCopy;
+  static const std::map<std::string, engine::HeadCopy> kWords = {
+      {"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}};
+  command
+      .add_option_function<std::string>(
+          "--head-copy", [&head_copy](const std::string& word) { head_copy = kWords.at(word); },
+          "Whether greedy steps look through an int8 copy of the head first (the same tokens, faster): auto (from 64 "
+          "tokens on), always, never. Only where nobody wants logits or traces")
+      ->check(CLI::IsMember(kWords))
+      ->default_str("auto");
+}
+
 void add_oracle_option(CLI::App& command, AskOracle& ask) {
   static const std::map<std::string, AskOracle> kWords = {
       {"auto", AskOracle::kAuto}, {"always", AskOracle::kAlways}, {"never", AskOracle::kNever}};

@@ -7,6 +7,7 @@
 
 #include "tern/base/error.h"
 #include "tern/cli/third_opinion.h"
+#include "tern/engine/session.h"
 #include "tern/peer/peer.h"
 
 namespace tern::cli {
@@ -19,6 +20,9 @@ void add_run_setting_options(CLI::App& command, RunSettingOptions& options);
 // With RAYON_NUM_THREADS and CROSSVAL_TIMEOUT_SECS where the options are not given; model and tokenizer are the
 // caller's. Errors: kUsage.
 Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
+
+// --head-copy auto|never|always
+void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);
 
 // --oracle auto|always|never
 void add_oracle_option(CLI::App& command, AskOracle& ask);

@@ -56,7 +56,7 @@ struct GenerationRequest {
 struct Generation {
   std::vector<int32_t> tokens;
   double prefill_s = 0;    // until the first token is chosen
-  double head_copy_s = 0;  // of copying the head, once in a session's life
+  double head_copy_s = 0;  // between the two, of copying the head: once in a session's life
   double decode_s = 0;     // of all decode steps
   bool ended = false;      // by an end token
 };
@@ -87,7 +87,8 @@ class Session {
  private:
   Session(const gguf::View& view, model::Model model, const SessionOptions& options);
 
-  Status copy_head_where_useful(const GenerationRequest& request);
+  // Returns the seconds that it took, 0 where nothing was copied.
+  Result<double> copy_head_where_useful(const GenerationRequest& request);
   Result<model::Output> prefill(model::KvCache& cache, const GenerationRequest& request);
   Result<model::Output> decode(model::KvCache& cache, const GenerationRequest& request, int32_t id, int step);
   Result<model::Output> evaluate(model::KvCache& cache, const GenerationRequest& request, const model::Batch& batch);

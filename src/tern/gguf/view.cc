@@ -82,6 +82,12 @@ const Tensor* View::find_tensor(std::string_view name) const {
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
 
+void View::map_pages() const {
+  if (file_ != nullptr) {
+    file_->map_pages();
+  }
+}
+
 void View::drop_pages(std::span<const std::byte> part) const {
   if (file_ != nullptr) {
     file_->drop_pages(part);

@@ -78,7 +78,8 @@ class View {
   uint64_t file_size() const { return bytes_.size(); }
   const std::string& name() const { return name_; }  // the path as given: for error messages
   std::span<const std::byte> bytes() const { return bytes_; }
-  // As MappedFile::drop_pages(); does nothing for bytes that are not a file's.
+  // As in MappedFile; both do nothing for bytes that are not a file's.
+  void map_pages() const;
   void drop_pages(std::span<const std::byte> part) const;
 
   std::span<const Metadata> metadata() const { return metadata_; }

@@ -1,5 +1,5 @@
 // What the AVX2 files share: widening loads, and sums over a register's lanes in the orders of the specification. Only
-// for files that are compiled for AVX2.
+// for files that are compiled for AVX2 or more.
 #pragma once
 
 #include <immintrin.h>

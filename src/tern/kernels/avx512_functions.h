@@ -8,5 +8,7 @@ namespace tern::kernels::avx512 {
 
 void ternary_product(const TernaryProduct& p);
 void coarse_product(const CoarseProduct& p);
+void dot_f16(DotOrder order, const DotProducts<uint16_t>& p);
+void dot_f32(DotOrder order, const DotProducts<float>& p);
 
 }  // namespace tern::kernels::avx512

@@ -9,8 +9,10 @@
 namespace tern::model {
 namespace {
 
-// Tokens of one head that a thread takes together, so that each key and value is widened once for several of them.
+// Rows of queries that a thread takes together, so that each key and value is widened once for several of them: tokens
+// of one head, or where there is only one token, heads that share their keys.
 constexpr int64_t kTokensInTile = 8;
+constexpr int64_t kHeadsInTile = 2;
 constexpr size_t kValueRowsInPiece = 64;
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
@@ -21,13 +23,14 @@ struct Attention::Tile {
   const uint16_t* keys;    // this head's, [positions, n_kv]
   const uint16_t* values;  // this head's, [head_dim, value_stride]
   int64_t value_stride;
-  const float* q;       // of the first token, [tokens, n_q]
-  float* out;           // likewise
-  float* scores;        // of the first token, [tokens, n_positions], or null
+  int64_t n_rows;  // of queries: tokens of one head, or heads of one token
+  const float* q;  // [n_rows, head_dim], q_stride apart
+  float* out;      // likewise
+  int64_t q_stride;
+  float* scores;        // [n_rows, n_positions], or null
   int64_t n_positions;  // up to the end of the batch
-  int64_t first;        // position of the first token
-  int64_t n_tokens;
-  bool single;  // the batch has only one token: other sums, see attend_tile
+  int64_t first;        // position of the first row
+  bool single;          // the batch has only one token: all rows are at `first`; other sums, see attend_tile
 };
 
 Attention::Attention(const Hyperparameters& h, const kernels::KernelTable& table, ThreadPool& pool)
@@ -50,42 +53,45 @@ void Attention::store(KvCache& cache, int64_t layer, int64_t position, int64_t n
 
 void Attention::attend(KvCache& cache, int64_t layer, int64_t position, int64_t n_tokens, const float* q, float* out,
                        float* scores) {
+  const bool single = n_tokens == 1;
+  const int64_t heads_per_kv = h_.n_heads / h_.n_kv_heads;
+  const int64_t heads_in_tile = single && heads_per_kv % kHeadsInTile == 0 ? kHeadsInTile : 1;
   const int64_t tiles_per_head = (n_tokens + kTokensInTile - 1) / kTokensInTile;
   const int64_t n_positions = position + n_tokens;
-  const int64_t heads_per_kv = h_.n_heads / h_.n_kv_heads;
-  pool_.for_each_piece(size(h_.n_heads * tiles_per_head), 1, [&](size_t index, size_t, int thread) {
-    const int64_t head = static_cast<int64_t>(index) / tiles_per_head;
+  pool_.for_each_piece(size(h_.n_heads / heads_in_tile * tiles_per_head), 1, [&](size_t index, size_t, int thread) {
+    const int64_t head = static_cast<int64_t>(index) / tiles_per_head * heads_in_tile;
     const int64_t token = static_cast<int64_t>(index) % tiles_per_head * kTokensInTile;
     const int64_t kv_feature = head / heads_per_kv * h_.head_dim;
     const int64_t q_offset = token * h_.n_q() + head * h_.head_dim;
     attend_tile({.keys = cache.keys(layer) + kv_feature,
                  .values = cache.values(layer) + kv_feature * cache.stride(),
                  .value_stride = cache.stride(),
+                 .n_rows = single ? heads_in_tile : std::min(kTokensInTile, n_tokens - token),
                  .q = q + q_offset,
                  .out = out + q_offset,
+                 .q_stride = single ? h_.head_dim : h_.n_q(),
                  .scores = scores == nullptr ? nullptr : scores + (head * n_tokens + token) * n_positions,
                  .n_positions = n_positions,
                  .first = position + token,
-                 .n_tokens = std::min(kTokensInTile, n_tokens - token),
-                 .single = n_tokens == 1},
+                 .single = single},
                 scratch_[size(thread)]);
   });
 }
 
 void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
   const size_t head_dim = size(h_.head_dim);
-  const size_t n_tokens = size(tile.n_tokens);
-  const int64_t n_keys = tile.first + tile.n_tokens;
+  const size_t n_rows = size(tile.n_rows);
+  const int64_t n_keys = tile.first + (tile.single ? 1 : tile.n_rows);
   const int64_t padded = (n_keys + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding;
-  scratch.query.resize(n_tokens * head_dim);
-  scratch.weights.resize(n_tokens * size(padded));
+  scratch.query.resize(n_rows * head_dim);
+  scratch.weights.resize(n_rows * size(padded));
 
-  // query [tokens, head_dim]. With one head a batch's queries are contiguous, which lets llamafile's sgemm take them as
+  // query [rows, head_dim]. With one head a batch's queries are contiguous, which lets llamafile's sgemm take them as
   // they are; otherwise ggml_vec_dot_f16 wants them in float16.
   const bool sgemm = h_.n_heads == 1 && !tile.single && head_dim % 8 == 0;
-  for (size_t t = 0; t < n_tokens; ++t) {
-    const float* from = tile.q + t * size(h_.n_q());
-    float* to = scratch.query.data() + t * head_dim;
+  for (size_t r = 0; r < n_rows; ++r) {
+    const float* from = tile.q + r * size(tile.q_stride);
+    float* to = scratch.query.data() + r * head_dim;
     if (sgemm) {
       std::copy_n(from, head_dim, to);
     } else {
@@ -93,19 +99,20 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
     }
   }
 
-  // weights [tokens, padded keys] = q k^T, not yet scaled
+  // weights [rows, padded keys] = q k^T, not yet scaled
   float* weights = scratch.weights.data();
   table_.dot_f16(sgemm ? kernels::DotOrder::kOne : kernels::DotOrder::kFour,
-                 {tile.keys, size(h_.n_kv()), size(n_keys), scratch.query.data(), head_dim, n_tokens, head_dim, weights,
+                 {tile.keys, size(h_.n_kv()), size(n_keys), scratch.query.data(), head_dim, n_rows, head_dim, weights,
                   size(padded)});
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
-  for (size_t t = 0; t < n_tokens; ++t) {
-    float* row = weights + t * size(padded);
-    std::fill(row + tile.first + static_cast<int64_t>(t) + 1, row + padded, -std::numeric_limits<float>::infinity());
+  for (size_t r = 0; r < n_rows; ++r) {
+    float* row = weights + r * size(padded);
+    const int64_t n_seen = tile.first + 1 + (tile.single ? 0 : static_cast<int64_t>(r));
+    std::fill(row + n_seen, row + padded, -std::numeric_limits<float>::infinity());
     table_.softmax(row, size(padded), scale);
     if (tile.scores != nullptr) {
-      float* copy = tile.scores + t * size(tile.n_positions);
+      float* copy = tile.scores + r * size(tile.n_positions);
       const int64_t n_copied = std::min(padded, tile.n_positions);
       std::fill(std::copy_n(row, n_copied, copy), copy + tile.n_positions, 0.0f);
     }
@@ -114,11 +121,11 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
     }
   }
 
-  // out [tokens, head_dim] = weights v. A single token's weights were rounded for ggml_vec_dot_f16; a batch's go
-  // through sgemm. Padding adds +0 only.
+  // out [rows, head_dim] = weights v. A single token's weights were rounded for ggml_vec_dot_f16; a batch's go through
+  // sgemm. Padding adds +0 only.
   table_.dot_f16(tile.single ? kernels::DotOrder::kFour : kernels::DotOrder::kOne,
-                 {tile.values, size(tile.value_stride), head_dim, weights, size(padded), n_tokens, size(padded),
-                  tile.out, size(h_.n_q())});
+                 {tile.values, size(tile.value_stride), head_dim, weights, size(padded), n_rows, size(padded), tile.out,
+                  size(tile.q_stride)});
 }
 
 }  // namespace tern::model
