@@ -6,13 +6,13 @@
 
 namespace tern {
 
-Result<PageMemory> PageMemory::create(size_t n_bytes, const std::string& what) {
+Result<PageMemory> PageMemory::create(size_t n_bytes, const std::string& what, const std::string& hint) {
   if (n_bytes == 0) {
     return PageMemory(nullptr, 0);
   }
   void* data = ::mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    return invalid_input(what, "no memory for " + std::to_string(n_bytes) + " bytes");
+    return invalid_input(what, "no memory for " + std::to_string(n_bytes) + " bytes", hint);
   }
 #if defined(MADV_HUGEPAGE)
   ::madvise(data, n_bytes, MADV_HUGEPAGE);  // a wish; nothing depends on it

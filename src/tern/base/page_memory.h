@@ -11,8 +11,9 @@ namespace tern {
 
 class PageMemory {
  public:
-  // `what` names the array in the error. Errors: kInvalidInput where the kernel has no `n_bytes` to give.
-  static Result<PageMemory> create(size_t n_bytes, const std::string& what);
+  // `what` names the array in the error, `hint` what a user can do. Errors: kInvalidInput where the kernel has no
+  // `n_bytes` to give.
+  static Result<PageMemory> create(size_t n_bytes, const std::string& what, const std::string& hint = {});
 
   PageMemory(PageMemory&& other) noexcept;
   PageMemory& operator=(PageMemory&& other) noexcept;

@@ -2,7 +2,6 @@
 // two registers; for kOne the halves of a register are two rows of a. So each lane sums what it sums elsewhere.
 #include <immintrin.h>
 
-#include "tern/kernels/avx2_lanes.h"
 #include "tern/kernels/avx512_functions.h"
 
 namespace tern::kernels::avx512 {
@@ -24,15 +23,36 @@ __m512 load_two(const float* lower, const float* upper) {
 }
 
 __m256 lower_half(__m512 v) { return _mm512_castps512_ps256(v); }
-__m256 upper_half(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
 
-// kA rows of a, from row i on, times kB rows of b.
+// Eight products' sums at once, each register's lanes in the prescribed order: shuffles bring the same lanes of several
+// products together, so that one addition serves all. Two products of 8 lanes in each of four registers; out: their
+// sums, in order.
+template <DotOrder kOrder>
+__m256 sums_of_pairs(__m512 ab, __m512 cd, __m512 ef, __m512 gh) {
+  // p_i = v_i + v_(i+4), of one product in each quarter.
+  const __m512 abcd = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  const __m512 efgh = _mm512_add_ps(_mm512_shuffle_f32x4(ef, gh, 0x88), _mm512_shuffle_f32x4(ef, gh, 0xdd));
+  // kFour: p0 + p1 and p2 + p3. kOne: p0 + p2 and p1 + p3. Of abcd in lanes 0 and 1 of a quarter, of efgh in 2 and 3.
+  constexpr int kFirst = kOrder == DotOrder::kFour ? 0x88 : 0x44;
+  constexpr int kSecond = kOrder == DotOrder::kFour ? 0xdd : 0xee;
+  const __m512 halves = _mm512_add_ps(_mm512_shuffle_ps(abcd, efgh, kFirst), _mm512_shuffle_ps(abcd, efgh, kSecond));
+  const __m512 sums = _mm512_add_ps(halves, _mm512_permute_ps(halves, 0xb1));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+  return lower_half(_mm512_permutexvar_ps(order, sums));
+}
+
+// The sums of two products whose four accumulators are two registers each, in the halves of one.
+__m512 pair_of_four(const __m512 (&a)[2], const __m512 (&b)[2]) {
+  const __m512 a02_a13 = _mm512_add_ps(a[0], a[1]);
+  const __m512 b02_b13 = _mm512_add_ps(b[0], b[1]);
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a02_a13, b02_b13, 0x44), _mm512_shuffle_f32x4(a02_a13, b02_b13, 0xee));
+}
+
+// kA rows of a, from row i on, times kB rows of b; kA * kB is 8.
 template <size_t kA, size_t kB, class A>
 void dot_four_tile(const DotProducts<A>& p, size_t i, size_t j) {
-  __m512 lanes[kA][kB][2];
-  for (auto& row : lanes) {
-    for (auto& product : row) product[0] = product[1] = _mm512_setzero_ps();
-  }
+  __m512 lanes[8][2];  // of product (ia, jb) at jb * kA + ia
+  for (auto& product : lanes) product[0] = product[1] = _mm512_setzero_ps();
   const A* a = p.a + i * p.a_stride;
   const float* b = p.b + j * p.b_stride;
   for (size_t k = 0; k < p.length; k += 32) {
@@ -42,23 +62,27 @@ void dot_four_tile(const DotProducts<A>& p, size_t i, size_t j) {
       for (size_t jb = 0; jb < kB; ++jb) bs[jb] = _mm512_loadu_ps(b + jb * p.b_stride + at);
       for (size_t ia = 0; ia < kA; ++ia) {
         const __m512 wide = load_wide(a + ia * p.a_stride + at);
-        for (size_t jb = 0; jb < kB; ++jb) lanes[ia][jb][half] = _mm512_fmadd_ps(wide, bs[jb], lanes[ia][jb][half]);
+        for (size_t jb = 0; jb < kB; ++jb) {
+          __m512& sum = lanes[jb * kA + ia][half];
+          sum = _mm512_fmadd_ps(wide, bs[jb], sum);
+        }
       }
     }
   }
+  alignas(32) float sums[8];
+  _mm256_store_ps(sums,
+                  sums_of_pairs<DotOrder::kFour>(pair_of_four(lanes[0], lanes[1]), pair_of_four(lanes[2], lanes[3]),
+                                                 pair_of_four(lanes[4], lanes[5]), pair_of_four(lanes[6], lanes[7])));
   for (size_t jb = 0; jb < kB; ++jb) {
     float* out = p.out + (j + jb) * p.out_stride + i;
-    for (size_t ia = 0; ia < kA; ++ia) {
-      const __m512 sums = _mm512_add_ps(lanes[ia][jb][0], lanes[ia][jb][1]);
-      out[ia] = avx2::sum_neighbours_first(_mm256_add_ps(lower_half(sums), upper_half(sums)));
-    }
+    for (size_t ia = 0; ia < kA; ++ia) out[ia] = sums[jb * kA + ia];
   }
 }
 
-// 2 * kPairs rows of a times kB rows of b.
-template <size_t kPairs, size_t kB, class A>
+// Eight rows of a times kB rows of b.
+template <size_t kB, class A>
 void dot_one_tile(const DotProducts<A>& p, size_t i, size_t j) {
-  __m512 lanes[kPairs][kB];
+  __m512 lanes[4][kB];  // of two rows of a
   for (auto& row : lanes) {
     for (__m512& lane : row) lane = _mm512_setzero_ps();
   }
@@ -67,70 +91,53 @@ void dot_one_tile(const DotProducts<A>& p, size_t i, size_t j) {
   for (size_t k = 0; k < p.length; k += 8) {
     __m512 bs[kB];
     for (size_t jb = 0; jb < kB; ++jb) bs[jb] = _mm512_broadcast_f32x8(_mm256_loadu_ps(b + jb * p.b_stride + k));
-    for (size_t pair = 0; pair < kPairs; ++pair) {
+    for (size_t pair = 0; pair < 4; ++pair) {
       const A* lower = a + 2 * pair * p.a_stride + k;
       const __m512 wide = load_two(lower, lower + p.a_stride);
       for (size_t jb = 0; jb < kB; ++jb) lanes[pair][jb] = _mm512_fmadd_ps(wide, bs[jb], lanes[pair][jb]);
     }
   }
   for (size_t jb = 0; jb < kB; ++jb) {
-    float* out = p.out + (j + jb) * p.out_stride + i;
-    for (size_t pair = 0; pair < kPairs; ++pair) {
-      out[2 * pair] = avx2::sum_halves_first(lower_half(lanes[pair][jb]));
-      out[2 * pair + 1] = avx2::sum_halves_first(upper_half(lanes[pair][jb]));
-    }
+    _mm256_storeu_ps(p.out + (j + jb) * p.out_stride + i,
+                     sums_of_pairs<DotOrder::kOne>(lanes[0][jb], lanes[1][jb], lanes[2][jb], lanes[3][jb]));
   }
-}
-
-template <size_t kA, size_t kB, class A>
-size_t dot_four_rows(const DotProducts<A>& p, size_t i, size_t j) {
-  for (; i + kA <= p.n_a; i += kA) dot_four_tile<kA, kB>(p, i, j);
-  return i;
-}
-
-template <size_t kPairs, size_t kB, class A>
-size_t dot_one_rows(const DotProducts<A>& p, size_t i, size_t j) {
-  for (; i + 2 * kPairs <= p.n_a; i += 2 * kPairs) dot_one_tile<kPairs, kB>(p, i, j);
-  return i;
-}
-
-// The row of a that is left over where n_a is odd.
-template <class A>
-DotProducts<A> last_row(const DotProducts<A>& p) {
-  DotProducts<A> rest = p;
-  rest.a += (p.n_a - 1) * p.a_stride;
-  rest.n_a = 1;
-  rest.out += p.n_a - 1;
-  return rest;
 }
 
 void dot_avx2(DotOrder order, const DotProducts<uint16_t>& p) { avx2::dot_f16(order, p); }
 void dot_avx2(DotOrder order, const DotProducts<float>& p) { avx2::dot_f32(order, p); }
 
-template <class A>
-void dot_one(const DotProducts<A>& p) {
-  size_t j = 0;
-  for (; j + 4 <= p.n_b; j += 4) dot_one_rows<1, 4>(p, dot_one_rows<4, 4>(p, 0, j), j);
-  for (; j < p.n_b; ++j) dot_one_rows<1, 1>(p, dot_one_rows<4, 1>(p, 0, j), j);
-  if (p.n_a % 2 != 0) {
-    dot_avx2(DotOrder::kOne, last_row(p));
+// Rows of a from i on times kB rows of b from j on, in whole tiles; what is left over goes to the AVX2 kernel.
+template <DotOrder kOrder, size_t kA, size_t kB, class A>
+void dot_rows(const DotProducts<A>& p, size_t j) {
+  size_t i = 0;
+  for (; i + kA <= p.n_a; i += kA) {
+    if constexpr (kOrder == DotOrder::kOne) {
+      dot_one_tile<kB>(p, i, j);
+    } else {
+      dot_four_tile<kA, kB>(p, i, j);
+    }
+  }
+  if (i < p.n_a) {
+    DotProducts<A> rest = p;
+    rest.a += i * p.a_stride;
+    rest.n_a -= i;
+    rest.b += j * p.b_stride;
+    rest.n_b = kB;
+    rest.out += j * p.out_stride + i;
+    dot_avx2(kOrder, rest);
   }
 }
 
 template <class A>
-void dot_four(const DotProducts<A>& p) {
-  size_t j = 0;
-  for (; j + 4 <= p.n_b; j += 4) dot_four_rows<1, 4>(p, dot_four_rows<2, 4>(p, 0, j), j);
-  for (; j + 2 <= p.n_b; j += 2) dot_four_rows<1, 2>(p, dot_four_rows<4, 2>(p, 0, j), j);
-  for (; j < p.n_b; ++j) dot_four_rows<1, 1>(p, dot_four_rows<4, 1>(p, 0, j), j);
-}
-
-template <class A>
 void dot_products(DotOrder order, const DotProducts<A>& p) {
+  size_t j = 0;
   if (order == DotOrder::kOne) {
-    dot_one(p);
+    for (; j + 4 <= p.n_b; j += 4) dot_rows<DotOrder::kOne, 8, 4>(p, j);
+    for (; j < p.n_b; ++j) dot_rows<DotOrder::kOne, 8, 1>(p, j);
   } else if (p.length % 32 == 0) {
-    dot_four(p);
+    for (; j + 4 <= p.n_b; j += 4) dot_rows<DotOrder::kFour, 2, 4>(p, j);
+    for (; j + 2 <= p.n_b; j += 2) dot_rows<DotOrder::kFour, 4, 2>(p, j);
+    for (; j < p.n_b; ++j) dot_rows<DotOrder::kFour, 8, 1>(p, j);
   } else {
     dot_avx2(order, p);  // leftovers are summed otherwise
   }

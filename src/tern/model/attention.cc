@@ -13,14 +13,13 @@ namespace {
 // of one head, or where there is only one token, heads that share their keys.
 constexpr int64_t kTokensInTile = 8;
 constexpr int64_t kHeadsInTile = 2;
-constexpr size_t kValueRowsInPiece = 64;
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace
 
 struct Attention::Tile {
-  const uint16_t* keys;    // this head's, [positions, n_kv]
+  const uint16_t* keys;    // this head's, [positions, head_dim]
   const uint16_t* values;  // this head's, [head_dim, value_stride]
   int64_t value_stride;
   int64_t n_rows;  // of queries: tokens of one head, or heads of one token
@@ -40,13 +39,21 @@ void Attention::store(KvCache& cache, int64_t layer, int64_t position, int64_t n
                       const float* v) {
   TERN_CHECK(position + n_tokens <= cache.n_ctx());
   const size_t n_kv = size(h_.n_kv());
-  table_.float_to_half(k, size(n_tokens) * n_kv, cache.keys(layer) + size(position) * n_kv);
+  const size_t head_dim = size(h_.head_dim);
   // A single token is not worth waking anybody.
-  pool_.for_each_piece(n_kv, n_tokens == 1 ? n_kv : kValueRowsInPiece, [&](size_t begin, size_t end, int) {
+  const size_t n_heads = size(h_.n_kv_heads);
+  pool_.for_each_piece(n_heads, n_tokens == 1 ? n_heads : 1, [&](size_t begin, size_t end, int) {
     std::vector<float> row(size(n_tokens));
-    for (size_t feature = begin; feature < end; ++feature) {
-      for (size_t t = 0; t < row.size(); ++t) row[t] = v[t * n_kv + feature];
-      table_.float_to_half(row.data(), row.size(), cache.values(layer) + feature * size(cache.stride()) + position);
+    for (size_t head = begin; head < end; ++head) {
+      uint16_t* keys = cache.keys(layer, static_cast<int64_t>(head)) + size(position) * head_dim;
+      uint16_t* values = cache.values(layer, static_cast<int64_t>(head)) + position;
+      for (size_t t = 0; t < row.size(); ++t) {
+        table_.float_to_half(k + t * n_kv + head * head_dim, head_dim, keys + t * head_dim);
+      }
+      for (size_t feature = 0; feature < head_dim; ++feature) {
+        for (size_t t = 0; t < row.size(); ++t) row[t] = v[t * n_kv + head * head_dim + feature];
+        table_.float_to_half(row.data(), row.size(), values + feature * size(cache.stride()));
+      }
     }
   });
 }
@@ -61,10 +68,10 @@ void Attention::attend(KvCache& cache, int64_t layer, int64_t position, int64_t 
   pool_.for_each_piece(size(h_.n_heads / heads_in_tile * tiles_per_head), 1, [&](size_t index, size_t, int thread) {
     const int64_t head = static_cast<int64_t>(index) / tiles_per_head * heads_in_tile;
     const int64_t token = static_cast<int64_t>(index) % tiles_per_head * kTokensInTile;
-    const int64_t kv_feature = head / heads_per_kv * h_.head_dim;
+    const int64_t kv_head = head / heads_per_kv;
     const int64_t q_offset = token * h_.n_q() + head * h_.head_dim;
-    attend_tile({.keys = cache.keys(layer) + kv_feature,
-                 .values = cache.values(layer) + kv_feature * cache.stride(),
+    attend_tile({.keys = cache.keys(layer, kv_head),
+                 .values = cache.values(layer, kv_head),
                  .value_stride = cache.stride(),
                  .n_rows = single ? heads_in_tile : std::min(kTokensInTile, n_tokens - token),
                  .q = q + q_offset,
@@ -101,9 +108,9 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
 
   // weights [rows, padded keys] = q k^T, not yet scaled
   float* weights = scratch.weights.data();
-  table_.dot_f16(sgemm ? kernels::DotOrder::kOne : kernels::DotOrder::kFour,
-                 {tile.keys, size(h_.n_kv()), size(n_keys), scratch.query.data(), head_dim, n_rows, head_dim, weights,
-                  size(padded)});
+  table_.dot_f16(
+      sgemm ? kernels::DotOrder::kOne : kernels::DotOrder::kFour,
+      {tile.keys, head_dim, size(n_keys), scratch.query.data(), head_dim, n_rows, head_dim, weights, size(padded)});
 
   const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
   for (size_t r = 0; r < n_rows; ++r) {

@@ -3,21 +3,28 @@
 #include <fmt/format.h>
 
 namespace tern::model {
+namespace {
+
+int64_t padded(int64_t n_ctx) { return (n_ctx + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding; }
+
+}  // namespace
+
+KvCache::KvCache(const Hyperparameters& h, int64_t n_ctx, PageMemory keys, PageMemory values)
+    : n_kv_heads_(h.n_kv_heads),
+      head_dim_(h.head_dim),
+      n_ctx_(n_ctx),
+      stride_(padded(n_ctx)),
+      keys_(std::move(keys)),
+      values_(std::move(values)) {}
 
 Result<KvCache> KvCache::create(const Hyperparameters& h, int64_t n_ctx) {
-  KvCache cache;
-  cache.n_kv_ = h.n_kv();
-  cache.n_ctx_ = n_ctx;
-  cache.stride_ = (n_ctx + kPadding - 1) / kPadding * kPadding;
-  // The limits of read_hyperparameters() keep this product below 2^58. calloc: untouched pages cost nothing.
-  const auto n = static_cast<size_t>(h.n_layers * h.n_kv()) * static_cast<size_t>(cache.stride_);
-  cache.keys_.reset(static_cast<uint16_t*>(std::calloc(n, sizeof(uint16_t))));
-  cache.values_.reset(static_cast<uint16_t*>(std::calloc(n, sizeof(uint16_t))));
-  if (cache.keys_ == nullptr || cache.values_ == nullptr) {
-    return invalid_input("key-value cache", fmt::format("no memory for {} positions: {} bytes", n_ctx, 4 * n),
-                         "ask for a shorter context");
-  }
-  return cache;
+  // The limits of read_hyperparameters() keep this product below 2^58.
+  const size_t n_bytes = static_cast<size_t>(h.n_layers * h.n_kv() * padded(n_ctx)) * sizeof(uint16_t);
+  const std::string what = fmt::format("key-value cache of {} positions", n_ctx);
+  const std::string hint = "ask for a shorter context";
+  TERN_ASSIGN_OR_RETURN(PageMemory keys, PageMemory::create(n_bytes, what, hint));
+  TERN_ASSIGN_OR_RETURN(PageMemory values, PageMemory::create(n_bytes, what, hint));
+  return KvCache(h, n_ctx, std::move(keys), std::move(values));
 }
 
 }  // namespace tern::model

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 
 #include "tern/base/error.h"
+#include "tern/base/page_memory.h"
 #include "tern/model/hyperparameters.h"
 
 namespace tern::model {
@@ -21,22 +20,24 @@ class KvCache {
 
   int64_t n_ctx() const { return n_ctx_; }    // as asked for
   int64_t stride() const { return stride_; }  // positions between two rows of values
-  // [n_ctx, n_kv]: the rotated keys of one layer.
-  uint16_t* keys(int64_t layer) { return keys_.get() + layer * n_kv_ * stride_; }
-  // [n_kv, stride()]: the values of one layer, transposed, so that a weighted sum over positions runs along memory.
-  uint16_t* values(int64_t layer) { return values_.get() + layer * n_kv_ * stride_; }
+  // [stride(), head_dim]: the rotated keys of one head.
+  uint16_t* keys(int64_t layer, int64_t kv_head) { return part(keys_, layer, kv_head); }
+  // [head_dim, stride()]: its values, transposed, so that a weighted sum over positions runs along memory.
+  uint16_t* values(int64_t layer, int64_t kv_head) { return part(values_, layer, kv_head); }
 
  private:
-  struct Free {
-    void operator()(uint16_t* memory) const { std::free(memory); }
-  };
-  using Memory = std::unique_ptr<uint16_t[], Free>;
+  KvCache(const Hyperparameters& h, int64_t n_ctx, PageMemory keys, PageMemory values);
 
-  int64_t n_kv_ = 0;
-  int64_t n_ctx_ = 0;
-  int64_t stride_ = 0;
-  Memory keys_;
-  Memory values_;
+  uint16_t* part(PageMemory& memory, int64_t layer, int64_t kv_head) const {
+    return reinterpret_cast<uint16_t*>(memory.bytes().data()) + (layer * n_kv_heads_ + kv_head) * head_dim_ * stride_;
+  }
+
+  int64_t n_kv_heads_;
+  int64_t head_dim_;
+  int64_t n_ctx_;
+  int64_t stride_;
+  PageMemory keys_;
+  PageMemory values_;
 };
 
 }  // namespace tern::model
