@@ -14,6 +14,16 @@ namespace {
 constexpr int64_t kTokensInTile = 8;
 constexpr int64_t kHeadsInTile = 2;
 
+// From so many positions on, the cache of a single token is shared out by positions, then by features, so that it is
+// read once for all heads that share it. Fewer are not worth the two more loops.
+constexpr int64_t kFarBack = 384;
+constexpr size_t kPositionsInPiece = 256;
+constexpr size_t kFeaturesInPiece = 16;
+
+int64_t padded_to_groups(int64_t n_keys) {
+  return (n_keys + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding;
+}
+
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace
@@ -61,6 +71,9 @@ void Attention::store(KvCache& cache, int64_t layer, int64_t position, int64_t n
 void Attention::attend(KvCache& cache, int64_t layer, int64_t position, int64_t n_tokens, const float* q, float* out,
                        float* scores) {
   const bool single = n_tokens == 1;
+  if (single && position >= kFarBack) {
+    return attend_far_back(cache, layer, position, q, out, scores);
+  }
   const int64_t heads_per_kv = h_.n_heads / h_.n_kv_heads;
   const int64_t heads_in_tile = single && heads_per_kv % kHeadsInTile == 0 ? kHeadsInTile : 1;
   const int64_t tiles_per_head = (n_tokens + kTokensInTile - 1) / kTokensInTile;
@@ -89,7 +102,7 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
   const size_t head_dim = size(h_.head_dim);
   const size_t n_rows = size(tile.n_rows);
   const int64_t n_keys = tile.first + (tile.single ? 1 : tile.n_rows);
-  const int64_t padded = (n_keys + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding;
+  const int64_t padded = padded_to_groups(n_keys);
   scratch.query.resize(n_rows * head_dim);
   scratch.weights.resize(n_rows * size(padded));
 
@@ -133,6 +146,55 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
   table_.dot_f16(tile.single ? kernels::DotOrder::kFour : kernels::DotOrder::kOne,
                  {tile.values, size(tile.value_stride), head_dim, weights, size(padded), n_rows, size(padded), tile.out,
                   size(tile.q_stride)});
+}
+
+// What attend_tile() computes for a single token, all heads at once.
+void Attention::attend_far_back(KvCache& cache, int64_t layer, int64_t position, const float* q, float* out,
+                                float* scores) {
+  const size_t head_dim = size(h_.head_dim);
+  const size_t heads_per_kv = size(h_.n_heads / h_.n_kv_heads);
+  const int64_t n_keys = position + 1;
+  const size_t padded = size(padded_to_groups(n_keys));
+  shared_.query.resize(size(h_.n_q()));
+  shared_.weights.resize(size(h_.n_heads) * padded);
+  float* weights = shared_.weights.data();
+  table_.round_to_half(q, size(h_.n_q()), shared_.query.data());
+
+  // weights [n_heads, padded keys] = q k^T, not yet scaled
+  const size_t pieces_of_keys = (size(n_keys) + kPositionsInPiece - 1) / kPositionsInPiece;
+  pool_.for_each_piece(size(h_.n_kv_heads) * pieces_of_keys, 1, [&](size_t index, size_t, int) {
+    const size_t kv_head = index / pieces_of_keys;
+    const size_t begin = index % pieces_of_keys * kPositionsInPiece;
+    const size_t n = std::min(kPositionsInPiece, size(n_keys) - begin);
+    const size_t head = kv_head * heads_per_kv;
+    const uint16_t* keys = cache.keys(layer, static_cast<int64_t>(kv_head)) + begin * head_dim;
+    table_.dot_f16(kernels::DotOrder::kFour, {keys, head_dim, n, shared_.query.data() + head * head_dim, head_dim,
+                                              heads_per_kv, head_dim, weights + head * padded + begin, padded});
+  });
+
+  const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
+  pool_.for_each_piece(size(h_.n_heads), 1, [&](size_t head, size_t, int) {
+    float* row = weights + head * padded;
+    std::fill(row + n_keys, row + padded, -std::numeric_limits<float>::infinity());
+    table_.softmax(row, padded, scale);
+    if (scores != nullptr) {
+      std::copy_n(row, n_keys, scores + head * size(n_keys));
+    }
+    table_.round_to_half(row, padded, row);
+  });
+
+  // out [n_heads, head_dim] = weights v
+  const size_t pieces_of_features = (head_dim + kFeaturesInPiece - 1) / kFeaturesInPiece;
+  pool_.for_each_piece(size(h_.n_kv_heads) * pieces_of_features, 1, [&](size_t index, size_t, int) {
+    const size_t kv_head = index / pieces_of_features;
+    const size_t begin = index % pieces_of_features * kFeaturesInPiece;
+    const size_t n = std::min(kFeaturesInPiece, head_dim - begin);
+    const size_t head = kv_head * heads_per_kv;
+    const size_t stride = size(cache.stride());
+    const uint16_t* values = cache.values(layer, static_cast<int64_t>(kv_head)) + begin * stride;
+    table_.dot_f16(kernels::DotOrder::kFour, {values, stride, n, weights + head * padded, padded, heads_per_kv, padded,
+                                              out + head * head_dim + begin, head_dim});
+  });
 }
 
 }  // namespace tern::model

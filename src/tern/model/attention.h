@@ -28,16 +28,18 @@ class Attention {
  private:
   struct Tile;
   struct Scratch {
-    std::vector<float> query;    // [tile, head_dim]
-    std::vector<float> weights;  // [tile, keys]
+    std::vector<float> query;    // [rows, head_dim]
+    std::vector<float> weights;  // [rows, keys]
   };
 
   void attend_tile(const Tile& tile, Scratch& scratch);
+  void attend_far_back(KvCache& cache, int64_t layer, int64_t position, const float* q, float* out, float* scores);
 
   const Hyperparameters& h_;
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
   std::vector<Scratch> scratch_;  // of each thread
+  Scratch shared_;                // of a single token that looks far back: [n_heads, ...]
 };
 
 }  // namespace tern::model
