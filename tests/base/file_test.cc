@@ -9,6 +9,7 @@
 #include "support/paths.h"
 #include "tern/base/environment.h"
 #include "tern/base/mapped_file.h"
+#include "tern/base/page_memory.h"
 
 namespace tern {
 namespace {
@@ -182,6 +183,50 @@ TEST(MappedFile, ContentAndRefusals) {
   EXPECT_FALSE(MappedFile::open(folder.path()));
   EXPECT_FALSE(MappedFile::open(folder.path() / "missing"));
   EXPECT_FALSE(MappedFile::open("/dev/null"));
+}
+
+TEST(MappedFile, PagesThatWereDroppedComeBack) {
+  const test::TemporaryFolder folder;
+  std::string content(5 * 4096 + 17, '\0');
+  for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 + i / 4096);
+  ASSERT_TRUE(write_file(folder.path() / "f", content));
+  const auto file = MappedFile::open(folder.path() / "f");
+  ASSERT_TRUE(file);
+  file->map_pages();
+  const auto as_text = [&] {
+    return std::string_view(reinterpret_cast<const char*>(file->bytes().data()), content.size());
+  };
+  EXPECT_EQ(as_text(), content);
+  for (const auto& [begin, size] : {std::pair<size_t, size_t>(0, content.size()), {1, 4096}, {4096, 4096}, {9000, 0}}) {
+    file->drop_pages(file->bytes().subspan(begin, size));
+    EXPECT_EQ(as_text(), content);
+  }
+  EXPECT_DEATH(file->drop_pages(std::as_bytes(std::span(content))), "");
+}
+
+TEST(PageMemory, IsZeroAndMoves) {
+  auto memory = PageMemory::create(3 << 20, "array");
+  ASSERT_TRUE(memory);
+  ASSERT_EQ(memory->bytes().size(), size_t{3} << 20);
+  EXPECT_TRUE(
+      std::all_of(memory->bytes().begin(), memory->bytes().end(), [](std::byte b) { return b == std::byte{}; }));
+  memory->bytes()[5] = std::byte{9};
+  const PageMemory moved = std::move(*memory);
+  EXPECT_EQ(moved.bytes()[5], std::byte{9});
+  EXPECT_TRUE(PageMemory::create(0, "nothing")->bytes().empty());
+  const auto refused = PageMemory::create(size_t{1} << 60, "array", "ask for less");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().line(), "array: no memory for 1152921504606846976 bytes (ask for less)");
+}
+
+TEST(File, NewFilesReplaceNothing) {
+  const test::TemporaryFolder folder;
+  const fs::path path = folder.path() / "f";
+  ASSERT_TRUE(write_new_file(path, "one"));
+  EXPECT_EQ(*read_file(path, 100), "one");
+  EXPECT_FALSE(write_new_file(path, "two"));
+  EXPECT_EQ(*read_file(path, 100), "one");
+  EXPECT_FALSE(write_new_file(folder.path() / "missing" / "f", "one"));
 }
 
 TEST(File, WhatIsNoRegularFileIsNotReadNorWaitedFor) {

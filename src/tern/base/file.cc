@@ -138,6 +138,21 @@ Status write_file(const fs::path& path, std::string_view content) {
   return writer.commit();
 }
 
+Status write_new_file(const fs::path& path, std::string_view content) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    return io_error(path, "cannot be created", errno);
+  }
+  Status written = write_fully(fd, std::as_bytes(std::span(content)), path);
+  if (::close(fd) != 0 && written) {
+    written = io_error(path, "cannot be written", errno);
+  }
+  if (!written) {
+    ::unlink(path.c_str());
+  }
+  return written;
+}
+
 FileWriter::FileWriter(fs::path path, fs::path temporary, int fd)
     : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
 

@@ -32,7 +32,7 @@ Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
 
 Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
   const fs::path path = folder_ / trace_file_name(id);
-  TERN_RETURN_IF_ERROR(write_file(path, to_json_line(to_json(make_record(id, shape, values))) + "\n"));
+  TERN_RETURN_IF_ERROR(write_new_file(path, to_json_line(to_json(make_record(id, shape, values))) + "\n"));
   written_.push_back(path);
   return values_ ? values_->add(id.name(), shape, values) : Status();
 }
