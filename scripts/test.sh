@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh         the tests, against the release build
 #   scripts/test.sh --ci    first the same tests under AddressSanitizer and UndefinedBehaviorSanitizer (built with clang)
-#                           and each fuzz target for TERN_FUZZ_SECONDS (30); then the tests against the release build.
+#                           and each fuzz target for TERN_FUZZ_SECONDS (30); on x86-64, the kernels and the engine built
+#                           for aarch64, under qemu; then the tests against the release build.
 #                           Sets TERN_REQUIRE_LIVE=1: on x86-64, sweeps against npm's llama.cpp are never skipped
 #   scripts/test.sh -- -L golden    what follows -- goes to ctest
 set -euo pipefail
@@ -19,7 +20,7 @@ case "${1:-}" in
 esac
 [ "${1:-}" = "--" ] && shift
 
-"$root/scripts/install_dependencies.sh" --test
+"$root/scripts/install_dependencies.sh" "$($ci && echo --ci || echo --test)"
 
 # From npm, into build/npm, by the checksums in tests/npm/package-lock.json: independent test data, and a llama.cpp for
 # x86-64 (elsewhere npm takes the package only with --force, and the tests that would run it are skipped).
@@ -58,6 +59,12 @@ if $ci; then
       { tail -60 "$root/build/fuzz-$name.log"; exit 1; }
     grep 'stat::number_of_executed_units' "$root/build/fuzz-$name.log"
   done
+  if [ "$(uname -m)" = x86_64 ]; then
+    "$root/scripts/fetch_aarch64_libraries.sh"
+    build aarch64 kernels_isa_test kernels_truth_test model_greedy_head_test engine_golden_test
+    echo "== Tests of the kernels and of the engine, built for aarch64, under qemu"
+    ctest --test-dir "$root/build/aarch64" --output-on-failure -j "$jobs" -L .  # of the targets that were built
+  fi
 fi
 
 build release

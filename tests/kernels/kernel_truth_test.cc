@@ -8,6 +8,7 @@
 #include "kernels/random_values.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/kernels/four_level.h"
+#include "tern/kernels/glibc_exp.h"
 #include "tern/kernels/rope_angles.h"
 #include "tern/quant/half.h"
 #include "tern/quant/i2s.h"
@@ -147,7 +148,25 @@ TEST(ScalarTable, HalvesAreThoseOfQuant) {
   }
 }
 
+// Where glibc's expf differs between a CPU with and one without fused multiply-add: these are those with.
+TEST(GlibcExp, IsThatOfCpusWithFusedMultiplyAdd) {
+  EXPECT_EQ(std::bit_cast<uint32_t>(glibc_exp(0x1.04845ep+5f)), 0x56fc9f1cu);
+  EXPECT_EQ(std::bit_cast<uint32_t>(glibc_exp(-0x1.f8cbb2p+5f)), 0x11fa2993u);
+}
+
 #if defined(__GLIBC__)
+TEST(GlibcExp, IsGlibcs) {
+  for (uint64_t bits = 0; bits < uint64_t{1} << 32; bits += 1009) {
+    const auto x = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    ASSERT_TRUE(same_bits(glibc_exp(x), expf(x))) << x;
+  }
+  for (const float x : {0x1.62e42ep6f, -0x1.9fe368p6f, -0x1.9d1d9ep6f, std::numeric_limits<float>::infinity()}) {
+    for (const float near : {std::nextafter(x, -1000.0f), x, std::nextafter(x, 1000.0f), -x}) {
+      EXPECT_TRUE(same_bits(glibc_exp(near), expf(near))) << near;
+    }
+  }
+}
+
 TEST(RopeAngles, SineAndCosineAreGlibcs) {
   std::mt19937 random(11);
   std::uniform_real_distribution<float> exponent(-14.0f, 24.0f);

@@ -398,7 +398,7 @@ void add_run(CLI::App& app, Action& action) {
       std::string("Example: tern run --model models/tern-tiny/tern-tiny-i2_s.gguf --prompt \"Once upon a time\" "
                   "--max-tokens 32\n") +
       "Environment: BITNET_TRACE_DIR (traces go there), BITNET_SEED, BITNET_DETERMINISTIC (temperature 0),\n"
-      "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2: force the kernels).\n" +
+      "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2, avx512, neon: force the kernels).\n" +
       fault_help());
   command->callback([options, prompt, ids, &action] {
     options->has_prompt = prompt->count() > 0;

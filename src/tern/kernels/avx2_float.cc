@@ -5,6 +5,7 @@
 
 #include "tern/kernels/avx2_functions.h"
 #include "tern/kernels/avx2_lanes.h"
+#include "tern/kernels/glibc_exp.h"
 
 namespace tern::kernels::avx2 {
 namespace {
@@ -225,7 +226,7 @@ void softmax(float* row, size_t n, float scale) {
     sum += static_cast<double>(sum_halves_first(e));
   }
   for (; i < n; ++i) {
-    row[i] = expf(row[i] - largest);
+    row[i] = glibc_exp(row[i] - largest);
     sum += static_cast<double>(row[i]);
   }
   const __m256 inverse = _mm256_set1_ps(static_cast<float>(1.0 / sum));
@@ -254,7 +255,7 @@ void silu_times(const float* gate, const float* up, size_t n, float* out) {
     const __m256 silu = _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
     _mm256_storeu_ps(out + i, _mm256_mul_ps(silu, _mm256_loadu_ps(up + i)));
   }
-  for (; i < n; ++i) out[i] = (gate[i] / (1.0f + expf(-gate[i]))) * up[i];
+  for (; i < n; ++i) out[i] = (gate[i] / (1.0f + glibc_exp(-gate[i]))) * up[i];
 }
 
 }  // namespace tern::kernels::avx2

@@ -5,6 +5,11 @@
 #include "tern/base/environment.h"
 #include "tern/kernels/isa_tables.h"
 
+#if defined(TERN_HAVE_NEON_TABLE)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace tern::kernels {
 
 std::vector<const KernelTable*> runnable_tables() {
@@ -14,10 +19,16 @@ std::vector<const KernelTable*> runnable_tables() {
   // The builtin also checks that the operating system saves the wide registers. F16C is older than AVX2 on every CPU.
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     tables.push_back(&kAvx2Table);
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni")) {
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")) {
       tables.push_back(&kAvx512Table);
     }
+  }
+#endif
+#if defined(TERN_HAVE_NEON_TABLE)
+  // NEON itself is part of every aarch64 CPU; its products of four bytes came with Armv8.2.
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+    tables.push_back(&kNeonTable);
   }
 #endif
   return tables;

@@ -11,5 +11,8 @@ extern const KernelTable kScalarTable;
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvx512Table;
 #endif
+#if defined(TERN_HAVE_NEON_TABLE)
+extern const KernelTable kNeonTable;
+#endif
 
 }  // namespace tern::kernels

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tern/kernels/glibc_exp.h"
 #include "tern/kernels/isa_tables.h"
 #include "tern/kernels/table.h"
 #include "tern/quant/half.h"
@@ -195,7 +196,7 @@ void softmax(float* row, size_t n, float scale) {
     sum += static_cast<double>(sum_halves_first(row + i));
   }
   for (size_t i = whole; i < n; ++i) {
-    row[i] = expf(row[i] - largest);
+    row[i] = glibc_exp(row[i] - largest);
     sum += static_cast<double>(row[i]);
   }
   const float inverse = static_cast<float>(1.0 / sum);
@@ -212,7 +213,7 @@ void relu2_times(const float* gate, const float* up, size_t n, float* out) {
 void silu_times(const float* gate, const float* up, size_t n, float* out) {
   const size_t whole = n - n % kLanes;
   for (size_t i = 0; i < n; ++i) {
-    const float e = i < whole ? exp_in_lane(0.0f - gate[i]) : expf(-gate[i]);
+    const float e = i < whole ? exp_in_lane(0.0f - gate[i]) : glibc_exp(-gate[i]);
     out[i] = (gate[i] / (1.0f + e)) * up[i];
   }
 }

@@ -82,7 +82,7 @@ struct CoarseProduct {
 };
 
 struct KernelTable {
-  const char* name;  // "scalar", "avx2": what TERN_ISA and reports call it
+  const char* name;  // "scalar", "avx2", "neon": what TERN_ISA and reports call it
 
   // float16 as bits. Round to nearest, ties to even; denormals kept.
   void (*half_to_float)(const uint16_t* in, size_t n, float* out);
