@@ -9,6 +9,7 @@
 #include "tern/base/json.h"
 #include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
+#include "tern/cli/run_setting.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/sweep/environment.h"
@@ -21,12 +22,15 @@ struct BenchOptions {
   std::string threads;
   int n_prompt = 128;
   int n_decode = 32;
+  int depth = 0;  // positions before the first decode step; 0: the prompt
   int n_repetitions = 3;
+  engine::HeadCopy head_copy = engine::HeadCopy::kAlways;  // in the unmeasured round
   bool json = false;
 };
 
 struct Figures {
   double load_s = 0;
+  double head_copy_s = 0;
   std::vector<double> prefill_tokens_per_s;
   std::vector<double> decode_tokens_per_s;
 };
@@ -63,18 +67,29 @@ Result<Figures> measure(const BenchOptions& options, int n_threads) {
   TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
   const Stopwatch stopwatch;
   TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
-  TERN_ASSIGN_OR_RETURN(const auto session, engine::Session::create(view, {.table = table, .n_threads = n_threads}));
+  TERN_ASSIGN_OR_RETURN(
+      const auto session,
+      engine::Session::create(view, {.table = table, .n_threads = n_threads, .head_copy = options.head_copy}));
   figures.load_s = stopwatch.seconds();
 
-  const auto prompt = random_ids(options.n_prompt, session->hyperparameters().n_vocab);
-  // One unmeasured round first: it reads the file into memory.
-  for (int round = 0; round <= options.n_repetitions; ++round) {
-    TERN_ASSIGN_OR_RETURN(const engine::Generation generation,
-                          session->generate({.prompt = prompt, .max_tokens = options.n_decode + 1}));
-    if (round > 0) {
+  const bool own_depth = options.depth != 0 && options.depth != options.n_prompt;
+  const int64_t n_vocab = session->hyperparameters().n_vocab;
+  const auto prompt = random_ids(options.n_prompt, n_vocab);
+  const auto context = random_ids(own_depth ? options.depth : options.n_prompt, n_vocab);
+  const engine::GenerationRequest both{.prompt = prompt, .max_tokens = options.n_decode + 1};
+  // One unmeasured round first: it reads the file into memory, and copies the head where that is worth it.
+  TERN_ASSIGN_OR_RETURN(engine::Generation generation, session->generate(both));
+  figures.head_copy_s = generation.head_copy_s;
+  for (int round = 0; round < options.n_repetitions; ++round) {
+    if (own_depth) {
+      TERN_ASSIGN_OR_RETURN(generation, session->generate({.prompt = prompt, .max_tokens = 1}));
       figures.prefill_tokens_per_s.push_back(options.n_prompt / generation.prefill_s);
-      figures.decode_tokens_per_s.push_back(options.n_decode / generation.decode_s);
     }
+    TERN_ASSIGN_OR_RETURN(generation, session->generate({.prompt = context, .max_tokens = options.n_decode + 1}));
+    if (!own_depth) {
+      figures.prefill_tokens_per_s.push_back(options.n_prompt / generation.prefill_s);
+    }
+    figures.decode_tokens_per_s.push_back(options.n_decode / generation.decode_s);
   }
   return figures;
 }
@@ -90,18 +105,20 @@ Result<int> bench(const BenchOptions& options) {
   TERN_ASSIGN_OR_RETURN(const uint64_t peak_bytes, peak_rss_bytes());
   const double prefill = median(figures.prefill_tokens_per_s);
   const double decode = median(figures.decode_tokens_per_s);
+  const int depth = options.depth != 0 ? options.depth : options.n_prompt;
   if (!options.json) {
     fmt::print(
-        "{} threads: prefill of {} tokens {:.1f} tokens/s, decode of {} {:.2f} tokens/s, loaded in {:.3f} s, "
+        "{} threads: prefill of {} tokens {:.1f} tokens/s, decode of {} after {} {:.2f} tokens/s, loaded in {:.3f} s, "
         "{:.0f} MiB at most\n",
-        n_threads, options.n_prompt, prefill, options.n_decode, decode, figures.load_s,
+        n_threads, options.n_prompt, prefill, options.n_decode, depth, decode, figures.load_s,
         static_cast<double>(peak_bytes) / (1 << 20));
     return 0;
   }
   Json json;
   json["prefill"] = {{"n", options.n_prompt}, {"tokens_per_s", json_number(prefill)}};
-  json["decode"] = {{"n", options.n_decode}, {"tokens_per_s", json_number(decode)}};
+  json["decode"] = {{"n", options.n_decode}, {"tokens_per_s", json_number(decode)}, {"depth", depth}};
   json["load_s"] = json_number(figures.load_s);
+  json["head_copy_s"] = json_number(figures.head_copy_s);
   json["peak_rss_bytes"] = peak_bytes;
   json["threads"] = n_threads;
   json["repetitions"] = options.n_repetitions;
@@ -122,11 +139,18 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("-n", options->n_decode, "Tokens to decode")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command
+      ->add_option("--depth", options->depth,
+                   "Positions that are in the context before the tokens to decode; default: those of the prompt")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("-r", options->n_repetitions, "Repetitions, after one that is not counted")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  add_head_copy_option(*command, options->head_copy);
   command->add_flag("--json", options->json, "Print one JSON object");
-  command->footer("Example: tern bench --model /tmp/2b4t.gguf --threads 2 -p 64 -n 16 -r 3 --json");
+  command->footer(
+      "Example: tern bench --model /tmp/2b4t.gguf --threads 2 -p 64 -n 16 -r 3 --json\n"
+      "         tern bench --model /tmp/2b4t.gguf --threads 2 -p 64 -n 16 --depth 2048   (decode in a long context)");
   command->callback([options, &action] { action = [options] { return bench(*options); }; });
 }
 

@@ -1,5 +1,6 @@
 #include "tern/cli/run_setting.h"
 
+#include <algorithm>
 #include <map>
 
 #include "tern/base/environment.h"
@@ -26,13 +27,15 @@ void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
   using enum engine::HeadCopy;
   static const std::map<std::string, engine::HeadCopy> kWords = {
       {"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}};
+  const auto default_word =
+      std::find_if(kWords.begin(), kWords.end(), [&](const auto& entry) { return entry.second == head_copy; });
   command
       .add_option_function<std::string>(
           "--head-copy", [&head_copy](const std::string& word) { head_copy = kWords.at(word); },
           "Whether greedy steps look through an int8 copy of the head first (the same tokens, faster): auto (from 64 "
           "tokens on), always, never. Only where nobody wants logits or traces")
       ->check(CLI::IsMember(kWords))
-      ->default_str("auto");
+      ->default_str(default_word->first);
 }
 
 void add_oracle_option(CLI::App& command, AskOracle& ask) {

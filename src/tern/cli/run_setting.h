@@ -21,7 +21,7 @@ void add_run_setting_options(CLI::App& command, RunSettingOptions& options);
 // caller's. Errors: kUsage.
 Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
 
-// --head-copy auto|never|always
+// --head-copy auto|never|always; the default is what `head_copy` holds.
 void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);
 
 // --oracle auto|always|never
