@@ -10,6 +10,14 @@ void float_to_half(const float* in, size_t n, uint16_t* out);
 void round_to_half(const float* in, size_t n, float* out);
 RowRounding round_activations(const float* x, size_t n, ActivationRounding rounding, int8_t* q);
 void ternary_product(const TernaryProduct& p);
+
+// The product for the kTokens (16 or 32) tokens from `token` on, or for those that are left, by look-up. Takes the time
+// of all kTokens, and pays for hundreds of rows and more. False, with anything in these tokens' outputs, if there is a
+// code 3. At least one row and one token; up to kMaxLookupColumns columns. Takes 270 KB of stack.
+constexpr size_t kMaxLookupColumns = size_t{1} << 17;
+template <size_t kTokens>
+bool lookup_product(const TernaryProduct& p, size_t token);
+
 void dot_f16(DotOrder order, const DotProducts<uint16_t>& p);
 void dot_f32(DotOrder order, const DotProducts<float>& p);
 CoarseRow coarsen_row(const uint16_t* row, size_t n, int8_t* codes);

@@ -10,6 +10,7 @@ const KernelTable kAvx2Table = {
     .round_to_half = avx2::round_to_half,
     .round_activations = avx2::round_activations,
     .ternary_product = avx2::ternary_product,
+    .ternary_piece = {2560, 32},  // all rows share the building of a table
     .dot_f16 = avx2::dot_f16,
     .dot_f32 = avx2::dot_f32,
     .coarsen_row = avx2::coarsen_row,

@@ -13,6 +13,11 @@ constexpr size_t kBlockBytes = 32;
 // to a 16-bit lane at most 3072: ten blocks reach 30720 and cannot wrap.
 constexpr size_t kBlocksWithoutWrap = 10;
 
+// From here on a tile of 16 or 32 tokens, even if it is not full, is faster than pairwise products.
+constexpr size_t kTokensForSmallTile = 9;
+constexpr size_t kTokensForLargeTile = 23;
+constexpr size_t kRowsForLookup = 128;
+
 __m256i load(const void* at) { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
 
 // The codes of the weights 32 * group to 32 * group + 31 of a block. The shift drags bits in from the neighbouring
@@ -60,7 +65,13 @@ void product_tile(const TernaryProduct& p, size_t row, size_t token) {
     }
     for (size_t b = begin; b < end; ++b) {
       __m256i block[kRows];
-      for (size_t r = 0; r < kRows; ++r) block[r] = load(codes + r * row_bytes + b * kBlockBytes);
+      for (size_t r = 0; r < kRows; ++r) {
+        const uint8_t* at = codes + r * row_bytes + b * kBlockBytes;
+        if (kTokens == 1 && b % 2 == 0) {  // see prefetch_next_rows() in avx512_ternary.cc
+          _mm_prefetch(reinterpret_cast<const char*>(at + kRows * row_bytes), _MM_HINT_T0);
+        }
+        block[r] = load(at);
+      }
       add_group<0>(block, q + b * kBlock, p.n_cols, lanes);
       add_group<1>(block, q + b * kBlock, p.n_cols, lanes);
       add_group<2>(block, q + b * kBlock, p.n_cols, lanes);
@@ -150,10 +161,19 @@ RowRounding round_activations(const float* x, size_t n, ActivationRounding round
   return {scale, sum};
 }
 
-// Four tokens share each unpacked row; what is left over takes four rows at a time. Both shapes were the fastest of
-// those that leave g++ and clang enough registers.
+// By look-up as far as that pays, else by pairwise products: four tokens share each unpacked row; what is left over
+// takes four rows at a time. Both shapes were the fastest of those that leave g++ and clang enough registers.
 void ternary_product(const TernaryProduct& p) {
   size_t token = 0;
+  bool lookup = p.n_rows >= kRowsForLookup && p.n_cols <= kMaxLookupColumns;
+  while (lookup && p.n_tokens - token >= kTokensForSmallTile) {
+    const bool large = p.n_tokens - token >= kTokensForLargeTile;
+    lookup = large ? lookup_product<32>(p, token) : lookup_product<16>(p, token);
+    if (lookup) {
+      const size_t end = token + (large ? 32 : 16);
+      token = end < p.n_tokens ? end : p.n_tokens;
+    }
+  }
   for (; token + 4 <= p.n_tokens; token += 4) product_rows<1, 4>(p, 0, token);
   for (; token < p.n_tokens; ++token) product_rows<1, 1>(p, product_rows<4, 1>(p, 0, token), token);
 }

@@ -12,6 +12,7 @@ const KernelTable kAvx512Table = {
     .round_to_half = avx2::round_to_half,
     .round_activations = avx2::round_activations,
     .ternary_product = avx512::ternary_product,
+    .ternary_piece = {64, 512},  // rows stay in the second-level cache while tokens pass by
     .dot_f16 = avx512::dot_f16,
     .dot_f32 = avx512::dot_f32,
     .coarsen_row = avx2::coarsen_row,

@@ -18,6 +18,7 @@ const KernelTable kNeonTable = {
     .round_to_half = neon::round_to_half,
     .round_activations = neon::round_activations,
     .ternary_product = neon::ternary_product,
+    .ternary_piece = {64, 512},
     .dot_f16 = neon::dot_f16,
     .dot_f32 = neon::dot_f32,
     .coarsen_row = neon::coarsen_row,

@@ -227,6 +227,7 @@ const KernelTable kScalarTable = {
     .round_to_half = round_to_half,
     .round_activations = round_activations,
     .ternary_product = ternary_product,
+    .ternary_piece = {64, 512},
     .dot_f16 = dot_products<uint16_t>,
     .dot_f32 = dot_products<float>,
     .coarsen_row = coarsen_row,

@@ -93,6 +93,10 @@ struct KernelTable {
   // Rounds one token's activations to int8: scale = 127 / max(|x|, 1e-5), q = clamp(round(x * scale), -128, 127).
   RowRounding (*round_activations)(const float* x, size_t n, ActivationRounding rounding, int8_t* q);
   void (*ternary_product)(const TernaryProduct& p);
+  // Into what pieces a caller best cuts the product with a batch of tokens.
+  struct {
+    size_t n_rows, n_tokens;
+  } ternary_piece;
 
   void (*dot_f16)(DotOrder order, const DotProducts<uint16_t>& p);
   void (*dot_f32)(DotOrder order, const DotProducts<float>& p);

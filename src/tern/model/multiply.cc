@@ -11,23 +11,37 @@ namespace {
 
 using quant::Encoding;
 
-// Rows that one thread takes at a time. One token: enough bytes that memory is read in long runs. A batch: few enough
-// that their codes stay in the second-level cache while all tokens pass by.
+// What one thread takes at a time of a product with one token: enough bytes that memory is read in long runs.
 constexpr int64_t kBytesForOneToken = 160 << 10;
-constexpr int64_t kRowsForBatch = 64;
+// Of floats with a batch: few enough rows that they stay in the second-level cache while all tokens pass by.
+constexpr int64_t kFloatRowsForBatch = 64;
 constexpr int64_t kMultipleOfRows = 8;  // what kernels take at once
 
-int64_t rows_in_piece(const Matrix& w, int64_t n_tokens) {
-  if (n_tokens > 1) {
-    return kRowsForBatch;
-  }
-  return std::max(kMultipleOfRows, kBytesForOneToken / w.row_bytes() / kMultipleOfRows * kMultipleOfRows);
-}
+int64_t pieces(int64_t n, int64_t in_piece) { return (n + in_piece - 1) / in_piece; }
 
-int64_t n_pieces_of(const Matrix& w, int64_t n_tokens) {
-  const int64_t rows = rows_in_piece(w, n_tokens);
-  return (w.n_rows + rows - 1) / rows;
-}
+// A product, cut into pieces of rows and of tokens.
+struct Cut {
+  int64_t rows;
+  int64_t tokens;
+  int64_t n_row_pieces;
+  int64_t n_pieces;
+
+  Cut(const Matrix& w, int64_t n_tokens, const kernels::KernelTable& table, int n_threads)
+      : rows(kFloatRowsForBatch), tokens(n_tokens) {
+    if (n_tokens == 1) {
+      rows = std::max(kMultipleOfRows, kBytesForOneToken / w.row_bytes() / kMultipleOfRows * kMultipleOfRows);
+    } else if (w.encoding == Encoding::kI2S) {
+      tokens = std::min(n_tokens, static_cast<int64_t>(table.ternary_piece.n_tokens));
+      rows = static_cast<int64_t>(table.ternary_piece.n_rows);
+      // Few tokens: more pieces of rows, so that every thread has work and none waits long for the last.
+      const int64_t wanted = pieces(2 * int64_t{n_threads}, pieces(n_tokens, tokens));
+      const int64_t even = pieces(pieces(w.n_rows, wanted), kMultipleOfRows) * kMultipleOfRows;
+      rows = std::min(rows, even);
+    }
+    n_row_pieces = pieces(w.n_rows, rows);
+    n_pieces = n_row_pieces * pieces(n_tokens, tokens);
+  }
+};
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
@@ -49,18 +63,25 @@ void Multiplier::multiply(const float* x, int64_t n_tokens, bool as_single, std:
   const Job job{x, n_tokens, n_cols, order(n_cols, as_single)};
   prepare(job, products);
 
+  const int n_threads = pool_.n_threads();
   int64_t n_pieces = 0;
-  for (const Product& product : products) n_pieces += n_pieces_of(*product.w, n_tokens);
+  for (const Product& product : products) n_pieces += Cut(*product.w, n_tokens, table_, n_threads).n_pieces;
   pool_.for_each_piece(size(n_pieces), 1, [&](size_t first, size_t, int thread) {
     auto piece = static_cast<int64_t>(first);
     for (const Product& product : products) {
-      const int64_t here = n_pieces_of(*product.w, n_tokens);
-      if (piece < here) {
-        const int64_t rows = rows_in_piece(*product.w, n_tokens);
-        multiply_rows(job, product, piece * rows, std::min(product.w->n_rows, (piece + 1) * rows), thread);
+      const Cut cut(*product.w, n_tokens, table_, n_threads);
+      if (piece < cut.n_pieces) {
+        const int64_t row = piece % cut.n_row_pieces * cut.rows;
+        const int64_t token = piece / cut.n_row_pieces * cut.tokens;
+        multiply_part(job, product,
+                      {.row = row,
+                       .n_rows = std::min(product.w->n_rows - row, cut.rows),
+                       .token = token,
+                       .n_tokens = std::min(n_tokens - token, cut.tokens)},
+                      thread);
         return;
       }
-      piece -= here;
+      piece -= cut.n_pieces;
     }
   });
 }
@@ -94,30 +115,32 @@ void Multiplier::prepare(const Job& job, std::initializer_list<Product> products
   factors_.resize(size(pool_.n_threads()));
 }
 
-void Multiplier::multiply_rows(const Job& job, const Product& product, int64_t begin, int64_t end, int thread) {
+void Multiplier::multiply_part(const Job& job, const Product& product, const Part& part, int thread) {
   const Matrix& w = *product.w;
   const size_t n_cols = size(job.n_cols);
-  const size_t n_rows = size(end - begin);
-  const size_t n_tokens = size(job.n_tokens);
+  const size_t n_rows = size(part.n_rows);
+  const size_t n_tokens = size(part.n_tokens);
   const size_t out_stride = size(w.n_rows);
-  float* out = product.out + begin;
-  const size_t first = size(begin) * n_cols;
+  float* out = product.out + size(part.token) * out_stride + part.row;
+  const size_t first = size(part.row) * n_cols;
+  const size_t first_of_token = size(part.token) * n_cols;
+  const int8_t* q = q_.data() + first_of_token;
+  const kernels::RowRounding* rounding = row_rounding_.data() + part.token;
   if (w.encoding == Encoding::kF16) {
-    const float* x = job.order == kernels::DotOrder::kFour ? halved_.data() : job.x;
+    const float* x = (job.order == kernels::DotOrder::kFour ? halved_.data() : job.x) + first_of_token;
     table_.dot_f16(job.order, {w.halves() + first, n_cols, n_rows, x, n_cols, n_tokens, n_cols, out, out_stride});
   } else if (w.encoding == Encoding::kF32) {
-    table_.dot_f32(job.order, {w.floats() + first, n_cols, n_rows, job.x, n_cols, n_tokens, n_cols, out, out_stride});
+    table_.dot_f32(job.order, {w.floats() + first, n_cols, n_rows, job.x + first_of_token, n_cols, n_tokens, n_cols,
+                               out, out_stride});
   } else if (w.layout == quant::I2sLayout::kBitnetCpp) {
-    table_.ternary_product(
-        {w.codes() + first / 4, w.scale, n_rows, n_cols, q_.data(), row_rounding_.data(), n_tokens, out, out_stride});
+    table_.ternary_product({w.codes() + first / 4, w.scale, n_rows, n_cols, q, rounding, n_tokens, out, out_stride});
   } else {
     std::vector<int8_t>& factors = factors_[size(thread)];
     factors.resize(n_cols);
     const size_t row_bytes = size(w.row_bytes());
     for (size_t r = 0; r < n_rows; ++r) {
-      const std::span row(w.data + (size(begin) + r) * row_bytes, row_bytes);
-      kernels::four_level_product({w.layout, row, q_.data(), row_rounding_.data(), n_tokens, out + r, out_stride},
-                                  factors);
+      const std::span row(w.data + (size(part.row) + r) * row_bytes, row_bytes);
+      kernels::four_level_product({w.layout, row, q, rounding, n_tokens, out + r, out_stride}, factors);
     }
   }
 }

@@ -34,9 +34,13 @@ class Multiplier {
 
  private:
   struct Job;
+  struct Part {
+    int64_t row, n_rows;
+    int64_t token, n_tokens;
+  };
 
   void prepare(const Job& job, std::initializer_list<Product> products);
-  void multiply_rows(const Job& job, const Product& product, int64_t begin, int64_t end, int thread);
+  void multiply_part(const Job& job, const Product& product, const Part& part, int thread);
 
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
