@@ -78,7 +78,7 @@ std::optional<std::vector<std::string>> split_words(std::string_view text) {
 
 }  // namespace
 
-Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std::string& where) {
+Result<std::vector<std::string>> split_command(std::string_view text, const std::string& where) {
   auto words = split_words(text);
   if (!words) {
     return fail(ErrorCode::kUsage, where, "a quote in the command is not closed");
@@ -86,9 +86,14 @@ Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std:
   if (words->empty() || words->front().empty()) {
     return fail(ErrorCode::kUsage, where, "the command is empty");
   }
+  return *std::move(words);
+}
+
+Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std::string& where) {
+  TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, split_command(text, where));
   size_t n_placeholders = 0;
   std::string unknown;
-  for (const std::string& word : *words) {
+  for (const std::string& word : words) {
     for_each_piece(
         word, [](std::string_view) {},
         [&](std::string_view name) {
@@ -104,10 +109,10 @@ Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std:
   if (n_placeholders == 0) {
     for (const char* word : {"--model", "{model}", "--tokenizer", "{tokenizer}", "--prompt", "{prompt}", "--max-tokens",
                              "{max_tokens}", "--threads", "{threads}", "--out", "{out}"}) {
-      words->emplace_back(word);
+      words.emplace_back(word);
     }
   }
-  CommandTemplate command(std::move(*words));
+  CommandTemplate command(std::move(words));
   command.speaks_engine_contract_ = n_placeholders == 0;
   return command;
 }

@@ -15,12 +15,15 @@ namespace tern::peer {
 // Lists of ids are "1,2,3"; what a run does not have is empty.
 using Placeholders = std::map<std::string, std::string, std::less<>>;
 
+// Splits as a shell would: blanks separate, '...' is literal, in "..." and outside of quotes \ escapes. `where` names
+// the option in errors. Errors: kUsage: an open quote, an empty command.
+Result<std::vector<std::string>> split_command(std::string_view text, const std::string& where);
+
 class CommandTemplate {
  public:
-  // Splits as a shell would: blanks separate, '...' is literal, in "..." and outside of quotes \ escapes. A command
-  // without any placeholder is an engine that speaks the engine contract: it gets the contract's options appended
-  // (--model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR).
-  // `where` names the option in errors. Errors: kUsage: an open quote, an unknown {placeholder}, an empty command.
+  // Splits as split_command() does. A command without any placeholder is an engine that speaks the engine contract: it
+  // gets the contract's options appended (--model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR).
+  // Errors: those of split_command(); kUsage: an unknown {placeholder}.
   static Result<CommandTemplate> parse(std::string_view text, const std::string& where);
   // From words as they are.
   explicit CommandTemplate(std::vector<std::string> words) : words_(std::move(words)) {}
