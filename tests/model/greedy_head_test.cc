@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "tern/kernels/dispatch.h"
@@ -146,7 +147,7 @@ TEST_P(GreedyHeadTest, RoundingOfTheFullHeadDecides) {
       head.set(row, head.n_embd - 1, static_cast<float>(random_() % 1000) * 1e-4f);
     }
     expect_equal(head, {x});
-    double exact_best = -INFINITY;
+    double exact_best = -std::numeric_limits<double>::infinity();
     int32_t exact_id = 0;
     for (size_t row = 0; row < head.n_vocab; ++row) {
       double sum = 0;

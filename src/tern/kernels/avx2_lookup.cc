@@ -19,7 +19,7 @@ constexpr size_t kTables = 4;  // tables at a time: bytes of one word of indices
 constexpr size_t kWords = kBlockBytes / kTables;
 constexpr size_t kEntries = 81;
 constexpr size_t kLanes = 16;
-constexpr size_t kRowsAtOnce = 8;
+constexpr size_t kRowsAtOnce = 16;
 // Rows of one pass over the tables. More rows share the building of a table, fewer need less scratch on the stack.
 constexpr size_t kMaxRows = 2560;
 constexpr int32_t kLargestSum = 32767;
@@ -83,9 +83,9 @@ bool find_lines(const TernaryProduct& p, size_t block, RowRange rows, uint32_t (
   const size_t row_bytes = p.n_cols / 4;
   const uint8_t* codes = p.codes + rows.begin * row_bytes + block * kBlockBytes;
   __m256i seen = _mm256_setzero_si256();
-  for (size_t r = 0; r < rows.n; r += kRowsAtOnce) {
-    const uint8_t* at[kRowsAtOnce];
-    for (size_t i = 0; i < kRowsAtOnce; ++i) at[i] = codes + smaller(r + i, rows.n - 1) * row_bytes;
+  for (size_t r = 0; r < round_up(rows.n); r += 8) {
+    const uint8_t* at[8];
+    for (size_t i = 0; i < 8; ++i) at[i] = codes + smaller(r + i, rows.n - 1) * row_bytes;
     for (size_t half = 0; half < 2; ++half) {
       __m256i words[4];
       for (size_t i = 0; i < 4; ++i) {
@@ -203,29 +203,34 @@ struct Pass {
   bool last;
 };
 
-// 8 rows of 16 tokens: sum[t] becomes the sums of 8 rows, in order.
-void sums_by_token(const int16_t* sums, size_t stride, __m256i (&v)[kRowsAtOnce]) {
-  for (size_t i = 0; i < kRowsAtOnce; ++i) v[i] = load(sums + i * stride);
+struct Scales {
+  __m256 activations;
+  __m256 weights;
+};
+
+// 8 rows of 16 tokens: v[t] becomes the sums of token t in its lower half and of token t + 8 in its upper half.
+template <size_t kTokens>
+void sums_by_token(const int16_t (*sums)[kTokens], size_t token, __m256i (&v)[8]) {
+  for (size_t i = 0; i < 8; ++i) v[i] = load(&sums[i][token]);
   for (int step = 0; step < 3; ++step) {
-    __m256i turned[kRowsAtOnce];
-    for (size_t i = 0; i < kRowsAtOnce / 2; ++i) {
-      turned[2 * i] = _mm256_unpacklo_epi16(v[i], v[i + kRowsAtOnce / 2]);
-      turned[2 * i + 1] = _mm256_unpackhi_epi16(v[i], v[i + kRowsAtOnce / 2]);
+    __m256i turned[8];
+    for (size_t i = 0; i < 4; ++i) {
+      turned[2 * i] = _mm256_unpacklo_epi16(v[i], v[i + 4]);
+      turned[2 * i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 4]);
     }
-    for (size_t i = 0; i < kRowsAtOnce; ++i) v[i] = turned[i];
+    for (size_t i = 0; i < 8; ++i) v[i] = turned[i];
   }
 }
 
+// 8 rows of one token; not kWhole: only those that the mask names.
 template <bool kWhole>
-void store_token(const TernaryProduct& p, size_t token, size_t row, __m128i sums, Pass pass, __m256i mask) {
-  float* out = p.out + token * p.out_stride + row;
+void store_eight(float* out, __m128i sums, __m256i mask, const Scales& scales, Pass pass) {
   __m256 value = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(sums));
   if (!pass.first) {
     value = _mm256_add_ps(value, kWhole ? _mm256_loadu_ps(out) : _mm256_maskload_ps(out, mask));
   }
   if (pass.last) {
-    const __m256 scaled = _mm256_div_ps(value, _mm256_set1_ps(p.rounding[token].scale));
-    value = _mm256_mul_ps(scaled, _mm256_set1_ps(p.weight_scale));
+    value = _mm256_mul_ps(_mm256_div_ps(value, scales.activations), scales.weights);
   }
   if (kWhole) {
     _mm256_storeu_ps(out, value);
@@ -234,32 +239,41 @@ void store_token(const TernaryProduct& p, size_t token, size_t row, __m128i sums
   }
 }
 
-// 8 rows of all tokens; not kWhole: only the first n_rows.
+// 16 rows of all tokens, so that whole cache lines are written at once; not kWhole: only the first n_rows.
 template <bool kWhole, size_t kTokens>
-void store_rows(const TernaryProduct& p, const Tile<kTokens>& tile, const int16_t (*sums)[kTokens], size_t row,
-                size_t n_rows, Pass pass) {
-  const __m256i mask =
-      _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n_rows)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+void store_rows(const TernaryProduct& p, const Tile<kTokens>& tile, const int16_t (*sums)[kTokens], RowRange rows,
+                Pass pass) {
+  const __m256i n_rows = _mm256_set1_epi32(static_cast<int>(rows.n));
+  const __m256i lower_mask = _mm256_cmpgt_epi32(n_rows, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m256i upper_mask = _mm256_cmpgt_epi32(n_rows, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
   for (size_t begin = 0; begin < tile.n; begin += kLanes) {
-    __m256i v[kRowsAtOnce];
-    sums_by_token(sums[0] + begin, kTokens, v);
+    alignas(32) __m128i lower[8][2];
+    alignas(32) __m128i upper[8][2];
+    __m256i v[8];
+    sums_by_token(sums, begin, v);
+    for (size_t i = 0; i < 8; ++i) store(lower[i], v[i]);
+    sums_by_token(sums + 8, begin, v);
+    for (size_t i = 0; i < 8; ++i) store(upper[i], v[i]);
     const size_t n = smaller(kLanes, tile.n - begin);
     for (size_t t = 0; t < n; ++t) {
-      const __m128i half = t < 8 ? _mm256_castsi256_si128(v[t]) : _mm256_extracti128_si256(v[t - 8], 1);
-      store_token<kWhole>(p, tile.begin + begin + t, row, half, pass, mask);
+      const size_t token = tile.begin + begin + t;
+      const Scales scales = {_mm256_set1_ps(p.rounding[token].scale), _mm256_set1_ps(p.weight_scale)};
+      float* out = p.out + token * p.out_stride + rows.begin;
+      store_eight<kWhole>(out, lower[t % 8][t / 8], lower_mask, scales, pass);
+      store_eight<kWhole>(out + 8, upper[t % 8][t / 8], upper_mask, scales, pass);
     }
   }
 }
 
 template <size_t kTokens>
-void store_sums(const TernaryProduct& p, const Tile<kTokens>& tile, const Scratch<kTokens>& s, RowRange rows,
+void store_sums(const TernaryProduct& p, const Tile<kTokens>& tile, const int16_t (*sums)[kTokens], RowRange rows,
                 Pass pass) {
   size_t r = 0;
   for (; r + kRowsAtOnce <= rows.n; r += kRowsAtOnce) {
-    store_rows<true>(p, tile, s.sums + r, rows.begin + r, kRowsAtOnce, pass);
+    store_rows<true>(p, tile, sums + r, {rows.begin + r, kRowsAtOnce}, pass);
   }
   if (r < rows.n) {
-    store_rows<false>(p, tile, s.sums + r, rows.begin + r, rows.n - r, pass);
+    store_rows<false>(p, tile, sums + r, {rows.begin + r, rows.n - r}, pass);
   }
 }
 
@@ -285,7 +299,7 @@ bool product_of_rows(const TernaryProduct& p, const Tile<kTokens>& tile, RowRang
   bool first = true;
   for (size_t block = 0; block < p.n_cols / kBlock; ++block) {
     if (!reach.add_block(tile.q, block * kBlock)) {
-      store_sums(p, tile, s, rows, {first, false});
+      store_sums(p, tile, s.sums, rows, {first, false});
       first = false;
       fresh = true;
     }
@@ -295,7 +309,7 @@ bool product_of_rows(const TernaryProduct& p, const Tile<kTokens>& tile, RowRang
     add_block(tile, block, round_up(rows.n), fresh, s);
     fresh = false;
   }
-  store_sums(p, tile, s, rows, {first, true});
+  store_sums(p, tile, s.sums, rows, {first, true});
   return true;
 }
 
