@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "tern/base/check.h"
+#include "tern/model/size.h"
 
 namespace tern::model {
 namespace {
@@ -19,12 +20,6 @@ constexpr int64_t kHeadsInTile = 2;
 constexpr int64_t kFarBack = 384;
 constexpr size_t kPositionsInPiece = 256;
 constexpr size_t kFeaturesInPiece = 16;
-
-int64_t padded_to_groups(int64_t n_keys) {
-  return (n_keys + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding;
-}
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace
 
@@ -98,11 +93,16 @@ void Attention::attend(KvCache& cache, int64_t layer, int64_t position, int64_t 
   });
 }
 
+void Attention::weigh(float* row, int64_t n_seen, int64_t n) {
+  std::fill(row + n_seen, row + n, -std::numeric_limits<float>::infinity());
+  table_.softmax(row, size(n), 1.0f / std::sqrt(static_cast<float>(h_.head_dim)));
+}
+
 void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
   const size_t head_dim = size(h_.head_dim);
   const size_t n_rows = size(tile.n_rows);
   const int64_t n_keys = tile.first + (tile.single ? 1 : tile.n_rows);
-  const int64_t padded = padded_to_groups(n_keys);
+  const int64_t padded = KvCache::padded(n_keys);
   scratch.query.resize(n_rows * head_dim);
   scratch.weights.resize(n_rows * size(padded));
 
@@ -125,12 +125,10 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
       sgemm ? kernels::DotOrder::kOne : kernels::DotOrder::kFour,
       {tile.keys, head_dim, size(n_keys), scratch.query.data(), head_dim, n_rows, head_dim, weights, size(padded)});
 
-  const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
   for (size_t r = 0; r < n_rows; ++r) {
     float* row = weights + r * size(padded);
     const int64_t n_seen = tile.first + 1 + (tile.single ? 0 : static_cast<int64_t>(r));
-    std::fill(row + n_seen, row + padded, -std::numeric_limits<float>::infinity());
-    table_.softmax(row, size(padded), scale);
+    weigh(row, n_seen, padded);
     if (tile.scores != nullptr) {
       float* copy = tile.scores + r * size(tile.n_positions);
       const int64_t n_copied = std::min(padded, tile.n_positions);
@@ -154,7 +152,7 @@ void Attention::attend_far_back(KvCache& cache, int64_t layer, int64_t position,
   const size_t head_dim = size(h_.head_dim);
   const size_t heads_per_kv = size(h_.n_heads / h_.n_kv_heads);
   const int64_t n_keys = position + 1;
-  const size_t padded = size(padded_to_groups(n_keys));
+  const size_t padded = size(KvCache::padded(n_keys));
   shared_.query.resize(size(h_.n_q()));
   shared_.weights.resize(size(h_.n_heads) * padded);
   float* weights = shared_.weights.data();
@@ -172,11 +170,9 @@ void Attention::attend_far_back(KvCache& cache, int64_t layer, int64_t position,
                                               heads_per_kv, head_dim, weights + head * padded + begin, padded});
   });
 
-  const float scale = 1.0f / std::sqrt(static_cast<float>(h_.head_dim));
   pool_.for_each_piece(size(h_.n_heads), 1, [&](size_t head, size_t, int) {
     float* row = weights + head * padded;
-    std::fill(row + n_keys, row + padded, -std::numeric_limits<float>::infinity());
-    table_.softmax(row, padded, scale);
+    weigh(row, n_keys, static_cast<int64_t>(padded));
     if (scores != nullptr) {
       std::copy_n(row, n_keys, scores + head * size(n_keys));
     }

@@ -32,6 +32,8 @@ class Attention {
     std::vector<float> weights;  // [rows, keys]
   };
 
+  // Turns a row of n scores, of which the first n_seen are not masked, into its softmax.
+  void weigh(float* row, int64_t n_seen, int64_t n);
   void attend_tile(const Tile& tile, Scratch& scratch);
   void attend_far_back(KvCache& cache, int64_t layer, int64_t position, const float* q, float* out, float* scores);
 

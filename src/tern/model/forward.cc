@@ -4,6 +4,7 @@
 
 #include "tern/base/check.h"
 #include "tern/kernels/rope_angles.h"
+#include "tern/model/size.h"
 
 namespace tern::model {
 namespace {
@@ -12,8 +13,6 @@ using trace::Stage;
 
 // Elements that one thread takes at a time in element-wise loops.
 constexpr size_t kElementsInPiece = 16384;
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tern/base/check.h"
+#include "tern/model/size.h"
 
 namespace tern::model {
 namespace {
@@ -22,8 +23,6 @@ constexpr float kRootOfSum = 1.0005f;
 constexpr float kUnderflow = 1e-18f;
 // The same for sums of at most 65536 terms in double.
 constexpr double kRootOfDoubleSum = 1.0 + 1e-11;
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 // How often, at most, a product is rounded on its way into a dot product of `n` terms, its own rounding included: once
 // in each step of its lane, then in the sum of 8 lanes (and of four accumulators).

@@ -3,11 +3,6 @@
 #include <fmt/format.h>
 
 namespace tern::model {
-namespace {
-
-int64_t padded(int64_t n_ctx) { return (n_ctx + KvCache::kPadding - 1) / KvCache::kPadding * KvCache::kPadding; }
-
-}  // namespace
 
 KvCache::KvCache(const Hyperparameters& h, int64_t n_ctx, PageMemory keys, PageMemory values)
     : n_kv_heads_(h.n_kv_heads),

@@ -17,6 +17,7 @@ class KvCache {
 
   // Attention reads keys and values in whole groups of this many; positions that were never written are zero.
   static constexpr int64_t kPadding = 32;
+  static constexpr int64_t padded(int64_t n) { return (n + kPadding - 1) / kPadding * kPadding; }
 
   int64_t n_ctx() const { return n_ctx_; }    // as asked for
   int64_t stride() const { return stride_; }  // positions between two rows of values

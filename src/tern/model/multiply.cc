@@ -4,6 +4,7 @@
 
 #include "tern/base/check.h"
 #include "tern/kernels/four_level.h"
+#include "tern/model/size.h"
 #include "tern/quant/i2s.h"
 
 namespace tern::model {
@@ -42,8 +43,6 @@ struct Cut {
     n_pieces = n_row_pieces * pieces(n_tokens, tokens);
   }
 };
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace
 
