@@ -92,7 +92,6 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
     TERN_ASSIGN_OR_RETURN(const int32_t id, choose(output));
     if (step == 1) {
       generation.prefill_s = stopwatch.seconds();
-      TERN_ASSIGN_OR_RETURN(generation.head_copy_s, copy_head_where_useful(request));
       stopwatch = Stopwatch();
     }
     generation.tokens.push_back(id);
@@ -102,6 +101,10 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
     generation.ended = ends(request, id);
     if (generation.ended || step == request.max_tokens) {
       break;
+    }
+    if (step == 1) {
+      TERN_ASSIGN_OR_RETURN(generation.head_copy_s, copy_head_where_useful(request));
+      stopwatch = Stopwatch();
     }
     TERN_ASSIGN_OR_RETURN(output, decode(cache, request, fed(request, id, step), step));
   }
