@@ -7,6 +7,22 @@
 #include "tern/sweep/environment.h"
 
 namespace tern::cli {
+namespace {
+
+// An option that takes one of `words`; what `choice` holds is its default.
+template <class Choice>
+void add_choice(CLI::App& command, const std::string& name, Choice& choice, const std::map<std::string, Choice>& words,
+                const std::string& help) {
+  const auto preset =
+      std::find_if(words.begin(), words.end(), [&](const auto& entry) { return entry.second == choice; });
+  command
+      .add_option_function<std::string>(
+          name, [&choice, words](const std::string& word) { choice = words.at(word); }, help)
+      ->check(CLI::IsMember(words))
+      ->default_str(preset->first);
+}
+
+}  // namespace
 
 void add_run_setting_options(CLI::App& command, RunSettingOptions& options) {
   command.add_option("--threads", options.threads, "Threads of each engine [RAYON_NUM_THREADS, else 4]");
@@ -25,30 +41,19 @@ Result<peer::RunSetting> run_setting(const RunSettingOptions& options) {
 
 void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
   using enum engine::HeadCopy;
-  static const std::map<std::string, engine::HeadCopy> kWords = {
-      {"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}};
-  const auto default_word =
-      std::find_if(kWords.begin(), kWords.end(), [&](const auto& entry) { return entry.second == head_copy; });
-  command
-      .add_option_function<std::string>(
-          "--head-copy", [&head_copy](const std::string& word) { head_copy = kWords.at(word); },
-          "Whether greedy steps look through an int8 copy of the head first (the same tokens, faster): auto (from 64 "
-          "tokens on), always, never. Only where nobody wants logits or traces")
-      ->check(CLI::IsMember(kWords))
-      ->default_str(default_word->first);
+  add_choice<engine::HeadCopy>(command, "--head-copy", head_copy,
+                               {{"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}},
+                               "Whether greedy steps look through an int8 copy of the head first (the same tokens, "
+                               "faster): auto (from 64 tokens "
+                               "on), always, never. Only where nobody wants logits or traces");
 }
 
 void add_oracle_option(CLI::App& command, AskOracle& ask) {
-  static const std::map<std::string, AskOracle> kWords = {
-      {"auto", AskOracle::kAuto}, {"always", AskOracle::kAlways}, {"never", AskOracle::kNever}};
-  command
-      .add_option_function<std::string>(
-          "--oracle", [&ask](const std::string& word) { ask = kWords.at(word); },
-          "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model "
-          "is "
-          "small enough for it to take seconds), always, never")
-      ->check(CLI::IsMember(kWords))
-      ->default_str("auto");
+  using enum AskOracle;
+  add_choice<AskOracle>(
+      command, "--oracle", ask, {{"auto", kAuto}, {"always", kAlways}, {"never", kNever}},
+      "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
+      "small enough for it to take seconds), always, never");
 }
 
 }  // namespace tern::cli

@@ -1,5 +1,5 @@
-// Options that every command shares which runs engines: how many threads, for how long, and whether the oracle is
-// asked.
+// Options that commands share which run engines: how many threads, for how long, how the head is read, and whether the
+// oracle is asked. What the choices hold is their default.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -21,7 +21,7 @@ void add_run_setting_options(CLI::App& command, RunSettingOptions& options);
 // caller's. Errors: kUsage.
 Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
 
-// --head-copy auto|never|always; the default is what `head_copy` holds.
+// --head-copy auto|always|never
 void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);
 
 // --oracle auto|always|never
