@@ -29,7 +29,7 @@ class TernEngine final : public BenchedEngine {
     TERN_ASSIGN_OR_RETURN(const ProgramRun run,
                           bench(workload.n_prompt, workload.n_decode, 1, workload.repetitions, threads));
     TERN_ASSIGN_OR_RETURN(const TernBench figures, read_tern_bench(run.output, setting().name));
-    return Speed{figures.prefill_tokens_per_s, figures.decode_tokens_per_s, run.peak_rss_bytes};
+    return Speed{figures.prefill_tokens_per_s, figures.decode_tokens_per_s, run.peak_rss_bytes, figures.head_copy_s};
   }
 
   Result<std::optional<double>> deep_decode(const Workload& workload, int threads) override {

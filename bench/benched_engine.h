@@ -25,6 +25,7 @@ struct Speed {
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
   double peak_rss_bytes = 0;  // of the process that measured both
+  double head_copy_s = 0;     // of tern: once in a process, between the two, and in neither
 };
 
 struct EngineSetting {

@@ -185,7 +185,10 @@ class Peers {
     TERN_ASSIGN_OR_RETURN(const Speed speed, entry.engine->speed(options_.workload, threads));
     entry.figures->prefill_tokens_per_s[threads].push_back(speed.prefill_tokens_per_s);
     entry.figures->decode_tokens_per_s[threads].push_back(speed.decode_tokens_per_s);
-    if (threads == result_.threads) entry.figures->peak_rss_bytes.push_back(speed.peak_rss_bytes);
+    if (threads == result_.threads) {
+      entry.figures->peak_rss_bytes.push_back(speed.peak_rss_bytes);
+      if (entry.figures == &result_.ours) result_.head_copy_s.push_back(speed.head_copy_s);
+    }
     return fmt::format("prefill {:.1f}, decode {:.2f} tokens/s, {:.0f} MiB", speed.prefill_tokens_per_s,
                        speed.decode_tokens_per_s, speed.peak_rss_bytes / (1 << 20));
   }

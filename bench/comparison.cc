@@ -9,12 +9,6 @@
 namespace tern::bench {
 namespace {
 
-// The medians of what `by_threads` holds for so many threads; empty where there is none.
-Series at(const std::map<int, Series>& by_threads, int threads) {
-  const auto it = by_threads.find(threads);
-  return it != by_threads.end() ? it->second : Series();
-}
-
 Series divided(const Series& series, double by) {
   Series result;
   for (const double value : series) result.push_back(value / by);
@@ -38,18 +32,30 @@ class Judge {
     goals_.push_back({id, std::move(text), value, at_least, target, stretch});
   }
 
+  void add_prefill(const std::string& id, const EngineFigures& peer, double target,
+                   std::optional<double> stretch = std::nullopt) {
+    add(id, fmt::format("Prefill of {} tokens, speed against {}'s", c_.workload.n_prompt, peer.name),
+        ratio(at(c_.ours.prefill_tokens_per_s, c_.threads), at(peer.prefill_tokens_per_s, c_.threads)), true, target,
+        stretch);
+  }
+
+  void add_decode(const std::string& id, const EngineFigures& peer, double target,
+                  std::optional<double> stretch = std::nullopt) {
+    add(id, fmt::format("Greedy decode of {} tokens, speed against {}'s", c_.workload.n_decode, peer.name),
+        ratio(at(c_.ours.decode_tokens_per_s, c_.threads), at(peer.decode_tokens_per_s, c_.threads)), true, target,
+        stretch);
+  }
+
   void against_first_peer(const EngineFigures& peer) {
     const EngineFigures& ours = c_.ours;
-    add("prefill", fmt::format("Prefill of {} tokens, speed against {}'s", c_.workload.n_prompt, peer.name),
-        ratio(at(ours.prefill_tokens_per_s, c_.threads), at(peer.prefill_tokens_per_s, c_.threads)), true, 1.6, 2.2);
+    add_prefill("prefill", peer, 1.6, 2.2);
     for (const ProductFigures& product : c_.products) {
       const bool is_goal = product.size.tokens == 2048 && product.size.rows == 2048;
       if (!is_goal) continue;
       add("product", fmt::format("Product {} on one thread, time against {}'s", product.size.text(), peer.name),
           ratio(product.ours_ms, product.peer_ms), false, 0.62, 0.45);
     }
-    add("decode", fmt::format("Greedy decode of {} tokens, speed against {}'s", c_.workload.n_decode, peer.name),
-        ratio(at(ours.decode_tokens_per_s, c_.threads), at(peer.decode_tokens_per_s, c_.threads)), true, 1.5, 1.9);
+    add_decode("decode", peer, 1.5, 1.9);
     add("deep_decode", fmt::format("Decode after {} positions, speed against {}'s there", c_.workload.depth, peer.name),
         ratio(ours.deep_decode_tokens_per_s, peer.deep_decode_tokens_per_s), true, 1);
     add("first_token", fmt::format("Load to first token, time against {}'s", peer.name),
@@ -57,13 +63,8 @@ class Judge {
   }
 
   void against_other_peer(const EngineFigures& peer) {
-    const EngineFigures& ours = c_.ours;
-    add("prefill_" + peer.name,
-        fmt::format("Prefill of {} tokens, speed against {}'s", c_.workload.n_prompt, peer.name),
-        ratio(at(ours.prefill_tokens_per_s, c_.threads), at(peer.prefill_tokens_per_s, c_.threads)), true, 1);
-    add("decode_" + peer.name,
-        fmt::format("Greedy decode of {} tokens, speed against {}'s", c_.workload.n_decode, peer.name),
-        ratio(at(ours.decode_tokens_per_s, c_.threads), at(peer.decode_tokens_per_s, c_.threads)), true, 1);
+    add_prefill("prefill_" + peer.name, peer, 1);
+    add_decode("decode_" + peer.name, peer, 1);
   }
 
   void of_ours_alone() {
@@ -111,6 +112,11 @@ const std::vector<ProductSize>& published_sizes() {
       {512, 2048, 2048, 23.342}, {2048, 2048, 2048, 93.276}, {128, 2048, 8192, 23.528}, {128, 8192, 2048, 22.569},
   };
   return sizes;
+}
+
+Series at(const std::map<int, Series>& by_threads, int threads) {
+  const auto it = by_threads.find(threads);
+  return it != by_threads.end() ? it->second : Series();
 }
 
 std::optional<Spread> spread(const Series& series) {

@@ -15,6 +15,9 @@ namespace tern::bench {
 // One figure, measured once in each run; index = run. Empty: not measured.
 using Series = std::vector<double>;
 
+// What was measured with so many threads; empty where nothing was.
+Series at(const std::map<int, Series>& by_threads, int threads);
+
 struct EngineFigures {
   std::string name;
   std::string command;
@@ -52,6 +55,7 @@ struct Comparison {
   EngineFigures ours;
   std::vector<EngineFigures> peers;  // the first is the one that most goals are about
   std::vector<ProductFigures> products;
+  Series head_copy_s;  // of tern, once in a process: no speed holds it
   // Of the three built-in scenarios, at Comparison::threads: whole processes that trace and that do not.
   Series traced_s;
   Series untraced_s;

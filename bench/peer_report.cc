@@ -35,11 +35,6 @@ std::string text_of(const std::optional<Spread>& value, const char* unit = "") {
 
 std::string text_of(const Series& series) { return text_of(spread(series)); }
 
-const Series* at(const std::map<int, Series>& by_threads, int threads) {
-  const auto it = by_threads.find(threads);
-  return it != by_threads.end() ? &it->second : nullptr;
-}
-
 class MarkdownWriter {
  public:
   explicit MarkdownWriter(const Comparison& c) : c_(c) {}
@@ -109,9 +104,8 @@ class MarkdownWriter {
     header({"engine", "threads", "tokens/s", "ours to it"});
     for (const EngineFigures* engine : engines()) {
       for (const auto& [threads, series] : engine->*figures) {
-        const Series* ours = at(c_.ours.*figures, threads);
         row({cell(engine->name), std::to_string(threads), text_of(series),
-             ratio_to(*engine, ours != nullptr ? *ours : Series(), series)});
+             ratio_to(*engine, at(c_.ours.*figures, threads), series)});
       }
     }
     line("");
@@ -124,10 +118,9 @@ class MarkdownWriter {
     line(fmt::format("## Decode of {} tokens after {} positions\n", c_.workload.n_decode, c_.workload.depth));
     header({"engine", "tokens/s", "ours to it", "of its own short context"});
     for (const EngineFigures* engine : engines()) {
-      const Series* decode = at(engine->decode_tokens_per_s, c_.threads);
       row({cell(engine->name), text_of(engine->deep_decode_tokens_per_s),
            ratio_to(*engine, c_.ours.deep_decode_tokens_per_s, engine->deep_decode_tokens_per_s),
-           text_of(ratio(engine->deep_decode_tokens_per_s, decode != nullptr ? *decode : Series()))});
+           text_of(ratio(engine->deep_decode_tokens_per_s, at(engine->decode_tokens_per_s, c_.threads)))});
     }
     line("");
   }
@@ -145,6 +138,10 @@ class MarkdownWriter {
            ratio_to(*engine, c_.ours.first_token_s, engine->first_token_s), text_of(mebibytes), text_of(of_file)});
     }
     line("");
+    if (!c_.head_copy_s.empty()) {
+      line(fmt::format("{} copies its head once, between prefill and decode, in {} s: no figure above holds that.\n",
+                       cell(c_.ours.name), text_of(c_.head_copy_s)));
+    }
     if (!c_.traced_s.empty() || !c_.sweep_s.empty()) {
       line(fmt::format("Three scenarios, seconds: traced {}, not traced {}; sweep against a pack {}\n",
                        text_of(c_.traced_s), text_of(c_.untraced_s), text_of(c_.sweep_s)));
@@ -241,6 +238,7 @@ Json to_json(const Comparison& c) {
                                 {"ours_ms", json_of(product.ours_ms)},
                                 {"peer_ms", json_of(product.peer_ms)}});
   }
+  json["head_copy_s"] = json_of(c.head_copy_s);
   json["tracing"] = {{"traced_s", json_of(c.traced_s)}, {"untraced_s", json_of(c.untraced_s)}};
   json["sweep_s"] = json_of(c.sweep_s);
   return json;

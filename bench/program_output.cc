@@ -7,14 +7,12 @@
 #include <cmath>
 #include <optional>
 
-#include "tern/base/check.h"
-
 namespace tern::bench {
 namespace {
 
 constexpr size_t kMaxObjects = 1000;
 constexpr int64_t kMaxTokens = int64_t{1} << 40;
-// A program that printed the expected figure but was cut short of time; or a figure from nowhere.
+// Months: more than any program was given.
 constexpr double kMaxSeconds = 1e7;
 
 // Where the object that begins at `text[0]` ends (one behind its brace), or nullopt.
@@ -79,13 +77,6 @@ Result<Json> only_object(std::string_view output, const char* key, const std::st
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  TERN_CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 Result<std::vector<Json>> json_objects_in(std::string_view output, const std::string& program) {
   std::vector<Json> objects;
@@ -169,6 +160,9 @@ Result<TernBench> read_tern_bench(std::string_view output, const std::string& pr
   TernBench figures;
   TERN_ASSIGN_OR_RETURN(figures.prefill_tokens_per_s, positive_number(result["prefill"], "tokens_per_s", program));
   TERN_ASSIGN_OR_RETURN(figures.decode_tokens_per_s, positive_number(*decode, "tokens_per_s", program));
+  if (const auto copy = result.find("head_copy_s"); copy != result.end() && *copy != 0) {
+    TERN_ASSIGN_OR_RETURN(figures.head_copy_s, positive_number(result, "head_copy_s", program));
+  }
   return figures;
 }
 

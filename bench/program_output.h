@@ -11,11 +11,9 @@
 
 #include "tern/base/error.h"
 #include "tern/base/json.h"
+#include "tern/base/median.h"
 
 namespace tern::bench {
-
-// The middle one, or the mean of the middle two. At least one value.
-double median(std::vector<double> values);
 
 // The JSON objects in `output` that begin on a line of their own, whatever is printed around them. Errors:
 // kInvalidInput: one that is not closed or is no JSON, more than 1000.
@@ -51,6 +49,7 @@ Result<double> read_batched_bench(std::string_view output, int64_t n_prompt, int
 struct TernBench {
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
+  double head_copy_s = 0;  // once, and in neither of the two; 0 where it says nothing of it
 };
 Result<TernBench> read_tern_bench(std::string_view output, const std::string& program);
 

@@ -122,6 +122,12 @@ TEST(TernBenchOutput, Both) {
   ASSERT_TRUE(figures) << figures.error().line();
   EXPECT_DOUBLE_EQ(figures->prefill_tokens_per_s, 214.9);
   EXPECT_DOUBLE_EQ(figures->decode_tokens_per_s, 25.5);
+  const auto copied =
+      read_tern_bench(R"({"prefill":{"tokens_per_s":1},"decode":{"tokens_per_s":1},"head_copy_s":0.25})", "tern");
+  ASSERT_TRUE(copied);
+  EXPECT_DOUBLE_EQ(copied->head_copy_s, 0.25);
+  EXPECT_FALSE(
+      read_tern_bench(R"({"prefill":{"tokens_per_s":1},"decode":{"tokens_per_s":1},"head_copy_s":-1})", "tern"));
   EXPECT_FALSE(read_tern_bench("", "tern"));
   EXPECT_FALSE(read_tern_bench(R"({"prefill":{"tokens_per_s":1}})", "tern"));
   EXPECT_FALSE(read_tern_bench(R"({"prefill":{"tokens_per_s":null},"decode":{"tokens_per_s":1}})", "tern"));
