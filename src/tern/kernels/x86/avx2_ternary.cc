@@ -2,7 +2,7 @@
 // order is free here; only the last step's float operations are prescribed.
 #include <immintrin.h>
 
-#include "tern/kernels/avx2_functions.h"
+#include "tern/kernels/x86/avx2_functions.h"
 
 namespace tern::kernels::avx2 {
 namespace {

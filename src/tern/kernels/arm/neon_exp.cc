@@ -2,9 +2,9 @@
 #include <arm_neon.h>
 #include <math.h>
 
+#include "tern/kernels/arm/neon_functions.h"
+#include "tern/kernels/arm/neon_lanes.h"
 #include "tern/kernels/glibc_exp.h"
-#include "tern/kernels/neon_functions.h"
-#include "tern/kernels/neon_lanes.h"
 
 namespace tern::kernels::neon {
 namespace {

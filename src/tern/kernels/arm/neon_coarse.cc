@@ -1,8 +1,8 @@
 // NEON: a float16 matrix as int8 codes, and products with them (model/greedy_head.h).
 #include <arm_neon.h>
 
-#include "tern/kernels/neon_functions.h"
-#include "tern/kernels/neon_lanes.h"
+#include "tern/kernels/arm/neon_functions.h"
+#include "tern/kernels/arm/neon_lanes.h"
 
 namespace tern::kernels::neon {
 namespace {

@@ -1,5 +1,5 @@
+#include "tern/kernels/arm/neon_functions.h"
 #include "tern/kernels/isa_tables.h"
-#include "tern/kernels/neon_functions.h"
 
 namespace tern::kernels {
 namespace {

@@ -1,8 +1,8 @@
 // AVX2: a float16 matrix as int8 codes, and products with them (model/greedy_head.h).
 #include <immintrin.h>
 
-#include "tern/kernels/avx2_functions.h"
-#include "tern/kernels/avx2_lanes.h"
+#include "tern/kernels/x86/avx2_functions.h"
+#include "tern/kernels/x86/avx2_lanes.h"
 
 namespace tern::kernels::avx2 {
 namespace {

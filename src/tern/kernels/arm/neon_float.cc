@@ -3,8 +3,8 @@
 #include <arm_neon.h>
 #include <math.h>
 
-#include "tern/kernels/neon_functions.h"
-#include "tern/kernels/neon_lanes.h"
+#include "tern/kernels/arm/neon_functions.h"
+#include "tern/kernels/arm/neon_lanes.h"
 
 namespace tern::kernels::neon {
 namespace {

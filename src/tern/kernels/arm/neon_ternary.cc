@@ -3,8 +3,8 @@
 // Integer sums are exact, so their order is free here; only the last step's float operations are prescribed.
 #include <arm_neon.h>
 
-#include "tern/kernels/neon_functions.h"
-#include "tern/kernels/neon_lanes.h"
+#include "tern/kernels/arm/neon_functions.h"
+#include "tern/kernels/arm/neon_lanes.h"
 
 namespace tern::kernels::neon {
 namespace {

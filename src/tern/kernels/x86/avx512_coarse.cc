@@ -1,7 +1,7 @@
 // AVX-512 with VNNI: products with int8 codes of a float16 matrix (model/greedy_head.h).
 #include <immintrin.h>
 
-#include "tern/kernels/avx512_functions.h"
+#include "tern/kernels/x86/avx512_functions.h"
 
 namespace tern::kernels::avx512 {
 namespace {

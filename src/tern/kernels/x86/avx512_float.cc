@@ -2,7 +2,7 @@
 // two registers; for kOne the halves of a register are two rows of a. So each lane sums what it sums elsewhere.
 #include <immintrin.h>
 
-#include "tern/kernels/avx512_functions.h"
+#include "tern/kernels/x86/avx512_functions.h"
 
 namespace tern::kernels::avx512 {
 namespace {

@@ -3,9 +3,9 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "tern/kernels/avx2_functions.h"
-#include "tern/kernels/avx2_lanes.h"
 #include "tern/kernels/glibc_exp.h"
+#include "tern/kernels/x86/avx2_functions.h"
+#include "tern/kernels/x86/avx2_lanes.h"
 
 namespace tern::kernels::avx2 {
 namespace {

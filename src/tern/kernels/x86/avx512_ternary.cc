@@ -3,7 +3,7 @@
 // weights, the upper half the next one; activations are the same in both.
 #include <immintrin.h>
 
-#include "tern/kernels/avx512_functions.h"
+#include "tern/kernels/x86/avx512_functions.h"
 
 namespace tern::kernels::avx512 {
 namespace {

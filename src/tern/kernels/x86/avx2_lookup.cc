@@ -8,7 +8,7 @@
 // are prescribed.
 #include <immintrin.h>
 
-#include "tern/kernels/avx2_functions.h"
+#include "tern/kernels/x86/avx2_functions.h"
 
 namespace tern::kernels::avx2 {
 namespace {

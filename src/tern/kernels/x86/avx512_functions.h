@@ -1,8 +1,8 @@
 // The functions of the AVX-512 table, between the files that implement them.
 #pragma once
 
-#include "tern/kernels/avx2_functions.h"
 #include "tern/kernels/table.h"
+#include "tern/kernels/x86/avx2_functions.h"
 
 namespace tern::kernels::avx512 {
 
