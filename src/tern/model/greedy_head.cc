@@ -11,7 +11,7 @@
 namespace tern::model {
 namespace {
 
-constexpr size_t kRowsInPiece = 256;
+constexpr size_t kRowsInPiece = 1024;  // read as eight runs side by side, so long ones are better
 constexpr size_t kCandidatesInPiece = 8;
 constexpr double kMaxInt32 = 2147483647.0;
 constexpr double kMaxCode = 127.0;

@@ -12,8 +12,10 @@ namespace {
 
 using quant::Encoding;
 
-// What one thread takes at a time of a product with one token: enough bytes that memory is read in long runs.
-constexpr int64_t kBytesForOneToken = 160 << 10;
+// What one thread takes at a time of a product with one token. Kernels read a piece as eight runs side by side, so it
+// is best as large as this; but each thread should have one, as long as a piece is worth a thread's while.
+constexpr int64_t kBytesForOneToken = 800 << 10;
+constexpr int64_t kLeastBytesForOneToken = 160 << 10;
 // Of floats with a batch: few enough rows that they stay in the second-level cache while all tokens pass by.
 constexpr int64_t kFloatRowsForBatch = 64;
 constexpr int64_t kMultipleOfRows = 8;  // what kernels take at once
@@ -30,7 +32,10 @@ struct Cut {
   Cut(const Matrix& w, int64_t n_tokens, const kernels::KernelTable& table, int n_threads)
       : rows(kFloatRowsForBatch), tokens(n_tokens) {
     if (n_tokens == 1) {
-      rows = std::max(kMultipleOfRows, kBytesForOneToken / w.row_bytes() / kMultipleOfRows * kMultipleOfRows);
+      const int64_t n_bytes = w.n_rows * w.row_bytes();
+      const int64_t most = pieces(n_bytes, kLeastBytesForOneToken);
+      const int64_t wanted = std::min(most, std::max(int64_t{n_threads}, n_bytes / kBytesForOneToken));
+      rows = pieces(pieces(w.n_rows, wanted), kMultipleOfRows) * kMultipleOfRows;
     } else if (w.encoding == Encoding::kI2S) {
       tokens = std::min(n_tokens, static_cast<int64_t>(table.ternary_piece.n_tokens));
       rows = static_cast<int64_t>(table.ternary_piece.n_rows);
@@ -43,6 +48,27 @@ struct Cut {
     n_pieces = n_row_pieces * pieces(n_tokens, tokens);
   }
 };
+
+// A batch's products, or one token's, whose rows are read as eight runs side by side, each run's rows one after the
+// other: in such runs memory is faster than row by row (see docs/performance.md).
+template <class A>
+void dot_products(void (*dot)(kernels::DotOrder, const kernels::DotProducts<A>&), kernels::DotOrder order,
+                  const kernels::DotProducts<A>& p) {
+  constexpr size_t kRuns = 8;
+  const size_t run = p.n_b == 1 ? p.n_a / kRuns : 0;
+  for (size_t i = 0; i < run; ++i) {
+    float results[kRuns];
+    dot(order, {p.a + i * p.a_stride, run * p.a_stride, kRuns, p.b, p.b_stride, 1, p.length, results, kRuns});
+    for (size_t k = 0; k < kRuns; ++k) p.out[k * run + i] = results[k];
+  }
+  kernels::DotProducts<A> rest = p;
+  rest.a += kRuns * run * p.a_stride;
+  rest.n_a -= kRuns * run;
+  rest.out += kRuns * run;
+  if (rest.n_a > 0) {
+    dot(order, rest);
+  }
+}
 
 }  // namespace
 
@@ -127,10 +153,12 @@ void Multiplier::multiply_part(const Job& job, const Product& product, const Par
   const kernels::RowRounding* rounding = row_rounding_.data() + part.token;
   if (w.encoding == Encoding::kF16) {
     const float* x = (job.order == kernels::DotOrder::kFour ? halved_.data() : job.x) + first_of_token;
-    table_.dot_f16(job.order, {w.halves() + first, n_cols, n_rows, x, n_cols, n_tokens, n_cols, out, out_stride});
+    dot_products<uint16_t>(table_.dot_f16, job.order,
+                           {w.halves() + first, n_cols, n_rows, x, n_cols, n_tokens, n_cols, out, out_stride});
   } else if (w.encoding == Encoding::kF32) {
-    table_.dot_f32(job.order, {w.floats() + first, n_cols, n_rows, job.x + first_of_token, n_cols, n_tokens, n_cols,
-                               out, out_stride});
+    dot_products<float>(
+        table_.dot_f32, job.order,
+        {w.floats() + first, n_cols, n_rows, job.x + first_of_token, n_cols, n_tokens, n_cols, out, out_stride});
   } else if (w.layout == quant::I2sLayout::kBitnetCpp) {
     table_.ternary_product({w.codes() + first / 4, w.scale, n_rows, n_cols, q, rounding, n_tokens, out, out_stride});
   } else {

@@ -7,7 +7,7 @@
 namespace tern::kernels::avx2 {
 namespace {
 
-constexpr size_t kRowsAtOnce = 4;
+constexpr size_t kRuns = 8;              // read side by side: see one_token() in avx512_ternary.cc
 constexpr float kRounder = 12582912.0f;  // see scalar.cc
 
 __m256i load_codes(const int8_t* at) {
@@ -31,25 +31,28 @@ __m256i sums_of_lanes(__m256i a, __m256i b, __m256i c, __m256i d) {
   return _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
 }
 
-void four_rows(const CoarseProduct& p, size_t row) {
+// The rows `row` + k * `row_step`, k below kRuns.
+void product_tile(const CoarseProduct& p, size_t row, size_t row_step) {
+  const size_t step = row_step * p.n_cols;
   const int8_t* codes = p.codes + row * p.n_cols;
-  __m256i sums[kRowsAtOnce];
+  __m256i sums[kRuns];
   for (__m256i& sum : sums) sum = _mm256_setzero_si256();
   for (size_t i = 0; i < p.n_cols; i += 32) {
     const __m256i x0 = load(p.x + i);
     const __m256i x1 = load(p.x + i + 16);
-    for (size_t r = 0; r < kRowsAtOnce; ++r) {
-      const int8_t* at = codes + r * p.n_cols + i;
-      if (i % 64 == 0) {  // the four rows that come next; rows are read in long runs from memory
-        _mm_prefetch(reinterpret_cast<const char*>(at + kRowsAtOnce * p.n_cols), _MM_HINT_T0);
-      }
-      sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(load_codes(at), x0));
-      sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(load_codes(at + 16), x1));
+    for (size_t k = 0; k < kRuns; ++k) {
+      const int8_t* at = codes + k * step + i;
+      sums[k] = _mm256_add_epi32(sums[k], _mm256_madd_epi16(load_codes(at), x0));
+      sums[k] = _mm256_add_epi32(sums[k], _mm256_madd_epi16(load_codes(at + 16), x1));
     }
   }
-  const __m256i halves = sums_of_lanes(sums[0], sums[1], sums[2], sums[3]);
-  const __m128i totals = _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p.out + row), totals);
+  for (size_t first = 0; first < kRuns; first += 4) {
+    const __m256i halves = sums_of_lanes(sums[first], sums[first + 1], sums[first + 2], sums[first + 3]);
+    const __m128i totals = _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    alignas(16) int32_t results[4];
+    _mm_store_si128(reinterpret_cast<__m128i*>(results), totals);
+    for (size_t k = 0; k < 4; ++k) p.out[row + (first + k) * row_step] = results[k];
+  }
 }
 
 void one_row(const CoarseProduct& p, size_t row) {
@@ -91,9 +94,9 @@ CoarseRow coarsen_row(const uint16_t* row, size_t n, int8_t* codes) {
 }
 
 void coarse_product(const CoarseProduct& p) {
-  size_t row = 0;
-  for (; row + kRowsAtOnce <= p.n_rows; row += kRowsAtOnce) four_rows(p, row);
-  for (; row < p.n_rows; ++row) one_row(p, row);
+  const size_t run = p.n_rows / kRuns;
+  for (size_t row = 0; row < run; ++row) product_tile(p, row, run);
+  for (size_t row = run * kRuns; row < p.n_rows; ++row) one_row(p, row);
 }
 
 }  // namespace tern::kernels::avx2

@@ -46,57 +46,63 @@ void add_group(const __m256i (&block)[kRows], const int8_t* q, size_t n_cols, __
   }
 }
 
-// kRows rows from `row` on times kTokens tokens from `token` on.
+// sums += the products of blocks `begin` to `end`, at most kBlocksWithoutWrap, of rows that are `step_bytes` apart.
 template <size_t kRows, size_t kTokens>
-void product_tile(const TernaryProduct& p, size_t row, size_t token) {
-  const size_t row_bytes = p.n_cols / 4;
-  const uint8_t* codes = p.codes + row * row_bytes;
-  const int8_t* q = p.q + token * p.n_cols;
-  const size_t n_blocks = p.n_cols / kBlock;
-  __m256i total[kRows][kTokens];
-  for (auto& row_total : total) {
-    for (__m256i& lane : row_total) lane = _mm256_setzero_si256();
+void add_blocks(const TernaryProduct& p, const uint8_t* codes, size_t step_bytes, const int8_t* q, size_t begin,
+                size_t end, __m256i* sums) {
+  __m256i lanes[kRows][kTokens];
+  for (auto& row_lanes : lanes) {
+    for (__m256i& lane : row_lanes) lane = _mm256_setzero_si256();
   }
-  for (size_t begin = 0; begin < n_blocks; begin += kBlocksWithoutWrap) {
-    const size_t end = begin + kBlocksWithoutWrap < n_blocks ? begin + kBlocksWithoutWrap : n_blocks;
-    __m256i lanes[kRows][kTokens];
-    for (auto& row_lanes : lanes) {
-      for (__m256i& lane : row_lanes) lane = _mm256_setzero_si256();
-    }
-    for (size_t b = begin; b < end; ++b) {
-      __m256i block[kRows];
-      for (size_t r = 0; r < kRows; ++r) {
-        const uint8_t* at = codes + r * row_bytes + b * kBlockBytes;
-        if (kTokens == 1 && b % 2 == 0) {  // see prefetch_next_rows() in avx512_ternary.cc
-          _mm_prefetch(reinterpret_cast<const char*>(at + kRows * row_bytes), _MM_HINT_T0);
-        }
-        block[r] = load(at);
-      }
-      add_group<0>(block, q + b * kBlock, p.n_cols, lanes);
-      add_group<1>(block, q + b * kBlock, p.n_cols, lanes);
-      add_group<2>(block, q + b * kBlock, p.n_cols, lanes);
-      add_group<3>(block, q + b * kBlock, p.n_cols, lanes);
-    }
-    for (size_t r = 0; r < kRows; ++r) {
-      for (size_t t = 0; t < kTokens; ++t) {
-        total[r][t] = _mm256_add_epi32(total[r][t], _mm256_madd_epi16(lanes[r][t], _mm256_set1_epi16(1)));
-      }
-    }
+  for (size_t b = begin; b < end; ++b) {
+    __m256i block[kRows];
+    for (size_t r = 0; r < kRows; ++r) block[r] = load(codes + r * step_bytes + b * kBlockBytes);
+    add_group<0>(block, q + b * kBlock, p.n_cols, lanes);
+    add_group<1>(block, q + b * kBlock, p.n_cols, lanes);
+    add_group<2>(block, q + b * kBlock, p.n_cols, lanes);
+    add_group<3>(block, q + b * kBlock, p.n_cols, lanes);
   }
-  for (size_t t = 0; t < kTokens; ++t) {
-    const size_t at = token + t;
-    float* out = p.out + at * p.out_stride + row;
-    for (size_t r = 0; r < kRows; ++r) {
-      const int32_t sum = sum_of_lanes(total[r][t]) - p.rounding[at].sum;
-      out[r] = static_cast<float>(sum) / p.rounding[at].scale * p.weight_scale;
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t t = 0; t < kTokens; ++t) {
+      __m256i& sum = sums[r * kTokens + t];
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(lanes[r][t], _mm256_set1_epi16(1)));
     }
   }
 }
 
-template <size_t kRows, size_t kTokens>
-size_t product_rows(const TernaryProduct& p, size_t row, size_t token) {
-  for (; row + kRows <= p.n_rows; row += kRows) product_tile<kRows, kTokens>(p, row, token);
-  return row;
+// kGroups * kRows rows, `row` + k * `row_step`, times kTokens tokens from `token` on. One group of rows after the other
+// is multiplied, as many as registers hold the sums of.
+template <size_t kGroups, size_t kRows, size_t kTokens>
+void product_tile(const TernaryProduct& p, size_t row, size_t row_step, size_t token) {
+  const size_t step_bytes = row_step * (p.n_cols / 4);
+  const uint8_t* codes = p.codes + row * (p.n_cols / 4);
+  const int8_t* q = p.q + token * p.n_cols;
+  const size_t n_blocks = p.n_cols / kBlock;
+  __m256i sums[kGroups * kRows * kTokens];
+  for (__m256i& sum : sums) sum = _mm256_setzero_si256();
+  for (size_t begin = 0; begin < n_blocks; begin += kBlocksWithoutWrap) {
+    const size_t end = begin + kBlocksWithoutWrap < n_blocks ? begin + kBlocksWithoutWrap : n_blocks;
+    for (size_t group = 0; group < kGroups; ++group) {
+      add_blocks<kRows, kTokens>(p, codes + group * kRows * step_bytes, step_bytes, q, begin, end,
+                                 sums + group * kRows * kTokens);
+    }
+  }
+  for (size_t r = 0; r < kGroups * kRows; ++r) {
+    for (size_t t = 0; t < kTokens; ++t) {
+      const RowRounding& rounding = p.rounding[token + t];
+      const int32_t sum = sum_of_lanes(sums[r * kTokens + t]) - rounding.sum;
+      p.out[(token + t) * p.out_stride + row + r * row_step] =
+          static_cast<float>(sum) / rounding.scale * p.weight_scale;
+    }
+  }
+}
+
+// Eight long runs of rows are read side by side: see one_token() in avx512_ternary.cc.
+void one_token(const TernaryProduct& p, size_t token) {
+  constexpr size_t kRuns = 8;
+  const size_t run = p.n_rows / kRuns;
+  for (size_t row = 0; row < run; ++row) product_tile<2, 4, 1>(p, row, run, token);
+  for (size_t row = kRuns * run; row < p.n_rows; ++row) product_tile<1, 1, 1>(p, row, 1, token);
 }
 
 // 32 rounded activations as int32 in four registers to int8 in order, clamped.
@@ -161,8 +167,8 @@ RowRounding round_activations(const float* x, size_t n, ActivationRounding round
   return {scale, sum};
 }
 
-// By look-up as far as that pays, else by pairwise products: four tokens share each unpacked row; what is left over
-// takes four rows at a time. Both shapes were the fastest of those that leave g++ and clang enough registers.
+// By look-up as far as that pays, else by pairwise products: four tokens share each unpacked row, which of the shapes
+// that leave g++ and clang enough registers was the fastest; what is left over goes one by one.
 void ternary_product(const TernaryProduct& p) {
   size_t token = 0;
   bool lookup = p.n_rows >= kRowsForLookup && p.n_cols <= kMaxLookupColumns;
@@ -174,8 +180,10 @@ void ternary_product(const TernaryProduct& p) {
       token = end < p.n_tokens ? end : p.n_tokens;
     }
   }
-  for (; token + 4 <= p.n_tokens; token += 4) product_rows<1, 4>(p, 0, token);
-  for (; token < p.n_tokens; ++token) product_rows<1, 1>(p, product_rows<4, 1>(p, 0, token), token);
+  for (; token + 4 <= p.n_tokens; token += 4) {
+    for (size_t row = 0; row < p.n_rows; ++row) product_tile<1, 1, 4>(p, row, 1, token);
+  }
+  for (; token < p.n_tokens; ++token) one_token(p, token);
 }
 
 }  // namespace tern::kernels::avx2

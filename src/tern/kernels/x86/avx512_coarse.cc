@@ -6,39 +6,37 @@
 namespace tern::kernels::avx512 {
 namespace {
 
-constexpr size_t kRowsAtOnce = 4;
+constexpr size_t kRuns = 8;  // read side by side: see one_token() in avx512_ternary.cc
 
 __m512i load_wide(const int8_t* at) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
 }
 
-void four_rows(const CoarseProduct& p, size_t row) {
+// The rows `row` + k * `row_step`, k below kRuns.
+void product_tile(const CoarseProduct& p, size_t row, size_t row_step) {
   const int8_t* codes = p.codes + row * p.n_cols;
-  __m512i sums[kRowsAtOnce];
+  __m512i sums[kRuns];
   for (__m512i& sum : sums) sum = _mm512_setzero_si512();
   for (size_t i = 0; i < p.n_cols; i += 32) {
     const __m512i x = _mm512_loadu_si512(p.x + i);
-    for (size_t r = 0; r < kRowsAtOnce; ++r) {
-      const int8_t* at = codes + r * p.n_cols + i;
-      if (i % 64 == 0) {  // the four rows that come next; rows are read in long runs from memory
-        _mm_prefetch(reinterpret_cast<const char*>(at + kRowsAtOnce * p.n_cols), _MM_HINT_T0);
-      }
-      sums[r] = _mm512_dpwssd_epi32(sums[r], load_wide(at), x);
+    for (size_t k = 0; k < kRuns; ++k) {
+      sums[k] = _mm512_dpwssd_epi32(sums[k], load_wide(codes + k * row_step * p.n_cols + i), x);
     }
   }
-  for (size_t r = 0; r < kRowsAtOnce; ++r) p.out[row + r] = _mm512_reduce_add_epi32(sums[r]);
+  for (size_t k = 0; k < kRuns; ++k) p.out[row + k * row_step] = _mm512_reduce_add_epi32(sums[k]);
 }
 
 }  // namespace
 
 void coarse_product(const CoarseProduct& p) {
-  size_t row = 0;
-  for (; row + kRowsAtOnce <= p.n_rows; row += kRowsAtOnce) four_rows(p, row);
-  if (row < p.n_rows) {
+  const size_t run = p.n_rows / kRuns;
+  for (size_t row = 0; row < run; ++row) product_tile(p, row, run);
+  const size_t done = run * kRuns;
+  if (done < p.n_rows) {
     CoarseProduct rest = p;
-    rest.codes += row * p.n_cols;
-    rest.n_rows -= row;
-    rest.out += row;
+    rest.codes += done * p.n_cols;
+    rest.n_rows -= done;
+    rest.out += done;
     avx2::coarse_product(rest);
   }
 }

@@ -72,30 +72,24 @@ void store_four_tokens(const TernaryProduct& p, size_t row, size_t token, const 
   }
 }
 
-// One token's results of the rows `row` to `row` + 7.
-void store_eight_rows(const TernaryProduct& p, size_t row, size_t token, const __m512i (&sums)[4]) {
+// One token's results of the rows `row` + k * `row_step`, k = 0 to 7.
+void store_eight_rows(const TernaryProduct& p, size_t row, size_t row_step, size_t token, const __m512i (&sums)[4]) {
   const RowRounding r = p.rounding[token];
-  const __m256 results = scaled(sums_of_halves(sums[0], sums[1], sums[2], sums[3]), _mm256_set1_epi32(r.sum),
-                                _mm256_set1_ps(r.scale), p.weight_scale);
-  // Rows 0, 2, 4, 6, 1, 3, 5, 7 to their order.
-  _mm256_storeu_ps(p.out + token * p.out_stride + row,
-                   _mm256_permutevar8x32_ps(results, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-}
-
-// Asks for the part of the codes that is as far behind `codes` as the tile is long: the rows that come next. Without it
-// a single token's rows, each too short for the hardware's prefetcher to find its pace, arrive at half of memory's
-// speed.
-template <size_t kPairs>
-void prefetch_next_rows(const uint8_t* codes, size_t row_bytes) {
-  for (size_t row = 0; row < 2 * kPairs; ++row) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + (2 * kPairs + row) * row_bytes), _MM_HINT_T0);
+  alignas(32) float results[8];
+  _mm256_store_ps(results, scaled(sums_of_halves(sums[0], sums[1], sums[2], sums[3]), _mm256_set1_epi32(r.sum),
+                                  _mm256_set1_ps(r.scale), p.weight_scale));
+  float* out = p.out + token * p.out_stride + row;
+  for (size_t pair = 0; pair < 4; ++pair) {
+    out[2 * pair * row_step] = results[pair];
+    out[(2 * pair + 1) * row_step] = results[4 + pair];
   }
 }
 
-// 2 * kPairs rows from `row` on times kTokens tokens from `token` on.
+// The rows `row` + k * `row_step`, k below 2 * kPairs, times kTokens tokens from `token` on.
 template <size_t kPairs, size_t kTokens>
-void sum_tile(const TernaryProduct& p, size_t row, size_t token, __m512i (&sums)[kPairs][kTokens]) {
+void sum_tile(const TernaryProduct& p, size_t row, size_t row_step, size_t token, __m512i (&sums)[kPairs][kTokens]) {
   const size_t row_bytes = p.n_cols / 4;
+  const size_t step_bytes = row_step * row_bytes;
   const uint8_t* codes = p.codes + row * row_bytes;
   const int8_t* q = p.q + token * p.n_cols;
   for (auto& pair_sums : sums) {
@@ -104,11 +98,8 @@ void sum_tile(const TernaryProduct& p, size_t row, size_t token, __m512i (&sums)
   for (size_t b = 0; b < p.n_cols / kBlock; ++b, codes += kBlockBytes, q += kBlock) {
     __m512i blocks[kPairs];
     for (size_t pair = 0; pair < kPairs; ++pair) {
-      const uint8_t* lower = codes + 2 * pair * row_bytes;
-      blocks[pair] = load_two(lower, lower + row_bytes);
-    }
-    if (kTokens == 1 && b % 2 == 0) {  // a line of the cache holds two blocks
-      prefetch_next_rows<kPairs>(codes, row_bytes);
+      const uint8_t* lower = codes + 2 * pair * step_bytes;
+      blocks[pair] = load_two(lower, lower + step_bytes);
     }
     add_group<0>(blocks, q, p.n_cols, sums);
     add_group<1>(blocks, q, p.n_cols, sums);
@@ -119,14 +110,20 @@ void sum_tile(const TernaryProduct& p, size_t row, size_t token, __m512i (&sums)
 
 void eight_rows_four_tokens(const TernaryProduct& p, size_t row, size_t token) {
   __m512i sums[4][4];
-  sum_tile(p, row, token, sums);
+  sum_tile(p, row, 1, token, sums);
   for (size_t pair = 0; pair < 4; ++pair) store_four_tokens(p, row + 2 * pair, token, sums[pair]);
 }
 
-void eight_rows_one_token(const TernaryProduct& p, size_t row, size_t token) {
-  __m512i sums[4][1];
-  sum_tile(p, row, token, sums);
-  store_eight_rows(p, row, token, {sums[0][0], sums[1][0], sums[2][0], sums[3][0]});
+// A single token reads each weight once, so memory's speed is what counts: the rows are read as eight long runs side
+// by side, each run's rows one after the other. The hardware's prefetcher follows eight such runs to almost what memory
+// can give; eight neighbouring rows, each too short to find its pace, come at two thirds of that.
+void one_token(const TernaryProduct& p, size_t n_rows, size_t token) {
+  const size_t run = n_rows / 8;
+  for (size_t row = 0; row < run; ++row) {
+    __m512i sums[4][1];
+    sum_tile(p, row, run, token, sums);
+    store_eight_rows(p, row, run, token, {sums[0][0], sums[1][0], sums[2][0], sums[3][0]});
+  }
 }
 
 }  // namespace
@@ -139,9 +136,7 @@ void ternary_product(const TernaryProduct& p) {
   for (; token + 4 <= p.n_tokens; token += 4) {
     for (size_t row = 0; row < n_rows; row += 8) eight_rows_four_tokens(p, row, token);
   }
-  for (; token < p.n_tokens; ++token) {
-    for (size_t row = 0; row < n_rows; row += 8) eight_rows_one_token(p, row, token);
-  }
+  for (; token < p.n_tokens; ++token) one_token(p, n_rows, token);
   if (n_rows < p.n_rows) {
     TernaryProduct rest = p;
     rest.codes += n_rows * (p.n_cols / 4);
