@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comparison.h"
+#include "tern/base/aligned_vector.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/quant/half.h"
 
@@ -34,17 +35,17 @@ void set_rates(State& state, size_t n_multiply_adds, size_t n_bytes) {
   state.counters["bytes"] = Rate(static_cast<double>(n_bytes), Rate::kIsIterationInvariantRate);
 }
 
-std::vector<float> random_floats(size_t n) {
+AlignedVector<float> random_floats(size_t n) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  std::vector<float> values(n);
+  AlignedVector<float> values(n);
   for (float& value : values) value = normal(random);
   return values;
 }
 
 // A short random piece over and over: as good for timing, and quick for a whole head.
 std::vector<uint16_t> random_halves(size_t n) {
-  const std::vector<float> piece = random_floats(4093);
+  const AlignedVector<float> piece = random_floats(4093);
   std::vector<uint16_t> halves(piece.size());
   for (size_t i = 0; i < piece.size(); ++i) halves[i] = quant::float_to_half(piece[i]);
   std::vector<uint16_t> values(n);
@@ -53,10 +54,10 @@ std::vector<uint16_t> random_halves(size_t n) {
 }
 
 template <class Integer>
-std::vector<Integer> random_integers(size_t n, int low, int high) {
+AlignedVector<Integer> random_integers(size_t n, int low, int high) {
   std::mt19937 random(2);
   std::uniform_int_distribution<int> uniform(low, high);
-  std::vector<Integer> values(n);
+  AlignedVector<Integer> values(n);
   for (Integer& value : values) value = static_cast<Integer>(uniform(random));
   return values;
 }
@@ -73,7 +74,7 @@ std::vector<uint8_t> random_codes(size_t n_weights) {
 
 struct TernaryOperands {
   std::vector<uint8_t> codes;
-  std::vector<int8_t> q;
+  AlignedVector<int8_t> q;
   std::vector<kernels::RowRounding> rounding;
   std::vector<float> out;
 };
@@ -120,7 +121,7 @@ struct DotShape {
 
 void dot_f16(State& state, const KernelTable* table, DotShape shape) {
   const std::vector<uint16_t> a = random_halves(shape.n_a * shape.a_stride);
-  std::vector<float> b = random_floats(shape.n_b * shape.length);
+  AlignedVector<float> b = random_floats(shape.n_b * shape.length);
   table->round_to_half(b.data(), b.size(), b.data());
   std::vector<float> out(shape.n_a * shape.n_b);
   for (auto _ : state) {
@@ -144,7 +145,7 @@ void coarse_product(State& state, const KernelTable* table, size_t n_rows, size_
 }
 
 void round_activations(State& state, const KernelTable* table, size_t n) {
-  const std::vector<float> x = random_floats(n);
+  const AlignedVector<float> x = random_floats(n);
   std::vector<int8_t> q(n);
   for (auto _ : state) {
     benchmark::DoNotOptimize(
@@ -155,7 +156,7 @@ void round_activations(State& state, const KernelTable* table, size_t n) {
 }
 
 void rms_norm(State& state, const KernelTable* table, size_t n) {
-  const std::vector<float> x = random_floats(n);
+  const AlignedVector<float> x = random_floats(n);
   std::vector<float> out(n);
   for (auto _ : state) {
     table->rms_norm(x.data(), x.data(), n, 1e-5f, out.data());
@@ -165,7 +166,7 @@ void rms_norm(State& state, const KernelTable* table, size_t n) {
 }
 
 void softmax(State& state, const KernelTable* table, size_t n) {
-  const std::vector<float> scores = random_floats(n);
+  const AlignedVector<float> scores = random_floats(n);
   std::vector<float> row(n);
   for (auto _ : state) {
     std::copy(scores.begin(), scores.end(), row.begin());  // in place: the second time would be of other values

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tern/base/aligned_vector.h"
 #include "tern/base/thread_pool.h"
 #include "tern/kernels/table.h"
 #include "tern/model/hyperparameters.h"
@@ -28,8 +29,8 @@ class Attention {
  private:
   struct Tile;
   struct Scratch {
-    std::vector<float> query;    // [rows, head_dim]
-    std::vector<float> weights;  // [rows, keys]
+    AlignedVector<float> query;    // [rows, head_dim]
+    AlignedVector<float> weights;  // [rows, keys]
   };
 
   // Turns a row of n scores, of which the first n_seen are not masked, into its softmax.

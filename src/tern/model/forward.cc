@@ -27,10 +27,10 @@ Result<Model> Model::load(const gguf::View& view) {
 struct Forward::Recording {
   const Batch& batch;
 
-  Status operator()(Stage stage, int64_t layer, const std::vector<float>& values, int64_t n_features) const {
+  Status operator()(Stage stage, int64_t layer, std::span<const float> values, int64_t n_features) const {
     return record(stage, layer, {static_cast<int64_t>(batch.tokens.size()), n_features}, values);
   }
-  Status record(Stage stage, int64_t layer, trace::Shape shape, const std::vector<float>& values) const {
+  Status record(Stage stage, int64_t layer, trace::Shape shape, std::span<const float> values) const {
     if (batch.recorder == nullptr) {
       return {};
     }
@@ -38,7 +38,7 @@ struct Forward::Recording {
     for (const int64_t dim : shape) n *= size(dim);
     return batch.recorder->record(
         {.seq = batch.seq, .ubatch = batch.ubatch, .layer = static_cast<int>(layer), .stage = stage}, shape,
-        std::span(values).first(n));
+        values.first(n));
   }
 };
 
@@ -174,7 +174,7 @@ Result<Output> Forward::head(const Batch& batch, const Recording& recording) {
 }
 
 void Forward::resize(int64_t n_tokens) {
-  const auto grow = [n_tokens](std::vector<float>& buffer, int64_t width) {
+  const auto grow = [n_tokens](AlignedVector<float>& buffer, int64_t width) {
     buffer.resize(std::max(buffer.size(), size(n_tokens * width)));
   };
   grow(x_, h_.n_embd);

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "tern/base/aligned_vector.h"
 #include "tern/base/error.h"
 #include "tern/base/interrupt.h"
 #include "tern/base/thread_pool.h"
@@ -86,19 +87,19 @@ class Forward {
   GreedyHead* greedy_head_ = nullptr;
 
   // Activations of the batch, row-major, one row per token.
-  std::vector<float> x_;       // [n_tokens, n_embd]: the residual stream
-  std::vector<float> normed_;  // [n_tokens, n_embd]
-  std::vector<float> q_;       // [n_tokens, n_q]
-  std::vector<float> k_;       // [n_tokens, n_kv]
-  std::vector<float> v_;       // [n_tokens, n_kv]
-  std::vector<float> attn_;    // [n_tokens, n_q]: heads merged, later sub-normed
-  std::vector<float> o_;       // [n_tokens, n_embd]: output of a block, before it is added to the stream
-  std::vector<float> gate_;    // [n_tokens, n_ff]
-  std::vector<float> up_;      // [n_tokens, n_ff]
-  std::vector<float> cosine_;  // [n_tokens, head_dim / 2]
-  std::vector<float> sine_;    // [n_tokens, head_dim / 2]
-  std::vector<float> scores_;  // [n_heads, n_tokens, positions]: only when tracing
-  std::vector<float> logits_;  // [rows, n_vocab]
+  AlignedVector<float> x_;       // [n_tokens, n_embd]: the residual stream
+  AlignedVector<float> normed_;  // [n_tokens, n_embd]
+  AlignedVector<float> q_;       // [n_tokens, n_q]
+  AlignedVector<float> k_;       // [n_tokens, n_kv]
+  AlignedVector<float> v_;       // [n_tokens, n_kv]
+  AlignedVector<float> attn_;    // [n_tokens, n_q]: heads merged, later sub-normed
+  AlignedVector<float> o_;       // [n_tokens, n_embd]: output of a block, before it is added to the stream
+  AlignedVector<float> gate_;    // [n_tokens, n_ff]
+  AlignedVector<float> up_;      // [n_tokens, n_ff]
+  AlignedVector<float> cosine_;  // [n_tokens, head_dim / 2]
+  AlignedVector<float> sine_;    // [n_tokens, head_dim / 2]
+  AlignedVector<float> scores_;  // [n_heads, n_tokens, positions]: only when tracing
+  AlignedVector<float> logits_;  // [rows, n_vocab]
 };
 
 }  // namespace tern::model

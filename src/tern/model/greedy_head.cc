@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t kRowsInPiece = 1024;  // read as eight runs side by side, so long ones are better
 constexpr size_t kCandidatesInPiece = 8;
+// A row that is read of a mapped file brings its neighbourhood of 64 KB with it: 16 MB for so many.
+constexpr size_t kRowsBeforeDone = 256;
 constexpr double kMaxInt32 = 2147483647.0;
 constexpr double kMaxCode = 127.0;
 constexpr double kMaxSquares = 1e60;
@@ -49,10 +51,12 @@ struct GreedyHead::Activations {
   double n_roundings = 0;  // of the full head's dot product
 };
 
-GreedyHead::GreedyHead(const Matrix& head, const kernels::KernelTable& table, ThreadPool& pool, PageMemory codes)
+GreedyHead::GreedyHead(const Matrix& head, const kernels::KernelTable& table, ThreadPool& pool, Done done,
+                       PageMemory codes)
     : head_(head),
       table_(table),
       pool_(pool),
+      done_(std::move(done)),
       codes_(std::move(codes)),
       rows_(size(head.n_rows)),
       h_(size(head.n_cols)),
@@ -61,19 +65,19 @@ GreedyHead::GreedyHead(const Matrix& head, const kernels::KernelTable& table, Th
       products_(size(pool.n_threads())) {}
 
 Result<std::unique_ptr<GreedyHead>> GreedyHead::copy(const Matrix& head, const kernels::KernelTable& table,
-                                                     ThreadPool& pool, const Done& done) {
+                                                     ThreadPool& pool, Done done) {
   if (head.encoding != quant::Encoding::kF16 || head.n_cols % 32 != 0 || head.n_cols > 65536) {
     return nullptr;
   }
   const size_t n_rows = size(head.n_rows);
   TERN_ASSIGN_OR_RETURN(PageMemory codes, PageMemory::create(n_rows * size(head.n_cols), "copy of the head"));
-  std::unique_ptr<GreedyHead> copy(new GreedyHead(head, table, pool, std::move(codes)));
+  std::unique_ptr<GreedyHead> copy(new GreedyHead(head, table, pool, std::move(done), std::move(codes)));
   std::atomic<bool> finite = true;
   pool.for_each_piece(n_rows, kRowsInPiece, [&](size_t begin, size_t end, int) {
     if (!copy->copy_rows(begin, end)) {
       finite.store(false, std::memory_order_relaxed);
     }
-    done({head.data + begin * size(head.row_bytes()), (end - begin) * size(head.row_bytes())});
+    copy->done_({head.data + begin * size(head.row_bytes()), (end - begin) * size(head.row_bytes())});
   });
   if (!finite.load()) {
     return nullptr;
@@ -184,6 +188,11 @@ std::optional<int32_t> GreedyHead::best(const float* x, kernels::DotOrder order)
       table_.dot_f16(order, {row, n, 1, h_.data(), n, 1, n, &logits_[i], 1});
     }
   });
+  n_rows_read_ += candidates_.size();
+  if (n_rows_read_ > kRowsBeforeDone) {
+    done_({head_.data, size(head_.n_rows * head_.row_bytes())});
+    n_rows_read_ = 0;
+  }
   return candidates_[static_cast<size_t>(argmax(logits_))];
 }
 

@@ -18,6 +18,7 @@
 #include <span>
 #include <vector>
 
+#include "tern/base/aligned_vector.h"
 #include "tern/base/error.h"
 #include "tern/base/page_memory.h"
 #include "tern/base/thread_pool.h"
@@ -31,14 +32,14 @@ int32_t argmax(std::span<const float> logits);
 
 class GreedyHead {
  public:
-  // Gets each part of the float16 weights that the copy is done with.
+  // Gets each part of the float16 weights that nobody will read soon.
   using Done = std::function<void(std::span<const std::byte> part)>;
 
   // Copies `head` [n_vocab, n_embd], F16: n_vocab * (n_embd + 12) bytes. All referenced objects must outlive the
   // result. Null where there is no bound: float32 weights, weights that are not finite, a width that is no multiple of
   // 32 or above 65536. Errors: kInvalidInput without memory.
   static Result<std::unique_ptr<GreedyHead>> copy(const Matrix& head, const kernels::KernelTable& table,
-                                                  ThreadPool& pool, const Done& done);
+                                                  ThreadPool& pool, Done done);
 
   // argmax() of the logits that the full head gives for x [n_embd], when it sums in `order` (kFour: with the
   // activations rounded to float16). Nothing where x is not finite, all zero or beyond 1e30.
@@ -56,7 +57,7 @@ class GreedyHead {
     float norm;
   };
 
-  GreedyHead(const Matrix& head, const kernels::KernelTable& table, ThreadPool& pool, PageMemory codes);
+  GreedyHead(const Matrix& head, const kernels::KernelTable& table, ThreadPool& pool, Done done, PageMemory codes);
 
   bool copy_rows(size_t begin, size_t end);
   bool round(const float* x, kernels::DotOrder order, Activations& activations);
@@ -66,11 +67,13 @@ class GreedyHead {
   const Matrix& head_;
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
-  PageMemory codes_;       // int8 [n_vocab, n_embd]
-  std::vector<Row> rows_;  // [n_vocab]
+  Done done_;
+  size_t n_rows_read_ = 0;  // of the float16 weights, since done_ was told of all of them
+  PageMemory codes_;        // int8 [n_vocab, n_embd]
+  std::vector<Row> rows_;   // [n_vocab]
 
-  std::vector<float> h_;                        // [n_embd]: the activations as the full head takes them
-  std::vector<int16_t> g_;                      // [n_embd]: those rounded
+  AlignedVector<float> h_;                      // [n_embd]: the activations as the full head takes them
+  AlignedVector<int16_t> g_;                    // [n_embd]: those rounded
   std::vector<double> upper_;                   // [n_vocab]: no logit is larger than this
   std::vector<double> largest_lower_;           // of each piece
   std::vector<std::vector<int32_t>> products_;  // scratch of each thread

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "tern/base/aligned_vector.h"
 #include "tern/base/thread_pool.h"
 #include "tern/kernels/table.h"
 #include "tern/model/weights.h"
@@ -45,9 +46,9 @@ class Multiplier {
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
   kernels::ActivationRounding rounding_;
-  std::vector<int8_t> q_;                           // [n_tokens, n_cols]
+  AlignedVector<int8_t> q_;                         // [n_tokens, n_cols]
   std::vector<kernels::RowRounding> row_rounding_;  // [n_tokens]
-  std::vector<float> halved_;                       // [n_tokens, n_cols], through float16
+  AlignedVector<float> halved_;                     // [n_tokens, n_cols], through float16
   std::vector<std::vector<int8_t>> factors_;        // scratch of each thread
 };
 
