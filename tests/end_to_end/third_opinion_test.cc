@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "support/paths.h"
 #include "support/run_program.h"
 #include "tern/base/child_process.h"
@@ -116,6 +118,47 @@ TEST_F(ThirdOpinion, TheReferenceCheckCatchesAndNamesFaults) {
   const Ended right = tern({"reference", "check", "--reference", faulty(""), "--model", model});
   EXPECT_EQ(right.exit_code, 0) << right.output;
   EXPECT_THAT(right.output, HasSubstr("trusted on this model"));
+}
+
+// Each fault is found where it starts and named, right engines pass, and empty agreement is mistrusted.
+TEST_F(ThirdOpinion, SelftestNamesEveryFault) {
+  const Ended ended = tern({"selftest", "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  const Json lines = parse_json(ended.output.substr(ended.output.find("[\n")), "output").value_or(Json());
+  ASSERT_TRUE(lines.is_array()) << ended.output;
+  size_t n_right = 0;
+  std::set<std::string> named;
+  for (const Json& line : lines) {
+    EXPECT_NE(line["result"], "WRONG") << line.dump(1);
+    n_right += line["result"] == "right";
+    if (line["result"] == "right" || line["result"] == "named, seen late")
+      named.insert(line["found"].get<std::string>());
+  }
+  EXPECT_GE(n_right, 30U);
+  for (const char* cause : {"activation_function",
+                            "activation_rounding",
+                            "attention_scale",
+                            "causal_mask",
+                            "gqa_head_map",
+                            "i2s_block_size",
+                            "i2s_unpack_order",
+                            "kv_cache",
+                            "missing_bos",
+                            "norm_missing",
+                            "prefill_only",
+                            "qk_row_permutation",
+                            "rope_base",
+                            "rope_pairing",
+                            "rope_position",
+                            "ternary_code_map",
+                            "tokenizer",
+                            "weight_scale",
+                            "weight_value",
+                            "weights_swapped",
+                            "nothing",
+                            "mistrusted"}) {
+    EXPECT_TRUE(named.contains(cause)) << cause;
+  }
 }
 
 TEST_F(ThirdOpinion, ASweepDoesNotBelieveAFaultyReference) {

@@ -43,6 +43,9 @@ std::string first_difference(const Outcome& a, const Outcome& b) {
   return {};
 }
 
+// Neighbouring heads share keys, and there are several groups of them.
+bool has_shared_heads(const Hyperparameters& h) { return h.n_kv_heads > 1 && h.n_heads > h.n_kv_heads; }
+
 // Every model of the recordings once.
 class Faults : public testing::Test {
  protected:
@@ -82,6 +85,22 @@ TEST_F(Faults, EachStartsWhereItSays) {
     const int middle = plain(view).hyperparameters().n_layers / 2;
     const std::map<std::string, std::string> expected = {
         {"activation_function", "blk0/ffn_act"},
+        {"activation_gelu", "blk0/ffn_act"},
+        {"activation_relu", "blk0/ffn_act"},
+        {"activation_rounding", "blk0/q_proj"},
+        {"activation_not_rounded", "blk0/q_proj"},
+        {"i2s_unpack_order", "blk0/q_proj"},
+        {"weight_scale", "blk0/q_proj"},
+        {"weights_swapped", "blk0/gate_proj"},
+        {"qk_row_permutation", "blk0/q_proj"},
+        {"head_tying", view.find_tensor("output.weight") != nullptr ? "logits" : ""},
+        {"rope_base", "blk0/q_rope"},
+        {"rope_position", "blk0/q_rope"},
+        {"attention_scale", "blk0/attn_scores_softmax"},
+        {"attention_not_scaled", "blk0/attn_scores_softmax"},
+        {"gqa_head_map", has_shared_heads(plain(view).hyperparameters()) ? "blk0/attn_scores_softmax" : ""},
+        {"kv_cache", ""},  // a prefill is right
+        {"norm_epsilon", "blk0/attn_norm"},
         {"i2s_block_size", "blk0/q_proj"},
         {"prefill_only", "blk0/q_proj"},
         {"int16_wrap", ""},  // rows of these models are too short to wrap
@@ -93,7 +112,8 @@ TEST_F(Faults, EachStartsWhereItSays) {
         {"causal_mask", "blk0/attn_scores_softmax"},
         {"ternary_code_map", "blk0/q_proj"},
     };
-    EXPECT_EQ(expected.size() + 1, known_faults().size()) << "observer_changes_result has a test of its own";
+    EXPECT_EQ(expected.size() + 2, known_faults().size())
+        << "observer_changes_result and norm_missing have tests of their own";
     for (const auto& [fault, stage] : expected) {
       EXPECT_EQ(first_difference_of(view, fault), stage) << fault << " in " << view.name();
     }
@@ -139,6 +159,33 @@ TEST_F(Faults, AnObserverChangesTheResultByLittle) {
     }
     EXPECT_LT(largest, 0.5) << view.name();
     std::printf("%s: watched logits differ by up to %.2e\n", view.name().c_str(), largest);
+  }
+}
+
+TEST_F(Faults, AMissingNormIsFirstSeenBehindIt) {
+  for (const gguf::View& view : views_) {
+    Oracle right = plain(view);
+    const Outcome expected = evaluate(right, kPrompt);
+    const Outcome outcome = evaluate(*faulty(view, "norm_missing"), kPrompt);
+    const auto without_norms = [](const Outcome& all) {
+      Outcome rest;
+      std::copy_if(all.records.begin(), all.records.end(), std::back_inserter(rest.records), [](const auto& record) {
+        return record.id.stage != trace::Stage::kAttnSubNorm && record.id.stage != trace::Stage::kFfnSubNorm;
+      });
+      return rest;
+    };
+    EXPECT_EQ(first_difference(without_norms(outcome), without_norms(expected)),
+              right.hyperparameters().sub_norms ? "blk0/o_proj" : "");
+  }
+}
+
+TEST_F(Faults, KvCacheIsWrongInDecodeStepsOnly) {
+  for (const gguf::View& view : views_) {
+    Oracle right = plain(view);
+    const auto wrong = faulty(view, "kv_cache");
+    EXPECT_EQ(first_difference(evaluate(*wrong, kPrompt), evaluate(right, kPrompt)), "");
+    const std::vector<int32_t> next = {4};
+    EXPECT_EQ(first_difference(evaluate(*wrong, next), evaluate(right, next)), "blk0/attn_scores_softmax");
   }
 }
 

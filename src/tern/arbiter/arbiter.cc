@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tern/base/file.h"
 
@@ -64,6 +65,71 @@ Fit fit_of(const compare::Arbitration& arbitration, const trace::TensorId& first
   return fit;
 }
 
+// Outputs of a projection that are wrong for some token.
+struct WrongRows {
+  size_t n_features = 0, of = 0;
+  size_t first = 0;
+};
+
+// More of them are no matter of single weights.
+constexpr double kMaxWrongRows = 0.05;
+
+bool is_projection(trace::Stage stage) {
+  using trace::Stage;
+  return stage == Stage::kQProj || stage == Stage::kKProj || stage == Stage::kVProj || stage == Stage::kOProj ||
+         stage == Stage::kGateProj || stage == Stage::kUpProj || stage == Stage::kDownProj || stage == Stage::kLogits;
+}
+
+// Absent where the stage is no projection, or a side has no values of it.
+std::optional<WrongRows> wrong_rows(const EngineRun& wrong, const EngineRun& oracle, const StageArbitration& stage) {
+  const auto* ours = wrong.values ? wrong.values->find(stage.id.name()) : nullptr;
+  const auto* right = oracle.values ? oracle.values->find(stage.id.name()) : nullptr;
+  if (!is_projection(stage.id.stage) || ours == nullptr || right == nullptr || ours->shape != right->shape ||
+      right->shape.size() != 2 || !stage.bound.largest) {
+    return std::nullopt;
+  }
+  const auto n_features = static_cast<size_t>(right->shape[1]);
+  double squares = 0;
+  for (const float value : right->values) {
+    squares += static_cast<double>(value) * static_cast<double>(value);
+  }
+  const double allowed = *stage.bound.largest * std::sqrt(squares / static_cast<double>(right->values.size()));
+  WrongRows rows{.of = n_features};
+  for (size_t feature = 0; feature < n_features; ++feature) {
+    for (size_t i = feature; i < right->values.size(); i += n_features) {
+      if (!(std::abs(static_cast<double>(ours->values[i]) - static_cast<double>(right->values[i])) <= allowed)) {
+        rows.first = rows.n_features++ == 0 ? feature : rows.first;
+        break;
+      }
+    }
+  }
+  return rows.n_features > 0 ? std::optional(rows) : std::nullopt;
+}
+
+// Two sides that made different ids of one prompt; the reference is taken to be right.
+std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference) {
+  const auto& a = subject.prompt_tokens;
+  const auto& b = reference.prompt_tokens;
+  if (a.empty() || b.empty() || a == b) {
+    return std::nullopt;
+  }
+  const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  const auto is_rest_of = [](const auto& shorter, const auto& longer) {
+    return shorter.size() + 1 == longer.size() && std::equal(shorter.begin(), shorter.end(), longer.begin() + 1);
+  };
+  Cause cause{"tokenizer", "tokens", 1, ""};
+  if (is_rest_of(a, b) || is_rest_of(b, a)) {
+    cause.id = "missing_bos";
+    cause.evidence = fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}",
+                                 a.size() < b.size() ? "subject" : "reference", std::min(a.size(), b.size()),
+                                 a.size() < b.size() ? b[0] : a[0]);
+  } else {
+    cause.evidence = fmt::format("the same prompt became {} ids and {} ids, which differ from position {} on", a.size(),
+                                 b.size(), at - a.begin());
+  }
+  return cause;
+}
+
 std::string describe(const Fit& fit, const std::string& fault, const trace::TensorId& first, double error_before) {
   return fmt::format(
       "computed with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and {} of "
@@ -101,44 +167,84 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   Opinion opinion{compare::arbitrate(subject, reference, oracle(), noise_, subject_name), std::nullopt};
   const compare::Arbitration& arbitration = opinion.arbitration;
   if (arbitration.wrong() == compare::Wrong::kNeither) {
+    opinion.cause = reference != nullptr ? cause_of_prompts(subject.result, reference->result) : std::nullopt;
     return opinion;
   }
-  const bool is_subject = arbitration.subject.first().has_value();
-  const trace::TensorId first = *(is_subject ? arbitration.subject : arbitration.reference).first();
-  const StageArbitration* stage = arbitration.find(first);
-  const auto& error = is_subject ? stage->subject : stage->reference;
-  TERN_ASSIGN_OR_RETURN(opinion.cause, explain(is_subject ? subject : *reference, first, error->relative));
+  if (arbitration.subject.first()) {
+    TERN_ASSIGN_OR_RETURN(opinion.cause, explain(subject, arbitration));
+  } else {
+    TERN_ASSIGN_OR_RETURN(opinion.cause,
+                          explain(*reference, compare::arbitrate(*reference, nullptr, oracle(), noise_)));
+  }
   return opinion;
 }
 
-Result<Cause> Arbiter::explain(const EngineRun& wrong, const trace::TensorId& first, double error_at_first) const {
+// Not where the wrong run has computed one of those stages right that the fault always changes: in the same pass and
+// layer, so that both saw the same.
+bool Arbiter::could_be(const OracleEngines::Fault& fault, const compare::Arbitration& arbitration) const {
+  const trace::TensorId first = *arbitration.subject.first();
+  return std::none_of(fault.always_changes.begin(), fault.always_changes.end(), [&](trace::Stage changed) {
+    trace::TensorId id = first;
+    id.stage = changed;
+    const StageArbitration* stage = arbitration.find(id);
+    return stage != nullptr && stage->subject && !stage->subject->is_lower_bound && !stage->subject_wrong;
+  });
+}
+
+Result<Cause> Arbiter::explain(const EngineRun& wrong, const compare::Arbitration& arbitration) const {
+  const trace::TensorId first = *arbitration.subject.first();
+  const StageArbitration& stage = *arbitration.find(first);
   Cause cause{"unknown", first.name(), 0, ""};
-  std::string tried;
+  std::string tried, ruled_out, explaining;
   Fit best;
   for (const OracleEngines::Fault& fault : engines_->faults) {
-    tried += (tried.empty() ? "" : ", ") + fault.id;
-    const std::string name = "oracle-with-" + fault.id;
-    const auto run = evaluate(*fault.engine, question_, name);
-    if (!run) {
+    std::string& list = could_be(fault, arbitration) ? tried : ruled_out;
+    list += (list.empty() ? "" : ", ") + fault.name;
+    if (&list == &ruled_out) {
+      continue;
+    }
+    const std::string name = "oracle-with-" + fault.name;
+    auto known = fault_runs_.find(name);
+    if (known == fault_runs_.end()) {
+      auto run = evaluate(*fault.engine, question_, name);
       const bool interrupted = question_.interrupt != nullptr && question_.interrupt->signal() != 0;
-      if (interrupted || run.error().code == ErrorCode::kIo) {
+      if (!run && (interrupted || run.error().code == ErrorCode::kIo)) {
         return tl::unexpected(run.error());
       }
+      known = fault_runs_.emplace(name, run ? std::optional(std::move(*run)) : std::nullopt).first;
+    }
+    if (!known->second) {
       continue;  // a fault that this model cannot have
     }
-    const Fit fit = fit_of(compare::arbitrate(wrong, nullptr, *run->run, noise_), first);
-    remove_run(question_, name);
+    const Fit fit = fit_of(compare::arbitrate(wrong, nullptr, *known->second->run, noise_), first);
+    if (!question_.keep_runs) {
+      fault_runs_.erase(known);
+      remove_run(question_, name);
+    }
     if (fit.error_at_first && fit.n_explained > best.n_explained) {
       best = fit;
-      cause.id = fault.id;
+      cause.id = fault.cause;
+      explaining = fault.name;
     }
   }
+  const std::string others =
+      "; tried: " + tried + (ruled_out.empty() ? "" : "; ruled out by what is right: " + ruled_out);
   if (!best.error_at_first) {
-    cause.evidence = "none of the faults that were tried explains it: " + tried;
+    const auto rows = wrong_rows(wrong, oracle(), stage);
+    if (rows && static_cast<double>(rows->n_features) <= kMaxWrongRows * static_cast<double>(rows->of)) {
+      cause.id = "weight_value";
+      cause.confidence = 1 - static_cast<double>(rows->n_features) / static_cast<double>(rows->of);
+      cause.evidence =
+          fmt::format("{} of {} outputs of {} differ, the first is {}: rows of its weight; no fault explains it",
+                      rows->n_features, rows->of, first.name(), rows->first) +
+          others;
+      return cause;
+    }
+    cause.evidence = "none of the faults that were tried explains it" + others;
     return cause;
   }
   cause.confidence = static_cast<double>(best.n_explained) / static_cast<double>(best.n_held);
-  cause.evidence = describe(best, cause.id, first, error_at_first) + "; tried: " + tried;
+  cause.evidence = describe(best, explaining, first, stage.subject->relative) + others;
   return cause;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +21,9 @@ struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
   std::unique_ptr<peer::Peer> rounded;  // every stage rounded to few bits
   struct Fault {
-    std::string id;  // a cause id of the contract
+    std::string name;
+    std::string cause;                         // an id of the contract
+    std::vector<trace::Stage> always_changes;  // where one of these is right, this fault is not the cause
     std::unique_ptr<peer::Peer> engine;
   };
   std::vector<Fault> faults;  // the oracle with one known fault each
@@ -36,6 +39,7 @@ struct Question : peer::RunSetting {
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps
   std::filesystem::path folder;     // exists; gets oracle-run/ and, while this works, others
+  bool keep_runs = false;           // the others too, for the next judge()
 };
 
 struct Opinion {
@@ -52,13 +56,16 @@ class Arbiter {
   const compare::RoundingNoise& noise() const { return noise_; }
 
   // compare::arbitrate(), and where a side is wrong, the cause: its values, or at least its RMS, are held against each
-  // fault in turn. The id is "unknown" where none explains it. Errors: kIo, and kEngine when interrupted.
+  // fault that is not ruled out by what it computed right. Where none explains it but few rows of one weight do, the id
+  // is "weight_value", otherwise "unknown". Where the two sides saw different prompts, the cause is who tokenized them.
+  // Errors: kIo, and kEngine when interrupted.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject") const;
 
  private:
-  Result<compare::Cause> explain(const trace::EngineRun& wrong, const trace::TensorId& first,
-                                 double error_at_first) const;
+  // `wrong`: the run in question, held against the oracle as the arbitration's subject.
+  Result<compare::Cause> explain(const trace::EngineRun& wrong, const compare::Arbitration& arbitration) const;
+  bool could_be(const OracleEngines::Fault& fault, const compare::Arbitration& arbitration) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 
@@ -66,6 +73,7 @@ class Arbiter {
   Question question_;
   peer::PeerRun oracle_;
   compare::RoundingNoise noise_;
+  mutable std::map<std::string, std::optional<peer::PeerRun>> fault_runs_;  // empty: a fault that it cannot have
 };
 
 }  // namespace tern::arbiter

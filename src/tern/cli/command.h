@@ -18,6 +18,7 @@ void add_inspect(CLI::App& app, Action& action);
 void add_pack(CLI::App& app, Action& action);
 void add_reference(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
+void add_selftest(CLI::App& app, Action& action);
 void add_sweep(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);

@@ -64,6 +64,7 @@ int run(int argc, char** argv) {
   cli::add_tokenize(app, action);
   cli::add_pack(app, action);
   cli::add_reference(app, action);
+  cli::add_selftest(app, action);
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 

@@ -35,9 +35,12 @@ Result<arbiter::OracleEngines> oracle_engines() {
   TERN_ASSIGN_OR_RETURN(engines.rounded,
                         make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(kRoundedBits)}));
   for (const oracle::Fault& fault : oracle::known_faults()) {
-    if (fault.is_cause) {
+    if (!fault.cause.empty()) {
       TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", std::string(fault.name)}));
-      engines.faults.push_back({std::string(fault.name), std::move(engine)});
+      engines.faults.push_back({std::string(fault.name),
+                                std::string(fault.cause),
+                                {fault.always_changes.begin(), fault.always_changes.end()},
+                                std::move(engine)});
     }
   }
   return engines;

@@ -8,49 +8,13 @@
 #include <type_traits>
 
 #include "tern/base/check.h"
-#include "tern/quant/i2s.h"
+#include "tern/oracle/graph_faults.h"
+#include "tern/oracle/weight_faults.h"
 
 namespace tern::oracle {
 namespace {
 
 using trace::Stage;
-
-// What all of them start from: an oracle that is right.
-class Faulty : public Oracle {
- public:
-  explicit Faulty(const Oracle& plain) : Oracle(plain) {}
-
- protected:
-  bool is_bitnet_cpp_i2s(const gguf::Tensor& weight) const {
-    return weight.encoding == quant::Encoding::kI2S && view_->i2s_layout() == quant::I2sLayout::kBitnetCpp;
-  }
-  // The layer that a fault in a single layer is in.
-  int middle_layer() const { return hp_.n_layers / 2; }
-};
-
-// A model computed with the graph of a sibling architecture, which has the same tensors and another activation.
-class ActivationFunction final : public Faulty {
- public:
-  explicit ActivationFunction(const Oracle& plain) : Faulty(plain) { hp_.relu_squared = !hp_.relu_squared; }
-};
-
-// On ARM, bitnet.cpp's blocks are of 64 weights, and it reads files that were packed on x86, in blocks of 128, so too.
-class I2sBlockSize final : public Faulty {
- public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (!is_bitnet_cpp_i2s(weight)) {
-      return out;
-    }
-    const auto bytes = weight.data.subspan(row * (weight.n_cols() / 4), weight.n_cols() / 4);
-    for (uint64_t c = 0; c < weight.n_cols(); ++c) {
-      const auto byte = std::to_integer<unsigned>(bytes[c / 64 * 16 + c % 16]);
-      out.weights[c] = static_cast<double>(byte >> (6 - 2 * (c % 64 / 16)) & 3) - 1.0;
-    }
-    return out;
-  }
-};
 
 // A matrix-matrix kernel computes four tokens at a time, and scales them all back with the first one's activation
 // scale. The matrix-vector kernel of the decode steps has but one token and is right.
@@ -169,33 +133,6 @@ class AllZero final : public Faulty {
   }
 };
 
-class RopePairing final : public Faulty {
- public:
-  explicit RopePairing(const Oracle& plain) : Faulty(plain) { hp_.rope_neox_pairs = !hp_.rope_neox_pairs; }
-};
-
-class CausalMask final : public Faulty {
- public:
-  using Faulty::Faulty;
-  size_t n_visible_keys(size_t position, size_t n_keys) const override { return std::min(position + 2, n_keys); }
-};
-
-// A reader that takes the codes for those of plain 2-bit integers, and knows no scale behind the last row.
-class TernaryCodeMap final : public Faulty {
- public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (is_bitnet_cpp_i2s(weight)) {
-      for (double& value : out.weights) {
-        value -= 1.0;
-      }
-      out.scale = 1.0;
-    }
-    return out;
-  }
-};
-
 template <class F>
 std::unique_ptr<Oracle> make(const Oracle& plain, [[maybe_unused]] int n_threads) {
   TERN_CHECK(n_threads >= 1);
@@ -206,22 +143,72 @@ std::unique_ptr<Oracle> make(const Oracle& plain, [[maybe_unused]] int n_threads
   }
 }
 
+constexpr Stage kProjections[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,   Stage::kOProj,
+                                  Stage::kGateProj, Stage::kUpProj, Stage::kDownProj};
+constexpr Stage kProjectionsOfNeighbours[] = {Stage::kQProj, Stage::kKProj};
+constexpr Stage kRope[] = {Stage::kQRope, Stage::kKRope};
+constexpr Stage kScores[] = {Stage::kAttnScoresSoftmax};
+constexpr Stage kHidden[] = {Stage::kFfnAct};
+constexpr Stage kGate[] = {Stage::kGateProj, Stage::kUpProj};
+constexpr Stage kSubNormed[] = {Stage::kOProj, Stage::kDownProj};
+constexpr Stage kLogits[] = {Stage::kLogits};
+
 constexpr Fault kFaults[] = {
-    {"activation_function", "SiLU where the model declares ReLU², and the other way round", true,
-     make<ActivationFunction>},
-    {"i2s_block_size", "I2_S rows decoded with blocks of 64 instead of 128", true, make<I2sBlockSize>},
-    {"prefill_only", "batches: four tokens are scaled back with the first one's activation scale", true,
+    {"activation_function", "SiLU where the model declares ReLU², and the other way round", "activation_function",
+     kHidden, make<ActivationFunction>},
+    {"activation_gelu", "GELU in place of the model's activation", "activation_function", kHidden,
+     make<ActivationGelu>},
+    {"activation_relu", "ReLU, not squared, in place of the model's activation", "activation_function", kHidden,
+     make<ActivationRelu>},
+    {"activation_rounding",
+     "activations rounded to int8 with one scale for the whole batch",
+     "activation_rounding",
+     {},
+     make<ActivationRounding>},
+    {"activation_not_rounded",
+     "activations not rounded to int8",
+     "activation_rounding",
+     {},
+     make<ActivationNotRounded>},
+    {"i2s_block_size", "I2_S rows decoded with blocks of 64 instead of 128", "i2s_block_size", kProjections,
+     make<I2sBlockSize>},
+    {"i2s_unpack_order", "I2_S bytes taken for four neighbours instead of weights 32 apart", "i2s_unpack_order",
+     kProjections, make<I2sUnpackOrder>},
+    {"ternary_code_map", "I2_S codes stand for -2 to 1, and the tensor's scale is ignored", "ternary_code_map",
+     kProjections, make<TernaryCodeMap>},
+    {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProjections, make<WeightScale>},
+    {"weights_swapped", "gate and up change places", "weights_swapped", kGate, make<WeightsSwapped>},
+    {"qk_row_permutation", "rows of Q and K reordered within their heads", "qk_row_permutation",
+     kProjectionsOfNeighbours, make<QkRowPermutation>},
+    {"head_tying", "the embeddings in place of the output matrix", "head_tying", kLogits, make<HeadTying>},
+    {"prefill_only",
+     "batches: four tokens are scaled back with the first one's activation scale",
+     "prefill_only",
+     {},
      make<PrefillOnly>},
-    {"int16_wrap", "I2_S sums wrap around in 16-bit lanes", true, make<Int16Wrap>},
-    {"observer_changes_result", "watched tensors are rounded to float32", false, make<ObserverChangesResult>},
-    {"nondeterministic", "sums of norms in an order that changes from run to run", false, make<Nondeterministic>},
-    {"thread_dependent", "sums of norms in as many float32 parts as there are threads", false, make<ThreadDependent>},
-    {"nan", "the output of the middle layer is NaN", false, make<Nan>},
-    {"all_zero", "v_proj of the middle layer is zero", false, make<AllZero>},
-    {"rope_pairing", "RoPE turns neighbours where the model pairs halves, and the other way round", true,
-     make<RopePairing>},
-    {"causal_mask", "each token sees the one after it", true, make<CausalMask>},
-    {"ternary_code_map", "I2_S codes stand for -2 to 1, and the tensor's scale is ignored", true, make<TernaryCodeMap>},
+    {"int16_wrap", "I2_S sums wrap around in 16-bit lanes", "int16_wrap", {}, make<Int16Wrap>},
+    {"rope_pairing", "RoPE turns neighbours where the model pairs halves, and the other way round", "rope_pairing",
+     kRope, make<RopePairing>},
+    {"rope_base", "RoPE with the base 10000, or 500000 where that is the model's", "rope_base", kRope, make<RopeBase>},
+    {"rope_position", "RoPE counts positions from 1", "rope_position", kRope, make<RopePosition>},
+    {"attention_scale", "scores divided by the head's width instead of its root", "attention_scale", kScores,
+     make<AttentionScale>},
+    {"attention_not_scaled", "scores not divided by the root of the head's width", "attention_scale", kScores,
+     make<AttentionNotScaled>},
+    {"causal_mask", "each token sees the one after it", "causal_mask", kScores, make<CausalMask>},
+    {"gqa_head_map", "every n-th head shares keys, instead of neighbours", "gqa_head_map", kScores, make<GqaHeadMap>},
+    {"kv_cache", "a decode step does not see its own key and value", "kv_cache", kScores, make<KvCache>},
+    {"norm_epsilon",
+     "norms with the epsilon 1e-6, or 1e-5 where that is the model's",
+     "norm_epsilon",
+     {},
+     make<NormEpsilon>},
+    {"norm_missing", "no norms before the output and down projections", "norm_missing", kSubNormed, make<NormMissing>},
+    {"observer_changes_result", "watched tensors are rounded to float32", "", {}, make<ObserverChangesResult>},
+    {"nondeterministic", "sums of norms in an order that changes from run to run", "", {}, make<Nondeterministic>},
+    {"thread_dependent", "sums of norms in as many float32 parts as there are threads", "", {}, make<ThreadDependent>},
+    {"nan", "the output of the middle layer is NaN", "", {}, make<Nan>},
+    {"all_zero", "v_proj of the middle layer is zero", "", {}, make<AllZero>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Oracles that do one thing wrong, as engines out there have been found to do: what a judge is tested with. Each is a
-// small class in faults.cc that changes exactly one step of the pass, and a line in the table there.
+// small class that changes exactly one step of the pass, and a line in the table in faults.cc.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,12 @@ namespace tern::oracle {
 struct Fault {
   std::string_view name;  // "activation_function"
   std::string_view does;  // one line
-  // Always wrong in the same way, so that another engine with this fault computes the same: it can be told by that.
-  bool is_cause;
+  // The contract's id of what an engine with this fault suffers from; it always goes wrong in the same way, so it can
+  // be told by that. Empty where it does not, or where the fault is none of the computation.
+  std::string_view cause;
+  // What it changes in every layer, pass and model that has these stages: where one of them is right, this is not it.
+  // Empty: none for sure.
+  std::span<const trace::Stage> always_changes;
   // `n_threads`: as many as the faulty engine claims to run on.
   std::unique_ptr<Oracle> (*make)(const Oracle& plain, int n_threads);
 };

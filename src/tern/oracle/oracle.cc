@@ -114,7 +114,7 @@ void Oracle::rope(Matrix& x, int n_heads) const {
   const auto head_dim = static_cast<size_t>(hp_.head_dim);
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t i = 0; i < head_dim / 2; ++i) {
-      const double angle = static_cast<double>(n_past_ + t) *
+      const double angle = static_cast<double>(rope_position(t)) *
                            std::pow(hp_.rope_base, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
       const size_t first = hp_.rope_neox_pairs ? i : 2 * i;
       const size_t second = hp_.rope_neox_pairs ? i + head_dim / 2 : 2 * i + 1;
@@ -128,20 +128,22 @@ void Oracle::rope(Matrix& x, int n_heads) const {
   }
 }
 
+size_t Oracle::rope_position(size_t t) const { return n_past_ + t; }
+
 // Softmax of q.k / sqrt(head_dim); consecutive query heads share a key head (GQA).
 Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) const {
   const auto n_heads = static_cast<size_t>(hp_.n_heads), head_dim = static_cast<size_t>(hp_.head_dim);
   const size_t kv_width = static_cast<size_t>(hp_.n_kv_heads) * head_dim;
   Matrix scores(n_heads * q.n_tokens, layer.keys.size() / kv_width);
   for (size_t h = 0; h < n_heads; ++h) {
-    const size_t kv_offset = h / (n_heads / static_cast<size_t>(hp_.n_kv_heads)) * head_dim;
+    const size_t kv_offset = kv_head_of(h) * head_dim;
     for (size_t t = 0; t < q.n_tokens; ++t) {
       const auto p = scores.row(h * q.n_tokens + t).first(n_visible_keys(n_past_ + t, scores.n_features));
       for (size_t key = 0; key < p.size(); ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
           p[key] += q.row(t)[h * head_dim + i] * layer.keys[key * kv_width + kv_offset + i];
         }
-        p[key] /= std::sqrt(static_cast<double>(head_dim));
+        p[key] /= score_divisor();
       }
       const double largest = *std::max_element(p.begin(), p.end());
       double sum = 0;
@@ -160,13 +162,17 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
 // Causal: a token sees those before it and itself.
 size_t Oracle::n_visible_keys(size_t position, size_t) const { return position + 1; }
 
+size_t Oracle::kv_head_of(size_t head) const { return head / static_cast<size_t>(hp_.n_heads / hp_.n_kv_heads); }
+
+double Oracle::score_divisor() const { return std::sqrt(static_cast<double>(hp_.head_dim)); }
+
 Oracle::Matrix Oracle::mix_values(const Matrix& scores, const Layer& layer) const {
   const auto n_heads = static_cast<size_t>(hp_.n_heads), head_dim = static_cast<size_t>(hp_.head_dim);
   const size_t kv_width = static_cast<size_t>(hp_.n_kv_heads) * head_dim;
   const size_t n_tokens = scores.n_tokens / n_heads;
   Matrix out(n_tokens, n_heads * head_dim);
   for (size_t h = 0; h < n_heads; ++h) {
-    const size_t kv_offset = h / (n_heads / static_cast<size_t>(hp_.n_kv_heads)) * head_dim;
+    const size_t kv_offset = kv_head_of(h) * head_dim;
     for (size_t t = 0; t < n_tokens; ++t) {
       for (size_t key = 0; key < scores.n_features; ++key) {
         for (size_t i = 0; i < head_dim; ++i) {

@@ -84,10 +84,14 @@ class Oracle {
   virtual std::vector<double> round_to_int8(Matrix& x) const;
   virtual WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
-  virtual void rope(Matrix& x, int n_heads) const;
+  void rope(Matrix& x, int n_heads) const;
+  // Where token `t` of this evaluate() call stands, as RoPE sees it.
+  virtual size_t rope_position(size_t t) const;
   // [n_heads * n_tokens, keys seen]: how much of each key a token takes, 0 for those that it must not see.
   Matrix attention_scores(const Matrix& q, const Layer& layer) const;
   virtual size_t n_visible_keys(size_t position, size_t n_keys) const;
+  virtual size_t kv_head_of(size_t head) const;
+  virtual double score_divisor() const;
   Matrix mix_values(const Matrix& scores, const Layer& layer) const;
   virtual double activation(double gate) const;
   Matrix activate(const Matrix& gate, const Matrix& up) const;
