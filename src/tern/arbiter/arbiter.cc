@@ -84,16 +84,13 @@ bool is_projection(trace::Stage stage) {
 std::optional<WrongRows> wrong_rows(const EngineRun& wrong, const EngineRun& oracle, const StageArbitration& stage) {
   const auto* ours = wrong.values ? wrong.values->find(stage.id.name()) : nullptr;
   const auto* right = oracle.values ? oracle.values->find(stage.id.name()) : nullptr;
+  const trace::TraceRecord* record = oracle.find(stage.id);
   if (!is_projection(stage.id.stage) || ours == nullptr || right == nullptr || ours->shape != right->shape ||
-      right->shape.size() != 2 || !stage.bound.largest) {
+      right->shape.size() != 2 || !stage.bound.largest || record == nullptr || !record->rms) {
     return std::nullopt;
   }
   const auto n_features = static_cast<size_t>(right->shape[1]);
-  double squares = 0;
-  for (const float value : right->values) {
-    squares += static_cast<double>(value) * static_cast<double>(value);
-  }
-  const double allowed = *stage.bound.largest * std::sqrt(squares / static_cast<double>(right->values.size()));
+  const double allowed = *stage.bound.largest * *record->rms;
   WrongRows rows{.of = n_features};
   for (size_t feature = 0; feature < n_features; ++feature) {
     for (size_t i = feature; i < right->values.size(); i += n_features) {
@@ -198,9 +195,10 @@ Result<Cause> Arbiter::explain(const EngineRun& wrong, const compare::Arbitratio
   std::string tried, ruled_out, explaining;
   Fit best;
   for (const OracleEngines::Fault& fault : engines_->faults) {
-    std::string& list = could_be(fault, arbitration) ? tried : ruled_out;
+    const bool possible = could_be(fault, arbitration);
+    std::string& list = possible ? tried : ruled_out;
     list += (list.empty() ? "" : ", ") + fault.name;
-    if (&list == &ruled_out) {
+    if (!possible) {
       continue;
     }
     const std::string name = "oracle-with-" + fault.name;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <tuple>
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/file.h"
@@ -152,8 +153,8 @@ class Selftest {
 
   Result<std::vector<Line>> run() {
     TERN_ASSIGN_OR_RETURN(engines_, oracle_engines());
-    TERN_ASSIGN_OR_RETURN(const auto ours, make_tern_peer({}));
-    TERN_ASSIGN_OR_RETURN(reference_, run_engine(*ours, setting_.model, {}, "reference"));
+    TERN_ASSIGN_OR_RETURN(ours_, make_tern_peer({}));
+    TERN_ASSIGN_OR_RETURN(reference_, run_engine(*ours_, setting_.model, {}, "reference"));
     arbiter::Question question(setting_, folder_, *reference_.run);
     question.keep_runs = true;
     TERN_ASSIGN_OR_RETURN(arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines_, std::move(question)));
@@ -197,14 +198,18 @@ class Selftest {
     lines_.push_back(std::move(line));
   }
 
+  static void fill(Line& line, const arbiter::Opinion& opinion) {
+    line.found = opinion.cause ? opinion.cause->id : "nothing";
+    line.found_at = opinion.cause ? opinion.cause->name : "";
+    line.evidence = opinion.cause ? opinion.cause->evidence : opinion.arbitration.reason;
+  }
+
   // The judge against one engine that has a fault; `right`: an engine that differs from it by the fault alone.
   Status judge(Line line, const trace::EngineRun& subject, const trace::EngineRun& right) {
     const compare::RunComparison difference = compare::compare_runs(subject, right);
     line.injected = difference.first_hash_difference ? difference.first_hash_difference->name() : "";
     TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(subject, &*reference_.run));
-    line.found = opinion.cause ? opinion.cause->id : "nothing";
-    line.found_at = opinion.cause ? opinion.cause->name : "";
-    line.evidence = opinion.cause ? opinion.cause->evidence : opinion.arbitration.reason;
+    fill(line, opinion);
     line.result = result_of(line, opinion.arbitration, difference.first_hash_difference);
     add(std::move(line));
     return {};
@@ -247,7 +252,6 @@ class Selftest {
   // Our fast engine on a changed file, held against itself on the right one.
   Status file_faults() {
     TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(setting_.model));
-    TERN_ASSIGN_OR_RETURN(const auto ours, make_tern_peer({}));
     for (const FileFault& fault : kFileFaults) {
       Line line{.fault = fault.name, .does = fault.does};
       line.expected = fault.cause;
@@ -259,7 +263,7 @@ class Selftest {
       }
       const fs::path model = folder_ / "changed.gguf";
       TERN_RETURN_IF_ERROR(write_file(model, bytes));
-      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*ours, model, {}, "changed-file"));
+      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*ours_, model, {}, "changed-file"));
       TERN_RETURN_IF_ERROR(judge(std::move(line), *run.run, *reference_.run));
     }
     return {};
@@ -268,19 +272,20 @@ class Selftest {
   // Other ids of the same prompt.
   Status prompts() {
     const std::vector<int32_t>& ids = reference_.run->result.prompt_tokens;
+    if (ids.size() < 2) {
+      return fail(ErrorCode::kUsage, "--prompt", "must become at least two token ids, so that one can be missing");
+    }
     std::vector<int32_t> without_first(ids.begin() + 1, ids.end());
     std::vector<int32_t> another = ids;
-    another[another.size() / 2] = another.front();
-    TERN_ASSIGN_OR_RETURN(const auto ours, make_tern_peer({}));
+    int32_t& changed = another[another.size() / 2];
+    changed = changed == 0 ? 1 : 0;
     for (auto& [name, cause, tokens] :
          {std::tuple("no BOS", "missing_bos", without_first), std::tuple("other ids", "tokenizer", another)}) {
-      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*ours, setting_.model, tokens, "other-prompt"));
+      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*ours_, setting_.model, tokens, "other-prompt"));
       TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(*run.run, &*reference_.run));
       Line line{.fault = name, .does = "our engine on other token ids of the prompt", .injected = "tokens"};
       line.expected = cause;
-      line.found = opinion.cause ? opinion.cause->id : "nothing";
-      line.found_at = opinion.cause ? opinion.cause->name : "";
-      line.evidence = opinion.cause ? opinion.cause->evidence : opinion.arbitration.reason;
+      fill(line, opinion);
       line.result =
           line.found == line.expected && line.found_at == line.injected ? Line::Result::kRight : Line::Result::kWrong;
       add(std::move(line));
@@ -307,9 +312,7 @@ class Selftest {
       TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(*run.run, &*reference_.run));
       Line line{.fault = right.name, .does = right.does};
       line.expected = "nothing";
-      line.found = opinion.cause ? opinion.cause->id : "nothing";
-      line.found_at = opinion.cause ? opinion.cause->name : "";
-      line.evidence = opinion.arbitration.reason;
+      fill(line, opinion);
       line.result = !opinion.cause && opinion.arbitration.wrong() == compare::Wrong::kNeither ? Line::Result::kRight
                                                                                               : Line::Result::kWrong;
       add(std::move(line));
@@ -337,6 +340,7 @@ class Selftest {
   peer::RunSetting setting_;
   const fs::path& folder_;
   arbiter::OracleEngines engines_;
+  std::unique_ptr<peer::Peer> ours_;
   peer::PeerRun reference_;
   const arbiter::Arbiter* arbiter_ = nullptr;
   size_t n_runs_ = 0;

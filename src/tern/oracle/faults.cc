@@ -145,7 +145,7 @@ std::unique_ptr<Oracle> make(const Oracle& plain, [[maybe_unused]] int n_threads
 
 constexpr Stage kProjections[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,   Stage::kOProj,
                                   Stage::kGateProj, Stage::kUpProj, Stage::kDownProj};
-constexpr Stage kProjectionsOfNeighbours[] = {Stage::kQProj, Stage::kKProj};
+constexpr Stage kQueriesAndKeys[] = {Stage::kQProj, Stage::kKProj};
 constexpr Stage kRope[] = {Stage::kQRope, Stage::kKRope};
 constexpr Stage kScores[] = {Stage::kAttnScoresSoftmax};
 constexpr Stage kHidden[] = {Stage::kFfnAct};
@@ -178,8 +178,8 @@ constexpr Fault kFaults[] = {
      kProjections, make<TernaryCodeMap>},
     {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProjections, make<WeightScale>},
     {"weights_swapped", "gate and up change places", "weights_swapped", kGate, make<WeightsSwapped>},
-    {"qk_row_permutation", "rows of Q and K reordered within their heads", "qk_row_permutation",
-     kProjectionsOfNeighbours, make<QkRowPermutation>},
+    {"qk_row_permutation", "rows of Q and K reordered within their heads", "qk_row_permutation", kQueriesAndKeys,
+     make<QkRowPermutation>},
     {"head_tying", "the embeddings in place of the output matrix", "head_tying", kLogits, make<HeadTying>},
     {"prefill_only",
      "batches: four tokens are scaled back with the first one's activation scale",

@@ -7,47 +7,47 @@
 
 namespace tern::oracle {
 
-inline std::span<const std::byte> i2s_row(const gguf::Tensor& weight, uint64_t row) {
-  return weight.data.subspan(row * (weight.n_cols() / 4), weight.n_cols() / 4);
-}
-
-// The code that is `place`-th from the top of a byte.
-inline double code_in(std::byte byte, uint64_t place) {
-  return static_cast<double>(std::to_integer<unsigned>(byte) >> (6 - 2 * place) & 3);
-}
-
-// On ARM, bitnet.cpp's blocks are of 64 weights, and it reads files that were packed on x86, in blocks of 128, so too.
-class I2sBlockSize final : public Faulty {
+// Takes the bytes of an I2_S row for weights in another order.
+class I2sOrder : public Faulty {
  public:
   using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
+  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const final {
     WeightRow out = Oracle::weight_row(weight, row);
-    if (!is_bitnet_cpp_i2s(weight)) {
-      return out;
-    }
-    const auto bytes = i2s_row(weight, row);
-    for (uint64_t c = 0; c < weight.n_cols(); ++c) {
-      out.weights[c] = code_in(bytes[c / 64 * 16 + c % 16], c % 64 / 16) - 1.0;
+    if (is_bitnet_cpp_i2s(weight)) {
+      const auto bytes = weight.data.subspan(row * (weight.n_cols() / 4), weight.n_cols() / 4);
+      for (uint64_t column = 0; column < weight.n_cols(); ++column) {
+        const Place place = place_of(column);
+        const auto byte = std::to_integer<unsigned>(bytes[place.byte]);
+        out.weights[column] = static_cast<double>(byte >> (6 - 2 * place.from_top) & 3) - 1.0;
+      }
     }
     return out;
   }
+
+ protected:
+  struct Place {
+    uint64_t byte;
+    uint64_t from_top;  // which pair of bits
+  };
+  virtual Place place_of(uint64_t column) const = 0;
+};
+
+// On ARM, bitnet.cpp's blocks are of 64 weights, and it reads files that were packed on x86, in blocks of 128, so too.
+class I2sBlockSize final : public I2sOrder {
+ public:
+  using I2sOrder::I2sOrder;
+
+ protected:
+  Place place_of(uint64_t column) const override { return {column / 64 * 16 + column % 16, column % 64 / 16}; }
 };
 
 // Each byte taken for four neighbours, instead of weights that are 32 apart.
-class I2sUnpackOrder final : public Faulty {
+class I2sUnpackOrder final : public I2sOrder {
  public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (!is_bitnet_cpp_i2s(weight)) {
-      return out;
-    }
-    const auto bytes = i2s_row(weight, row);
-    for (uint64_t c = 0; c < weight.n_cols(); ++c) {
-      out.weights[c] = code_in(bytes[c / 4], c % 4) - 1.0;
-    }
-    return out;
-  }
+  using I2sOrder::I2sOrder;
+
+ protected:
+  Place place_of(uint64_t column) const override { return {column / 4, column % 4}; }
 };
 
 // A reader that takes the codes for those of plain 2-bit integers, and knows no scale behind the last row.

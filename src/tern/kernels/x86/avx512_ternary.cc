@@ -115,8 +115,8 @@ void eight_rows_four_tokens(const TernaryProduct& p, size_t row, size_t token) {
 }
 
 // A single token reads each weight once, so memory's speed is what counts: the rows are read as eight long runs side
-// by side, each run's rows one after the other. The hardware's prefetcher follows eight such runs to almost what memory
-// can give; eight neighbouring rows, each too short to find its pace, come at two thirds of that.
+// by side, each run's rows one after the other. The hardware's prefetcher follows eight such runs; eight neighbouring
+// rows, each too short for it to find its pace, come slower.
 void one_token(const TernaryProduct& p, size_t n_rows, size_t token) {
   const size_t run = n_rows / 8;
   for (size_t row = 0; row < run; ++row) {
