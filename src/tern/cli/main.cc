@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
   cli::add_pack(app, action);
   cli::add_reference(app, action);
   cli::add_selftest(app, action);
+  cli::add_noise(app, action);
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 

@@ -8,7 +8,7 @@
 
 namespace tern::cli {
 
-Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words) {
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa) {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) {
@@ -20,6 +20,9 @@ Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string
       "--max-tokens",   "{max_tokens}", "--temperature", "0.0",     "--greedy",    "--seed",      "42",
       "--threads",      "{threads}",    "--ignore-eos",  "--out",   "{out}"};
   words.insert(words.end(), more_words.begin(), more_words.end());
+  if (!isa.empty()) {
+    words.insert(words.begin(), {"env", fmt::format("TERN_ISA={}", isa)});
+  }
   return peer::make_command_peer(peer::CommandTemplate(std::move(words)), fmt::format("tern {}", TERN_VERSION),
                                  peer::CommandKind::kOurs);
 }
