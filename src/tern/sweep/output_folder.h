@@ -15,6 +15,10 @@
 
 namespace tern::sweep {
 
+// `text` with the path of `from` replaced by that of `to`: a scenario's files are made in another folder than they end
+// up in, and what is told of its runs must name paths that last.
+std::string with_other_folder(std::string text, const std::filesystem::path& from, const std::filesystem::path& to);
+
 class OutputFolder {
  public:
   // Makes the folder where needed, and claims it until this object's end: two sweeps into one folder would mix their
