@@ -67,9 +67,11 @@ uint64_t bytes_in(const fs::path& folder) {
   return n_bytes;
 }
 
-// The journal goes last: as long as it is there, the folder is known for ours.
+// At one blow, so that whoever is killed here does not leave a journal of runs that are gone.
 Status remove_kept(const fs::path& folder) {
+  const fs::path removed = folder.string() + ".removed";
   std::error_code error;
+  fs::remove_all(removed, error);  // by a sweep that was killed here
   const fs::file_type type = fs::symlink_status(folder, error).type();
   if (type == fs::file_type::not_found) {
     return {};
@@ -78,16 +80,10 @@ Status remove_kept(const fs::path& folder) {
     return fail(ErrorCode::kIo, folder.string(), fmt::format("is in the way and holds no {}", kJournal),
                 "choose another output directory or move it away");
   }
-  std::vector<fs::path> entries;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    entries.push_back(it->path());
+  fs::rename(folder, removed, error);
+  if (!error) {
+    fs::remove_all(removed, error);
   }
-  for (const fs::path& entry : entries) {
-    if (entry.filename() != kJournal) {
-      fs::remove_all(entry, error);
-    }
-  }
-  fs::remove_all(folder, error);
   return error ? io_error(folder, "cannot be removed", error) : Status();
 }
 

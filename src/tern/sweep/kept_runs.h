@@ -47,7 +47,7 @@ class KeptRuns {
   void enter(const std::string& section);
 
   // `engine`, with its runs kept and taken over; recordings stay as they are, since they run nothing. `variant`: what
-  // else than `asked` decides what it computes. The peer must not outlive this.
+  // else than `asked` decides what it computes. The peer is not to be run after this is gone.
   std::unique_ptr<peer::Peer> keep(std::unique_ptr<peer::Peer> engine, std::string variant = "");
   void keep(arbiter::OracleEngines& oracles);
 
