@@ -14,6 +14,7 @@
 #include <regex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "support/paths.h"
 #include "support/run_program.h"
@@ -122,8 +123,8 @@ unsigned random_seed() {
 class ResumeCommand : public testing::Test {
  protected:
   ResumeCommand()
-      : model_(test::bundled_model_dir() / "tern-tiny-i2_s.gguf"),
-        tokenizer_(test::bundled_model_dir() / "tokenizer.json"),
+      : model_(test::golden_dir() / "models" / "tiny-i2_s.gguf"),
+        tokenizer_(test::golden_dir() / "models" / "tokenizer.json"),
         out_(folder_.path() / "out"),
         starts_(folder_.path() / "starts") {
     fs::create_directory(folder_.path() / "tmp");
@@ -212,7 +213,7 @@ class ResumeCommand : public testing::Test {
     return runs;
   }
 
-  // Kills a sweep at `n` moments of its duration and resumes each.
+  // Kills a sweep at `n` moments, one at random in each n-th of its duration, and resumes each.
   void kill_and_resume(int n, int expected_exit_code) {
     const Stopwatch stopwatch;
     const Ended ended = sweep();
@@ -222,56 +223,56 @@ class ResumeCommand : public testing::Test {
     const fs::path whole = folder_.path() / "whole";
     fs::rename(out_, whole);
     std::mt19937 random(random_seed());
-    std::uniform_real_distribution<double> moment(0, duration_s);
-    int n_killed = 0, n_resumed = 0;
+    std::uniform_real_distribution<double> within(0, duration_s / n);
     size_t n_taken_over = 0, n_most = 0;
     for (int i = 0; i < n && !HasFatalFailure(); ++i) {
-      const double seconds = moment(random);
+      const double seconds = i * duration_s / n + within(random);
       SCOPED_TRACE("killed after " + std::to_string(seconds) + " s of " + std::to_string(duration_s));
       fs::remove_all(out_);
       fs::remove(starts_);
       const Stopwatch running;
       const pid_t pid = start_sweep();
       std::this_thread::sleep_for(std::chrono::duration<double>(seconds - running.seconds()));
-      n_killed += WIFSIGNALED(end_with(pid, SIGKILL)) ? 1 : 0;
+      n_killed_ += WIFSIGNALED(end_with(pid, SIGKILL)) ? 1 : 0;
       const std::set<std::string> kept = journalled_runs();
       const Ended resumed = sweep({"--resume"});
       ASSERT_EQ(resumed.exit_code, expected_exit_code) << resumed.output;
       EXPECT_EQ(taken_over_runs(), kept);
       if (!kept.empty()) {
-        ++n_resumed;
+        ++n_resumed_;
         EXPECT_LE(n_starts(), n_starts_of_whole + 1);  // the one that was in progress
       }
       n_taken_over += kept.size();
       n_most = std::max(n_most, kept.size());
       expect_same_report(whole, out_);
     }
-    std::cout << n << " moments of " << duration_s << " s: " << n_killed << " killed while running, " << n_resumed
+    std::cout << n << " moments of " << duration_s << " s: " << n_killed_ << " killed while running, " << n_resumed_
               << " took something over, " << n_taken_over << " runs in all, at most " << n_most << "\n";
-    EXPECT_GE(n_killed, n / 4);
-    EXPECT_GT(n_resumed, 0);
   }
 
   test::TemporaryFolder folder_;
   fs::path model_, tokenizer_, out_, starts_;
   std::vector<std::string> options_;
+  int n_killed_ = 0;   // while the sweep ran
+  int n_resumed_ = 0;  // with something to take over
 };
 
 TEST_F(ResumeCommand, KilledAtAnyMomentItGivesTheSameReport) {
-  options_ = {"--subject", noting_engine("subject"), "--reference", noting_engine("reference")};
+  options_ = {"--subject", noting_engine("subject"), "--reference", noting_engine("reference"), "--oracle", "never"};
   kill_and_resume(20, 0);
+  EXPECT_GE(n_killed_, 10);
+  EXPECT_GE(n_resumed_, 5);
 }
 
 // With runs that were fed the reference's tokens, and oracles with faults.
 TEST_F(ResumeCommand, ADivergenceToo) {
-  model_ = test::golden_dir() / "models" / "tiny-i2_s.gguf";
-  tokenizer_ = test::golden_dir() / "models" / "tokenizer.json";
   const std::string scenario = folder_.path() / "scenario.toml";
   ASSERT_TRUE(write_file(scenario, "[[scenario]]\nname = \"only\"\nprompt = \"Count: 1,2,3,\"\nmax_tokens = 4\n"));
   options_ = {"--reference",       noting_engine("reference", "--engine oracle --fault rope_base"),
               "--check-reference", "never",
               "--scenarios",       scenario};
-  kill_and_resume(3, 5);
+  kill_and_resume(2, 5);
+  EXPECT_TRUE(fs::exists(out_ / "only" / "rs-forced-run"));
 }
 
 // Ctrl-C in the second of three scenarios, none of which has a reference.
@@ -346,12 +347,9 @@ TEST_F(ResumeAfterCtrlC, AnotherSweepIsRefusedAndTheDifferenceNamed) {
   };
   expect_refused(sweep({"--resume", "--exact"}), "--exact was false, now it is true");
   expect_refused(sweep({"--resume", "--timeout", "7"}), "--timeout was 180.0, now it is 7.0");
-  const fs::path model = model_;
-  model_ = test::golden_dir() / "models" / "tiny-i2_s.gguf";
-  tokenizer_ = test::golden_dir() / "models" / "tokenizer.json";
+  const fs::path model = std::exchange(model_, test::golden_dir() / "models" / "tiny-silu-i2_s.gguf");
   expect_refused(sweep({"--resume"}), "model: SHA-256 was ");
   model_ = model;
-  tokenizer_ = test::bundled_model_dir() / "tokenizer.json";
   const std::string text = read_file(script(), kMaxFileBytes).value();
   ASSERT_TRUE(write_file(script(), text + "# another engine\n"));
   expect_refused(sweep({"--resume"}), "subject: files: " + script().string() + " was ");
