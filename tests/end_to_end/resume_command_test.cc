@@ -317,7 +317,7 @@ TEST_F(ResumeAfterCtrlC, ItGoesOnWhereItWas) {
                                                                  "; the same command with --resume goes on from here"));
   const Ended resumed = sweep({"--resume"});
   EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
-  EXPECT_THAT(resumed.output, HasSubstr("1 engine runs have ended already: scenario1/rs-run"));
+  EXPECT_THAT(resumed.output, HasSubstr("--resume: engine runs that had ended: scenario1/rs-run"));
   EXPECT_THAT(resumed.output, HasSubstr("resumed: took over all of scenario1"));
   EXPECT_EQ(n_starts(), 2U);
   EXPECT_EQ(taken_over_runs(), std::set<std::string>{"scenario1/rs-run"});

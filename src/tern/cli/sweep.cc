@@ -318,7 +318,8 @@ Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, 
   if (options.resume && earlier.empty()) {
     spdlog::info("--resume: {} holds nothing of an unfinished sweep, so everything is run", options.output_dir);
   } else if (options.resume) {
-    spdlog::info("--resume: {} engine runs have ended already: {}", earlier.size(), fmt::join(earlier, ", "));
+    spdlog::info("--resume: engine runs that had ended: {}",
+                 printable(fmt::format("{}", fmt::join(earlier, ", ")), 1000));
   }
   return kept_runs;
 }
