@@ -152,6 +152,11 @@ Status write_facts(const Options& options) {
   return write_file(options.facts, to_json_text({{"engine", std::move(engine)}, {"engine_facts", std::move(facts)}}));
 }
 
+std::optional<trace::Neighbourhood> neighbourhood(const Options& options, const Engine& engine) {
+  const auto id = trace::TensorId::parse(options.around);
+  return id ? std::optional(trace::Neighbourhood(*id, engine.n_layer())) : std::nullopt;
+}
+
 Status run(const Options& options) {
   const LibraryLog log(options.verbose);
   load_backends(options.backends);
@@ -167,11 +172,13 @@ Status run(const Options& options) {
                                           .trace_folder = options.trace_folder,
                                           .trace = options.observe,
                                           .dump_tensors = options.dump_tensors,
+                                          .around = neighbourhood(options, engine),
                                           .n_vocab = engine.n_vocab(),
                                           .max_tensors = max_tensors(options, engine, result.prompt_tokens.size())}));
   std::optional<trace::Inputs> inputs;
   if (!options.inputs_from.empty()) {
-    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from));
+    TERN_ASSIGN_OR_RETURN(inputs,
+                          trace::Inputs::open(options.inputs_from, trace::TensorId::parse(options.inputs_before)));
   }
   std::optional<Observer> observer;
   if (files.recorder() != nullptr) observer.emplace(*files.recorder(), inputs ? &*inputs : nullptr, options.list_nodes);

@@ -6,6 +6,8 @@
 #include <map>
 #include <string_view>
 
+#include "tern/trace/stage.h"
+
 namespace tern::adapter {
 namespace {
 
@@ -65,6 +67,8 @@ Targets targets_of(Options& o, std::string& ignored) {
                 {"--backends", &o.backends},
                 {"--engine", &o.engine},
                 {"--inputs-from", &o.inputs_from},
+                {"--inputs-before", &o.inputs_before},
+                {"--around", &o.around},
                 {"--arithmetic", &o.arithmetic},
                 {"--tokenizer", &ignored}},
       .ids = {{"--token-ids", &o.token_ids}, {"--teacher-tokens", &o.teacher}},
@@ -100,6 +104,12 @@ Status check(const Options& options) {
   }
   if (options.dump_tensors && !options.observe) {
     return usage_error("--dump-tensors", "needs the tensors that --no-observe leaves alone");
+  }
+  for (const auto& [option, name] :
+       {std::pair("--around", options.around), {"--inputs-before", options.inputs_before}}) {
+    if (!name.empty() && !trace::TensorId::parse(name)) {
+      return usage_error(option, "'" + printable(name) + "' is no tensor's name");
+    }
   }
   if (!options.inputs_from.empty() && !options.observe) {
     return usage_error("--inputs-from", "needs the tensors that --no-observe leaves alone");
@@ -149,6 +159,8 @@ const char* usage() {
   --ctx N                  most positions (what the model was made for)
   --no-observe             no evaluation callback: only tokens and logits
   --dump-tensors           tensors.safetensors too
+  --inputs-before TENSOR   of these only tensors that are executed before this one
+  --around TENSOR          values of these tensors only: the layer of blk3/q_proj, and what goes into it
   --trace-list             trace.jsonl in spite of BITNET_TRACE_DIR
   --inputs-from DIR        compute each stage from the tensors.safetensors of this run folder
   --list-nodes             print every graph node of the first pass, and the stage it holds

@@ -14,17 +14,12 @@
 
 namespace tern::adapter {
 
-// A recorder with an end: what it wrote counts only after finish().
-class TraceFile : public trace::Recorder {
- public:
-  virtual Status finish() = 0;
-};
-
 struct RunFilesOptions {
   std::filesystem::path out;
-  std::filesystem::path trace_folder;  // empty: trace.jsonl in `out`
+  std::filesystem::path trace_folder;  // a file for each tensor goes there; empty: trace.jsonl in `out`
   bool trace = true;
   bool dump_tensors = false;
+  std::optional<trace::Neighbourhood> around = {};  // of these tensors only
   int n_vocab = 0;
   uint64_t max_tensors = 0;  // an upper bound on what will be recorded
 };
@@ -33,6 +28,9 @@ class RunFiles {
  public:
   // Errors: kIo; kInvalidInput for a folder that holds an earlier run.
   static Result<RunFiles> create(const RunFilesOptions& options);
+  RunFiles(RunFiles&&) noexcept = default;
+  RunFiles& operator=(RunFiles&&) = delete;
+  ~RunFiles();
 
   trace::Recorder* recorder() { return trace_.get(); }  // null where nothing is traced
   Status append_logits(std::span<const float> row) { return logits_->append_rows(row); }
@@ -42,7 +40,7 @@ class RunFiles {
   RunFiles() = default;
 
   std::filesystem::path out_;
-  std::unique_ptr<TraceFile> trace_;
+  std::unique_ptr<trace::FolderRecorder> trace_;  // null once its files are to stay
   std::optional<trace::SafetensorsWriter> logits_;
 };
 

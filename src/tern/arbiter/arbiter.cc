@@ -20,7 +20,9 @@ Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& questio
   request.max_tokens = static_cast<int>(question.fed_tokens.size()) + 1;
   request.dump_tensors = true;
   request.ubatch = question.ubatch;
-  request.inputs_from = inputs_from;
+  request.around = question.around;
+  request.inputs_from = inputs_from.empty() ? question.inputs_from : inputs_from;
+  request.inputs_before = inputs_from.empty() ? question.around : "";
   request.run_folder = question.folder / (name + "-run");
   request.output_file = question.folder / (name + "-output.txt");
   auto run = engine.run(request);
@@ -72,10 +74,24 @@ Question::Question(const peer::RunSetting& setting, fs::path folder_of_runs, con
 
 Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   TERN_ASSIGN_OR_RETURN(peer::PeerRun oracle, evaluate(*engines.plain, question, "oracle"));
-  TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate(*engines.rounded, question, "rounded-oracle"));
-  compare::RoundingNoise noise(*oracle.run, *rounded.run);
-  remove_run(question, "rounded-oracle");
-  return Arbiter(engines, std::move(question), std::move(oracle), std::move(noise));
+  std::vector<const peer::Peer*> rounding = {engines.rounded.get()};
+  if (!question.around.empty()) {  // what goes in is exact, and little is inherited
+    rounding.clear();
+    for (const auto& engine : engines.float32) {
+      rounding.push_back(engine.get());
+    }
+  }
+  std::optional<compare::RoundingNoise> noise;
+  for (const peer::Peer* engine : rounding) {
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate(*engine, question, "rounded-oracle"));
+    if (noise) {
+      noise->include(*oracle.run, *rounded.run);
+    } else {
+      noise.emplace(*oracle.run, *rounded.run);
+    }
+    remove_run(question, "rounded-oracle");
+  }
+  return Arbiter(engines, std::move(question), std::move(oracle), std::move(*noise));
 }
 
 Result<Arbiter::Examined> Arbiter::examine(const EngineRun& run, const std::string& name) const {
@@ -130,7 +146,9 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
 }
 
 Result<compare::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
-  Explanation explanation(wrong.side(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration);
+  const std::optional<trace::TensorId> place =
+      wrong.isolation ? arbitration.subject.first() : trace::TensorId::parse(question_.around);
+  Explanation explanation(wrong.side(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
   for (const OracleEngines::Fault& fault : engines_->faults) {
     if (!explanation.could_be(fault)) {
       continue;

@@ -40,7 +40,11 @@ struct Question : peer::RunSetting {
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps
   std::filesystem::path folder;     // exists; gets oracle-run/ and, while this works, others
-  int ubatch = 0;                   // how many prompt tokens are evaluated at once, as in the run; 0: all
+  // A close look at one place of a model that is too large for the oracle: it computes only the neighbourhood of this
+  // tensor, and what is executed before it is taken from the run in `inputs_from`.
+  std::string around;
+  std::filesystem::path inputs_from;
+  int ubatch = 0;  // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 
 struct Opinion {

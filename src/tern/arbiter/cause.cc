@@ -69,8 +69,13 @@ std::optional<Values> values_of(const trace::EngineRun& run, const trace::Engine
 }  // namespace
 
 Explanation::Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
-                         const compare::Arbitration& arbitration)
-    : wrong_(wrong), exact_(exact), noise_(noise), arbitration_(arbitration), first_(*arbitration.subject.first()) {}
+                         const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place)
+    : wrong_(wrong),
+      exact_(exact),
+      noise_(noise),
+      arbitration_(arbitration),
+      place_(place),
+      first_(*arbitration.subject.first()) {}
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
   const auto is_right = [&](Stage changed) {
@@ -79,9 +84,10 @@ bool Explanation::could_be(const OracleEngines::Fault& fault) {
     const StageArbitration* stage = arbitration_.find(id);
     return stage != nullptr && stage->subject && !stage->subject->is_lower_bound && !stage->subject_wrong;
   };
-  const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), first_.stage) != fault.changes.end();
-  const bool possible = (changes_it || wrong_.isolation == nullptr) &&
-                        std::none_of(fault.always_changes.begin(), fault.always_changes.end(), is_right);
+  const Stage at = place_ ? place_->stage : first_.stage;
+  const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), at) != fault.changes.end();
+  const bool possible =
+      (changes_it || !place_) && std::none_of(fault.always_changes.begin(), fault.always_changes.end(), is_right);
   std::string& list = possible ? tried_ : ruled_out_;
   list += (list.empty() ? "" : ", ") + fault.name;
   return possible;
@@ -157,6 +163,7 @@ std::string Explanation::seen() const {
 }
 
 Cause Explanation::conclude() const {
+  const std::string name = place_.value_or(first_).name();
   const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
                              (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
   if (!best_) {
@@ -164,7 +171,7 @@ Cause Explanation::conclude() const {
       cause->evidence += others;
       return *cause;
     }
-    return {"unknown", first_.name(), 0, "no known fault explains it" + seen() + others};
+    return {"unknown", name, 0, "no known fault explains it" + seen() + others};
   }
   std::string evidence = fmt::format(
       "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and {} "
@@ -172,7 +179,7 @@ Cause Explanation::conclude() const {
       "{} tensors are within rounding of it",
       wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
       best_->error_at_first, best_->n_explained, best_->n_held);
-  return {best_->fault->cause, first_.name(), best_->share(), evidence + others};
+  return {best_->fault->cause, name, best_->share(), evidence + others};
 }
 
 std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference) {

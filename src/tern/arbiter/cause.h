@@ -12,13 +12,14 @@ namespace tern::arbiter {
 class Explanation {
  public:
   // `exact`: what the side should have computed, from its own inputs where it has values. `arbitration`: with the side
-  // as the subject, which is wrong. All must outlive this.
+  // as the subject, which is wrong. `place`: a tensor that is known to be wrong by itself, its inputs having been
+  // right; nullopt where the first wrong one may have inherited what is wrong with it. All must outlive this.
   Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
-              const compare::Arbitration& arbitration);
+              const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
 
   // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
-  // changes, in the pass and layer of the first wrong tensor; and where stages were held one by one, not where that
-  // tensor is of another stage than it changes.
+  // changes, in the pass and layer of the first wrong tensor; and where the place is known, not where it is of another
+  // stage than the fault changes.
   bool could_be(const OracleEngines::Fault& fault);
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
@@ -44,6 +45,7 @@ class Explanation {
   const trace::EngineRun& exact_;
   const compare::RoundingNoise& noise_;
   const compare::Arbitration& arbitration_;
+  std::optional<trace::TensorId> place_;
   trace::TensorId first_;
   std::string tried_, ruled_out_;
   std::optional<Fit> best_;

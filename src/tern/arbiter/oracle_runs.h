@@ -8,8 +8,9 @@
 
 namespace tern::arbiter {
 
-// Runs an oracle below question.folder, where `inputs_from` is not empty on the values of that run folder. Its traces
-// are in its run folder only. Errors: kEngine with the sentence of a run that failed; kIo.
+// Runs an oracle below question.folder: stage by stage on the values of the run folder `inputs_from`, or where that is
+// empty, as the question says. Its traces are in its run folder only. Errors: kEngine with the sentence of a run that
+// failed; kIo.
 Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& question, const std::string& name,
                                const std::filesystem::path& inputs_from = {});
 

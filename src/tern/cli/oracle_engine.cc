@@ -22,6 +22,9 @@ Result<std::vector<float>> evaluate(oracle::Oracle& oracle, std::span<const int3
   }
   TERN_ASSIGN_OR_RETURN(const std::vector<double> logits, oracle.evaluate(tokens, seq, ubatch, request.recorder));
   std::vector<float> rows(logits.begin(), logits.end());
+  if (rows.empty()) {
+    return rows;
+  }
   if (request.on_logits) {
     TERN_RETURN_IF_ERROR(request.on_logits(rows));
   }
@@ -31,7 +34,8 @@ Result<std::vector<float>> evaluate(oracle::Oracle& oracle, std::span<const int3
 
 Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, const OracleOptions& options,
                                                     const trace::Inputs* inputs) {
-  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(view, {options.significant_bits, inputs}));
+  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain,
+                        oracle::Oracle::load(view, {options.significant_bits, inputs, options.around}));
   for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
     if (rules.name == options.arithmetic) {
       return std::make_unique<oracle::Float32>(plain, rules);
@@ -60,7 +64,10 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, const Or
     TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, tokens, 0, static_cast<int>(begin / piece), request));
   }
   for (int step = 1;; ++step) {
-    TERN_ASSIGN_OR_RETURN(const int32_t id, sampler.next(last));
+    int32_t id = engine::fed(request, 0, step);
+    if (!last.empty()) {
+      TERN_ASSIGN_OR_RETURN(id, sampler.next(last));
+    }
     if (step == 1) {
       generation.prefill_s = stopwatch.seconds();
       stopwatch = Stopwatch();

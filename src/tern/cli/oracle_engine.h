@@ -1,6 +1,7 @@
 // `tern run --engine oracle`: the oracle behind the same request and result as the fast engine's session.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,14 +13,16 @@ namespace tern::cli {
 
 struct OracleOptions {
   int64_t ubatch = 512;
-  int significant_bits = 0;  // oracle::Settings
-  std::string arithmetic;    // "double", or one of oracle/float32.h
-  std::string fault;         // one of fault_names(), or empty
-  int n_threads = 1;         // matters to one of the faults only
+  int significant_bits = 0;               // oracle::Settings
+  std::string arithmetic;                 // "double", or one of oracle/float32.h
+  std::optional<trace::TensorId> around;  // oracle::Settings
+  std::string fault;                      // one of fault_names(), or empty
+  int n_threads = 1;                      // matters to one of the faults only
 };
 
 // As engine::Session::generate(), with the prompt in pieces of `ubatch` tokens so that the records bear the same names.
-// Logits are rounded to float32 before a token is chosen of them. The request must have passed Session::check().
+// Logits are rounded to float32 before a token is chosen of them. Where no logits are computed, the tokens are the
+// teacher's, and 0 behind those. The request must have passed Session::check().
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request);
 

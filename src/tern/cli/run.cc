@@ -48,7 +48,8 @@ struct RunOptions {
   std::string rounding = "product-first";
   engine::HeadCopy head_copy = engine::HeadCopy::kWhenWorthIt;
   int significant_bits = 0;
-  std::string inputs_from, oracle_arithmetic = "double", fault;
+  std::string inputs_from, inputs_before_text, around_text, oracle_arithmetic = "double", fault;
+  std::optional<trace::TensorId> inputs_before, around;  // out of those texts
 
   int64_t tokens_at_once() const { return token_by_token ? 1 : ubatch; }
 };
@@ -66,6 +67,13 @@ Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text
     begin += word.size() + 1;
   }
   return ids;
+}
+
+Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
+  const auto id = trace::TensorId::parse(text);
+  return id ? Result<trace::TensorId>(*id)
+            : fail(ErrorCode::kUsage, option, fmt::format("'{}' is no tensor's name", printable(text)),
+                   "names are like blk3/q_proj, t1/blk0/out, logits");
 }
 
 Result<int> n_threads(const RunOptions& options) {
@@ -164,6 +172,10 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
   files.trace = !options.no_observe;
   files.form = options.trace_list ? trace::TraceForm::kList : trace::TraceForm::kFiles;
   files.dump_tensors = options.dump_tensors;
+  if (options.around) {
+    files.around.emplace(*options.around, static_cast<int>(h.n_layers));
+    files.logits = options.engine != "oracle" || files.around->has_head();
+  }
   files.n_vocab = h.n_vocab;
   const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
   const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.tokens_at_once()) + 1;
@@ -224,6 +236,15 @@ Status check_usage(const RunOptions& options) {
   if (options.dump_tensors && options.no_observe) {
     return fail(ErrorCode::kUsage, "--dump-tensors", "needs the tensors that --no-observe leaves alone");
   }
+  if (options.around && !options.dump_tensors) {
+    return fail(ErrorCode::kUsage, "--around", "says which tensors --dump-tensors keeps, which is missing");
+  }
+  if (options.inputs_before && options.inputs_from.empty()) {
+    return fail(ErrorCode::kUsage, "--inputs-before", "says which of --inputs-from are taken, which is missing");
+  }
+  if (options.around && options.engine == "oracle" && options.inputs_from.empty()) {
+    return fail(ErrorCode::kUsage, "--around", "needs --inputs-from where the oracle computes nothing else");
+  }
   if (options.teacher.size() > static_cast<size_t>(options.max_tokens)) {
     return fail(ErrorCode::kUsage, "--teacher-tokens", "has more ids than --max-tokens");
   }
@@ -237,6 +258,7 @@ OracleOptions oracle_options(const RunOptions& options, int n_threads) {
   return {.ubatch = options.tokens_at_once(),
           .significant_bits = options.significant_bits,
           .arithmetic = options.oracle_arithmetic,
+          .around = options.around,
           .fault = options.fault,
           .n_threads = n_threads};
 }
@@ -296,6 +318,12 @@ Result<int> run(RunOptions options) {
   if (!options.teacher_text.empty()) {
     TERN_ASSIGN_OR_RETURN(options.teacher, parse_ids("--teacher-tokens", options.teacher_text));
   }
+  if (!options.around_text.empty()) {
+    TERN_ASSIGN_OR_RETURN(options.around, parse_tensor("--around", options.around_text));
+  }
+  if (!options.inputs_before_text.empty()) {
+    TERN_ASSIGN_OR_RETURN(options.inputs_before, parse_tensor("--inputs-before", options.inputs_before_text));
+  }
   TERN_RETURN_IF_ERROR(check_usage(options));
   TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
   TERN_ASSIGN_OR_RETURN(const engine::Sampling how, sampling(options));
@@ -316,7 +344,7 @@ Result<int> run(RunOptions options) {
   TERN_RETURN_IF_ERROR(prepared.session->check(request));
   std::optional<trace::Inputs> inputs;
   if (!options.inputs_from.empty()) {
-    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from));
+    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from, options.inputs_before));
     request.inputs = &*inputs;
   }
   TERN_ASSIGN_OR_RETURN(
@@ -366,6 +394,8 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
   command.add_option(
       "--inputs-from", options.inputs_from,
       "Compute each stage from the tensors that this run folder (--dump-tensors) has of those before it");
+  command.add_option("--inputs-before", options.inputs_before_text,
+                     "Take from there only tensors that are executed before this one (blk3/q_proj)");
   command
       .add_option("--fault", options.fault,
                   "With --engine oracle: compute with a known fault, to test a judge. One of the list below")
@@ -416,6 +446,8 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--no-observe", options->no_observe, "No traces, whatever --out and BITNET_TRACE_DIR say");
   command->add_flag("--trace-list", options->trace_list, "Traces as one trace.jsonl instead of a file for each tensor");
   command->add_flag("--dump-tensors", options->dump_tensors, "Keep the values of all traced tensors, too");
+  command->add_option("--around", options->around_text,
+                      "With --dump-tensors: only those of this tensor's layer (blk3/q_proj), and what goes into it");
   command->add_flag("--json", options->json, "Print result.json instead of the text");
   command->footer(
       std::string("Example: tern run --model models/tern-tiny/tern-tiny-i2_s.gguf --prompt \"Once upon a time\" "

@@ -419,6 +419,8 @@ Result<int> sweep(const SweepOptions& options) {
                            ? "the reference is of another model, which the oracle has not seen"
                            : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
+  const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
+  plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
   plan.subject = engines.subject.peer.get();

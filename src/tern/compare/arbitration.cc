@@ -167,7 +167,13 @@ Wrong Arbitration::wrong() const {
   return a && b ? Wrong::kBoth : a ? Wrong::kSubject : b ? Wrong::kReference : Wrong::kNeither;
 }
 
-RoundingNoise::RoundingNoise(const EngineRun& oracle, const EngineRun& rounded) : logits_(row_noise(oracle, rounded)) {
+RoundingNoise::RoundingNoise(const EngineRun& oracle, const EngineRun& rounded) { include(oracle, rounded); }
+
+void RoundingNoise::include(const EngineRun& oracle, const EngineRun& rounded) {
+  const std::vector<double> logits = row_noise(oracle, rounded);
+  logits_.resize(std::max(logits_.size(), logits.size()));
+  std::transform(logits.begin(), logits.end(), logits_.begin(), logits_.begin(),
+                 [](double a, double b) { return std::max(a, b); });
   const auto rows = first_rows(oracle);
   const Values oracle_values(oracle, rows), rounded_values(rounded, rows);
   const int last = last_pass_with_equal_inputs(rounded.result, oracle.result);

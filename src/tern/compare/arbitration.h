@@ -52,6 +52,8 @@ class RoundingNoise {
  public:
   // Both with values, fed the same tokens.
   RoundingNoise(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
+  // From here on, the larger noise of this one and of those before.
+  void include(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
 
   // The most that counts as rounding: kRoundingAllowance times the largest distance of this stage in any pass, up to
   // this layer. nullopt for a stage that was not seen.

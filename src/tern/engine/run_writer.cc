@@ -31,11 +31,11 @@ Status RunWriter::begin_files(const RunFiles& files) {
     TERN_ASSIGN_OR_RETURN(recorder_, trace::FolderRecorder::create(*trace_folder, files.form));
     if (files.dump_tensors) {
       const fs::path path = run_folder_.value_or(*trace_folder) / "tensors.safetensors";
-      TERN_RETURN_IF_ERROR(recorder_->dump_values(path, files.max_tensors));
+      TERN_RETURN_IF_ERROR(recorder_->dump_values(path, files.max_tensors, files.around));
       created_.push_back(path);
     }
   }
-  if (run_folder_) {
+  if (run_folder_ && files.logits) {
     const fs::path path = *run_folder_ / "logits.safetensors";
     TERN_ASSIGN_OR_RETURN(logits_, trace::SafetensorsWriter::create(path, trace::SafetensorsWriter::header_bytes(1)));
     created_.push_back(path);

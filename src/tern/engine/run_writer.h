@@ -23,6 +23,8 @@ struct RunFiles {
   trace::TraceForm form = trace::TraceForm::kFiles;
   bool trace = true;          // false: no recorder, whatever folders there are
   bool dump_tensors = false;  // tensors.safetensors in the run folder, or in the trace folder where there is no other
+  std::optional<trace::Neighbourhood> around = {};  // of these tensors only
+  bool logits = true;                               // write logits.safetensors
   int64_t n_vocab = 0;
   uint64_t max_tensors = 0;  // an upper bound on what will be recorded
 };

@@ -30,18 +30,23 @@ Status Oracle::finish_stage(const Pass& pass, Stage stage, int layer, Matrix& ma
     }
   }
   const trace::TensorId id{pass.seq, pass.ubatch, layer, stage};
-  trace::Shape shape = {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)};
-  if (stage == Stage::kAttnScoresSoftmax) {
-    shape = {hp_.n_heads, shape[0] / hp_.n_heads, shape[1]};
-  }
   if (pass.recorder != nullptr) {
     const std::vector<float> values(matrix.values.begin(), matrix.values.end());
-    TERN_RETURN_IF_ERROR(pass.recorder->record(id, shape, values));
+    TERN_RETURN_IF_ERROR(pass.recorder->record(id, shape_of(stage, matrix), values));
   }
-  if (settings_.inputs != nullptr) {
-    settings_.inputs->take_over(id, shape, std::span(matrix.values));
-  }
+  take_over(id, matrix);
   return {};
+}
+
+trace::Shape Oracle::shape_of(Stage stage, const Matrix& matrix) const {
+  const trace::Shape shape = {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)};
+  return stage == Stage::kAttnScoresSoftmax ? trace::Shape{hp_.n_heads, shape[0] / hp_.n_heads, shape[1]} : shape;
+}
+
+void Oracle::take_over(const trace::TensorId& id, Matrix& matrix) const {
+  if (settings_.inputs != nullptr) {
+    settings_.inputs->take_over(id, shape_of(id.stage, matrix), std::span(matrix.values));
+  }
 }
 
 Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
@@ -270,7 +275,13 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
   };
   Matrix x = embed(tokens);
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kEmbeddings, -1, x));
+  const bool whole = !settings_.around;
+  const trace::Neighbourhood around(settings_.around.value_or(trace::TensorId()), hp_.n_layers);
   for (int index = 0; index < hp_.n_layers; ++index) {
+    if (!whole && !around.has_layer(index)) {
+      take_over({seq, ubatch, index, Stage::kOut}, x);
+      continue;
+    }
     Layer& layer = layers_[static_cast<size_t>(index)];
     TERN_ASSIGN_OR_RETURN(const Matrix attended, attention_block(x, layer, index, pass));
     add(x, attended);
@@ -279,11 +290,14 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
     add(x, fed);
     TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOut, index, x));
   }
+  n_past_ += tokens.size();
+  if (!whole && !around.has_head()) {
+    return std::vector<double>();
+  }
   x = norm(x, output_norm_);
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOutputNorm, -1, x));
   Matrix logits = project(x, *head_);
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kLogits, -1, logits));
-  n_past_ += tokens.size();
   return std::move(logits.values);
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "tern/gguf/view.h"
 #include "tern/oracle/weights.h"
 #include "tern/trace/inputs.h"
+#include "tern/trace/neighbourhood.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::oracle {
@@ -35,6 +37,8 @@ struct Settings {
   // float32's, without their limits of range. 0: nothing is rounded.
   int significant_bits = 0;
   const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these; must outlive the oracle
+  // A tensor of whose neighbourhood alone anything is computed, from what `inputs` say goes into it.
+  std::optional<trace::TensorId> around = std::nullopt;
 };
 
 // To the nearest number of that many bits, to the even one of two that are equally near.
@@ -53,9 +57,10 @@ class Oracle {
 
   const Hyperparameters& hyperparameters() const { return hp_; }
 
-  // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]. `recorder` may be
-  // null; stages are recorded as float32 under step `seq` and piece `ubatch`.
-  // Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of the recorder.
+  // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]; none where they are
+  // not in the neighbourhood that is computed. `recorder` may be null; stages are recorded as float32 under step `seq`
+  // and piece `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of
+  // the recorder.
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  protected:
@@ -122,6 +127,9 @@ class Oracle {
 
  private:
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
+  trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
+  // Puts the inputs' values of that tensor in the place of what is in `matrix`, where there are any.
+  void take_over(const trace::TensorId& id, Matrix& matrix) const;
 };
 
 }  // namespace tern::oracle

@@ -172,6 +172,7 @@ class CommandPeer final : public Peer {
             .unobserved = ours,
             .token_by_token = ours,
             .dump_tensors = ours,
+            .around = ours,
             .ubatch = ours || command_.uses("ubatch"),
             .inputs = ours || command_.uses("inputs_from")};
   }
@@ -220,6 +221,8 @@ class CommandPeer final : public Peer {
       const bool dumps_anyway = std::find(words.begin(), words.end(), "--dump-tensors") != words.end();
       if (request.dump_tensors && !dumps_anyway) words.emplace_back("--dump-tensors");
       if (request.trace_folder.empty()) words.emplace_back("--trace-list");
+      if (!request.inputs_before.empty()) words.insert(words.end(), {"--inputs-before", "{inputs_before}"});
+      if (!request.around.empty()) words.insert(words.end(), {"--around", "{around}"});
       if (request.ubatch > 0) words.insert(words.end(), {"--ubatch", "{ubatch}"});
       if (!request.inputs_from.empty()) words.insert(words.end(), {"--inputs-from", "{inputs_from}"});
     }
@@ -239,6 +242,8 @@ class CommandPeer final : public Peer {
                                                  {"token_ids", ids_text(request.token_ids)},
                                                  {"teacher_tokens", ids_text(request.teacher_tokens)},
                                                  {"ubatch", std::to_string(request.ubatch)},
+                                                 {"around", request.around},
+                                                 {"inputs_before", request.inputs_before},
                                                  {"inputs_from", request.inputs_from.string()},
                                                  {"max_tokens", std::to_string(request.max_tokens)},
                                                  {"threads", std::to_string(request.threads)},
@@ -368,6 +373,9 @@ std::string beyond(const Abilities& abilities, const RunRequest& request) {
   }
   if (request.token_by_token && !abilities.token_by_token) {
     return "cannot be told to evaluate the prompt token by token";
+  }
+  if (!request.around.empty() && !abilities.around) {
+    return "cannot be asked for the values of some of its tensors";
   }
   if (request.ubatch > 0 && !abilities.ubatch) {
     return "cannot be told how many prompt tokens to evaluate at once ({ubatch} would be the place in a command)";

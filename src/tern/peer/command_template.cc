@@ -9,9 +9,9 @@
 namespace tern::peer {
 namespace {
 
-constexpr std::array<std::string_view, 12> kKnown = {"model",          "tokenizer",   "prompt",     "token_ids",
-                                                     "teacher_tokens", "inputs_from", "max_tokens", "ubatch",
-                                                     "threads",        "seed",        "out",        "trace_dir"};
+constexpr std::array<std::string_view, 14> kKnown = {
+    "model",         "tokenizer",  "prompt", "token_ids", "teacher_tokens", "inputs_from", "around",
+    "inputs_before", "max_tokens", "ubatch", "threads",   "seed",           "out",         "trace_dir"};
 constexpr const char* kKnownList =
     "known are {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {inputs_from} {max_tokens} {ubatch} {threads} "
     "{seed} {out} {trace_dir}";

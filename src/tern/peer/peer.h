@@ -41,8 +41,10 @@ struct RunRequest : RunSetting {
   bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
   bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
   int ubatch = 0;               // prompt tokens evaluated at once; 0: what the engine does unasked
+  std::string around;           // with dump_tensors: only those in this tensor's neighbourhood
   // A run folder with values: each stage is to be computed from those of the stages before it, and its own recorded.
   std::filesystem::path inputs_from;
+  std::string inputs_before;           // where not empty, only from those of tensors before this one
   std::filesystem::path run_folder;    // gets result.json, trace.jsonl, logits.safetensors, tensors.safetensors
   std::filesystem::path trace_folder;  // gets one *.trace per tensor; empty: trace.jsonl in run_folder is enough
   std::filesystem::path output_file;   // gets what the engine printed
@@ -69,6 +71,7 @@ struct Abilities {
   bool unobserved = false;  // observe = false
   bool token_by_token = false;
   bool dump_tensors = false;
+  bool around = false;
   bool ubatch = false;
   bool inputs = false;  // inputs_from
 };
@@ -83,7 +86,8 @@ class Peer {
 
 enum class CommandKind {
   kTheirs,  // takes what its command has places for, or the engine contract's options
-  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors, --trace-list, --ubatch,
+  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors, --around, --trace-list,
+          // --ubatch,
           // --inputs-from: `tern run` and the adapter
 };
 

@@ -96,6 +96,8 @@ Json to_json(const peer::RunRequest& request, const std::string& variant) {
           {"observe", request.observe},
           {"token_by_token", request.token_by_token},
           {"dump_tensors", request.dump_tensors},
+          {"around", request.around},
+          {"ubatch", request.ubatch},
           {"threads", request.threads},
           {"timeout_s", request.timeout_s},
           {"variant", variant}};
@@ -218,6 +220,9 @@ fs::path KeptRuns::place_of(const peer::RunRequest& request) const {
 Result<peer::PeerRun> KeptRuns::run(const peer::Peer& engine, const std::string& variant,
                                     const peer::RunRequest& request) {
   TERN_CHECK(!section_.empty());
+  if (!request.inputs_from.empty()) {
+    return engine.run(request);  // short, and it would have to be bound to those values
+  }
   const std::string run_name = request.run_folder.filename();
   const Json asked = read_back(to_json(request, variant));
   if (auto kept = earlier_.extract(section_ + "/" + run_name)) {
@@ -248,7 +253,9 @@ Result<peer::PeerRun> KeptRuns::take_over(KeptRun kept, const Json& asked, const
     return invalid_input(place.string(), fmt::format("holds {} bytes, where {} were kept", n_bytes, kept.n_bytes));
   }
   TERN_RETURN_IF_ERROR(link_tree(place / "run", request.run_folder));
-  TERN_RETURN_IF_ERROR(link_tree(place / "traces", request.trace_folder));
+  if (!request.trace_folder.empty()) {
+    TERN_RETURN_IF_ERROR(link_tree(place / "traces", request.trace_folder));
+  }
   TERN_RETURN_IF_ERROR(link_tree(place / "output.txt", request.output_file));
   peer::PeerRun run = std::move(kept.run);
   const fs::path folder = request.run_folder.parent_path();
@@ -260,7 +267,10 @@ Result<peer::PeerRun> KeptRuns::take_over(KeptRun kept, const Json& asked, const
   }
   run.failure = with_other_folder(std::move(run.failure), kept.folder, folder);
   if (run.failure.empty()) {
-    TERN_ASSIGN_OR_RETURN(run.run, trace::read_run_folder(request.run_folder, request.trace_folder));
+    TERN_ASSIGN_OR_RETURN(
+        run.run,
+        trace::read_run_folder(request.run_folder,
+                               request.trace_folder.empty() ? std::nullopt : std::optional(request.trace_folder)));
     run.run->n_unknown_stages = kept.n_unknown_stages;
   }
   return run;
@@ -276,7 +286,9 @@ Status KeptRuns::record(const peer::PeerRun& run, Json asked, const peer::RunReq
   }
   TERN_RETURN_IF_ERROR(create_folder(place));
   TERN_RETURN_IF_ERROR(link_tree(request.run_folder, place / "run"));
-  TERN_RETURN_IF_ERROR(link_tree(request.trace_folder, place / "traces"));
+  if (!request.trace_folder.empty()) {
+    TERN_RETURN_IF_ERROR(link_tree(request.trace_folder, place / "traces"));
+  }
   TERN_RETURN_IF_ERROR(link_tree(request.output_file, place / "output.txt"));
   KeptRun kept;
   kept.name = section_ + "/" + request.run_folder.filename().string();

@@ -1,4 +1,5 @@
-// What makes a sweep resumable: every engine run that has ended is kept, in a hidden folder of the output directory,
+// What makes a sweep resumable: every engine run that has ended is kept (but for those that
+// look at another run's values stage by stage, which are short), in a hidden folder of the output directory,
 // until the whole sweep has. A resumed sweep goes through the same steps as any other, and where an engine would run it
 // takes over the kept run instead; so nothing else has to know what is new and what is old, and at most the run in
 // progress is lost, whenever the sweep was killed.

@@ -214,6 +214,9 @@ class ScenarioRun {
       }
     }
     judge(plan_, subject_, reference_, outcome_);
+    if (both && outcome_.status == ParityStatus::kDiverged) {
+      TERN_RETURN_IF_ERROR(look_closely());
+    }
     if (outcome_.arbitration) {
       hear_oracle(outcome_);
     }
@@ -240,7 +243,43 @@ class ScenarioRun {
       return {};
     }
     progress_.started(index_, plan_.scenarios[index_], "oracle");
-    const auto arbiter = arbiter::Arbiter::ask(*plan_.oracle, std::move(question));
+    return hear(arbiter::Arbiter::ask(*plan_.oracle, std::move(question)), subject, reference, logits_noise);
+  }
+
+  // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the
+  // oracle computes only that layer of them. What is executed before the first difference was equal on both sides, so
+  // the reference's values of it are known, too; unless only tolerances say what is equal.
+  Status look_closely() {
+    const auto& first =
+        outcome_.comparison->exact ? outcome_.comparison->first_hash_difference : outcome_.comparison->first_divergence;
+    if (plan_.close_look == nullptr || !first || !plan_.subject->abilities().around) {
+      return {};
+    }
+    const trace::EngineRun& reference = *reference_->run;
+    std::vector<int32_t> fed = arbiter::fed_tokens(reference.result);
+    fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_side(*plan_.subject, "subject, around the first difference",
+                                                             "rs-near", fed, [&](peer::RunRequest& request) {
+                                                               request.max_tokens = static_cast<int>(fed.size()) + 1;
+                                                               request.dump_tensors = true;
+                                                               request.around = first->name();
+                                                               request.trace_folder.clear();
+                                                             }));
+    if (!near.run) {
+      outcome_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
+      return {};
+    }
+    arbiter::Question question(plan_, partial_, *near.run);
+    question.around = first->name();
+    question.inputs_from = near.run->folder;
+    progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
+    std::vector<double> ignored;
+    return hear(arbiter::Arbiter::ask(*plan_.close_look, std::move(question)), *near.run,
+                outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
+  }
+
+  Status hear(const Result<arbiter::Arbiter>& arbiter, const trace::EngineRun& subject,
+              const trace::EngineRun* reference, std::vector<double>& logits_noise) {
     if (!arbiter) {
       if (arbiter.error().code == ErrorCode::kIo) {
         return tl::unexpected(arbiter.error());
@@ -255,11 +294,13 @@ class ScenarioRun {
     }
     outcome_.arbitration = std::move(opinion->arbitration);
     outcome_.cause = std::move(opinion->cause);
+    outcome_.no_arbitration.clear();
     return {};
   }
 
   Result<peer::PeerRun> run_side(const peer::Peer& peer, std::string_view side, const std::string& prefix,
-                                 const std::vector<int32_t>& teacher_tokens = {}) {
+                                 const std::vector<int32_t>& teacher_tokens = {},
+                                 const std::function<void(peer::RunRequest&)>& change = {}) {
     const Scenario& scenario = plan_.scenarios[index_];
     progress_.started(index_, scenario, side);
     peer::RunRequest request(plan_);
@@ -272,6 +313,9 @@ class ScenarioRun {
     request.trace_folder = partial_ / (prefix + "-traces");
     request.output_file = partial_ / (prefix + "-output.txt");
     request.on_tick = [&](double elapsed_s) { progress_.running(elapsed_s, request.trace_folder); };
+    if (change) {
+      change(request);
+    }
     return peer.run(request);
   }
 

@@ -10,6 +10,8 @@
 //   cpp-traces/*.trace, cpp-output.txt     the reference's; absent without a reference
 //   cpp-run/                               the same for a reference that ran (a pack keeps its own)
 //   rs-forced-run/, rs-forced-traces/      the subject again, fed the reference's tokens; only where their own differ
+//   rs-near-run/                           the subject again, with the values around the first difference: where a
+//                                          model is too large for the oracle as a whole
 //   oracle-run/                            what the oracle computed on the same tokens, where it was asked
 //   report.txt, logits-comparison.json     by the caller's ReportWriter
 #pragma once
@@ -40,6 +42,9 @@ struct SweepPlan : peer::RunSetting {
   // The third opinion. Null: it is not asked, and why_no_oracle says why.
   const arbiter::OracleEngines* oracle = nullptr;
   std::string why_no_oracle;
+  // For a model that is too large for it as a whole: it is asked about the neighbourhood of the first difference. Null:
+  // not even that.
+  const arbiter::OracleEngines* close_look = nullptr;
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
   // Why the reference is not believed whatever it says; empty: it is. (It failed its own checks.)
   std::string reference_distrust;

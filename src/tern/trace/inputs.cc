@@ -2,9 +2,9 @@
 
 namespace tern::trace {
 
-Result<Inputs> Inputs::open(const std::filesystem::path& run_folder) {
+Result<Inputs> Inputs::open(const std::filesystem::path& run_folder, const std::optional<TensorId>& before) {
   TERN_ASSIGN_OR_RETURN(Safetensors values, Safetensors::open(run_folder / "tensors.safetensors"));
-  return Inputs(std::move(values));
+  return Inputs(std::move(values), before);
 }
 
 }  // namespace tern::trace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <span>
 
 #include "tern/base/error.h"
@@ -14,23 +15,26 @@ namespace tern::trace {
 
 class Inputs {
  public:
-  // The values of a run folder, its tensors.safetensors, which must stay as it is while this lives. Errors: those of
-  // Safetensors::open().
-  static Result<Inputs> open(const std::filesystem::path& run_folder);
+  // The values of a run folder, its tensors.safetensors, which must stay as it is while this lives; where `before` is
+  // given, only of tensors that are executed before that one. Errors: those of Safetensors::open().
+  static Result<Inputs> open(const std::filesystem::path& run_folder,
+                             const std::optional<TensorId>& before = std::nullopt);
 
   // Puts the other run's values in the place of what was computed; does nothing where it has none of that shape. To be
   // called when a stage has been recorded, before anything else reads it.
   template <class Real>
   void take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
     const Safetensors::Entry* theirs = values_.find(id.name());
-    if (theirs != nullptr && theirs->shape == shape && theirs->values.size() == computed.size()) {
+    if (theirs != nullptr && (!before_ || id < *before_) && theirs->shape == shape &&
+        theirs->values.size() == computed.size()) {
       std::copy(theirs->values.begin(), theirs->values.end(), computed.begin());
     }
   }
 
  private:
-  explicit Inputs(Safetensors values) : values_(std::move(values)) {}
+  Inputs(Safetensors values, const std::optional<TensorId>& before) : values_(std::move(values)), before_(before) {}
   Safetensors values_;
+  std::optional<TensorId> before_;
 };
 
 }  // namespace tern::trace

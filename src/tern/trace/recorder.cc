@@ -20,7 +20,9 @@ Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& f
   return std::unique_ptr<FolderRecorder>(new FolderRecorder(folder, form));
 }
 
-Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
+Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors,
+                                   const std::optional<Neighbourhood>& around) {
+  around_ = around;
   if (SafetensorsWriter::header_bytes(max_tensors) > Safetensors::kMaxHeaderBytes) {
     return invalid_input(path.string(),
                          "would hold the values of too many tensors for one file: up to " + std::to_string(max_tensors),
@@ -39,7 +41,8 @@ Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<
     TERN_RETURN_IF_ERROR(write_new_file(path, line));
     written_.push_back(path);
   }
-  return values_ ? values_->add(id.name(), shape, values) : Status();
+  const bool kept = values_ && (!around_ || around_->holds(id));
+  return kept ? values_->add(id.name(), shape, values) : Status();
 }
 
 Status FolderRecorder::finish() {

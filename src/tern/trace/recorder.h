@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/trace/neighbourhood.h"
 #include "tern/trace/record.h"
 #include "tern/trace/safetensors.h"
 #include "tern/trace/stage.h"
@@ -35,8 +36,10 @@ class FolderRecorder final : public Recorder {
   static Result<std::unique_ptr<FolderRecorder>> create(const std::filesystem::path& folder,
                                                         TraceForm form = TraceForm::kFiles);
 
-  // From here on the values are kept too, in `path`: those of at most `max_tensors` records (stages x layers x steps).
-  Status dump_values(const std::filesystem::path& path, uint64_t max_tensors);
+  // From here on the values are kept too, in `path`: those of at most `max_tensors` records (stages x layers x steps),
+  // and of one neighbourhood only, where one is given.
+  Status dump_values(const std::filesystem::path& path, uint64_t max_tensors,
+                     const std::optional<Neighbourhood>& around = std::nullopt);
 
   Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
   // Completes trace.jsonl and tensors.safetensors. Without it, these files do not appear.
@@ -52,6 +55,7 @@ class FolderRecorder final : public Recorder {
   std::string list_;  // lines of trace.jsonl
   std::vector<std::filesystem::path> written_;
   std::optional<SafetensorsWriter> values_;
+  std::optional<Neighbourhood> around_;
 };
 
 // Keeps records and, where asked, values in memory: for tests and for comparisons inside one process.

@@ -1,0 +1,33 @@
+// The part of a forward pass around one tensor: the layer that it is in, or what stands before or behind all layers,
+// with what goes into it. Enough to look at one difference closely in a model whose tensors are too many to keep.
+#pragma once
+
+#include "tern/trace/stage.h"
+
+namespace tern::trace {
+
+class Neighbourhood {
+ public:
+  // In every pass, whichever `id` is of: keys and values of earlier ones go into later ones.
+  Neighbourhood(const TensorId& id, int n_layers)
+      : layer_(id.layer), n_layers_(n_layers), head_(id.stage == Stage::kOutputNorm || id.stage == Stage::kLogits) {}
+
+  // Whether that layer is computed, and the output norm and the logits.
+  bool has_layer(int layer) const { return layer == layer_; }
+  bool has_head() const { return head_; }
+  // Whether a tensor is in it, or goes into it.
+  bool holds(const TensorId& id) const {
+    const bool is_head = id.stage == Stage::kOutputNorm || id.stage == Stage::kLogits;
+    if (is_head || id.stage == Stage::kEmbeddings) {
+      return is_head ? head_ : layer_ <= 0 && !(head_ && n_layers_ > 0);
+    }
+    const int before = head_ ? n_layers_ - 1 : layer_ - 1;
+    return id.layer == layer_ || (id.layer == before && id.stage == Stage::kOut);
+  }
+
+ private:
+  int layer_, n_layers_;
+  bool head_;
+};
+
+}  // namespace tern::trace
