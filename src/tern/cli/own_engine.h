@@ -1,6 +1,7 @@
 // Our engines as child processes: `tern run`, by the path of the program that is running.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "tern/peer/peer.h"
 
 namespace tern::cli {
+
+// The program that is running. Errors: kEngine when it cannot be found.
+Result<std::filesystem::path> own_program();
 
 // `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
 // everything in peer::Abilities. Errors: kEngine when our own path cannot be found.

@@ -14,6 +14,7 @@
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/reference_check.h"
+#include "tern/cli/repro.h"
 #include "tern/cli/run_setting.h"
 #include "tern/cli/sweep_progress.h"
 #include "tern/cli/third_opinion.h"
@@ -33,6 +34,7 @@ struct SweepOptions {
   std::string subject = "auto", reference = "auto";
   std::string reference_arithmetic;
   std::string scenarios;
+  std::vector<std::string> only;  // names of scenarios; empty: all
   RunSettingOptions setting;
   AskOracle ask = AskOracle::kAuto;
   std::string check_reference = "auto";
@@ -189,6 +191,9 @@ void print_table(const compare::SweepOutcome& sweep) {
     if (scenario.status != compare::ParityStatus::kOk && scenario.status != compare::ParityStatus::kRustOnly) {
       fmt::print("{}: {}\n", scenario.scenario.name, printable(scenario.reason, 1000));
     }
+    if (const std::string repro = report::repro_line(sweep, scenario); !repro.empty()) {
+      fmt::print("{}, to reproduce: {}\n", scenario.scenario.name, repro);
+    }
   }
   fmt::print("Summary: {}\n", (sweep.output_dir / "summary.md").string());
 }
@@ -220,6 +225,30 @@ Result<sweep::OutputFolder> open_output(const std::string& path, const std::vect
   return sweep::OutputFolder::open(path, names);
 }
 
+// What decides over the result, with the paths made absolute and the values of environment and defaults filled in.
+Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
+                                       const compare::ReferenceFacts& reference) {
+  TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("sweep"));
+  words.add_path(options.model);
+  words.add_path(options.tokenizer);
+  words.add_engine("--reference", reference.spec);
+  words.add_engine("--subject", options.subject);
+  words.add_option("--threads", std::to_string(setting.threads));
+  words.add_option("--timeout", fmt::format("{}", setting.timeout_s));
+  words.add_option("--oracle", oracle_word(options.ask));
+  words.add_option("--check-reference", options.check_reference);
+  words.add_option("--reference-arithmetic", options.reference_arithmetic);
+  if (!options.scenarios.empty()) {
+    words.add_option("--scenarios", absolute_path(options.scenarios));
+  }
+  words.add_flag("--require-reference", options.require_reference);
+  words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
+  words.add_flag("--exact", options.exact);
+  words.add_flag("--tolerant", options.tolerant);
+  words.add_flag("--dump-tensors", options.dump_tensors);
+  return words.command(options.output_dir);
+}
+
 Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, compare::SweepOutcome& outcome) {
   {
     const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
@@ -244,12 +273,13 @@ Result<int> sweep(const SweepOptions& options) {
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
   }
+  TERN_ASSIGN_OR_RETURN(std::vector<compare::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
   // Now rather than when there are results to write, which may be after minutes.
-  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, plan.scenarios));
+  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));
   const Interrupt interrupt;
   plan.interrupt = &interrupt;
   plan.model = options.model;
@@ -272,6 +302,8 @@ Result<int> sweep(const SweepOptions& options) {
                            ? "the reference is of another model, which the oracle has not seen"
                            : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
+  // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
+  plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || reference.has_values || plan.oracle != nullptr;
   plan.subject = subject.peer.get();
@@ -288,6 +320,7 @@ Result<int> sweep(const SweepOptions& options) {
   outcome.model = opened.model_facts;
   outcome.tokenizer = opened.tokenizer_facts;
   outcome.reference = facts_of(reference);
+  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
   outcome.reference_required = options.require_reference;
   outcome.timeout_s = plan.timeout_s;
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
@@ -317,6 +350,8 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
       ->capture_default_str();
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
+  command->add_option("--only", options->only, "Run only the scenario of this name; may be given several times")
+      ->allow_extra_args(false);
   add_run_setting_options(*command, options->setting);
   command->add_flag("--allow-model-mismatch", options->allow_model_mismatch,
                     "Compare with a pack that was recorded from another model; every report says so");
