@@ -21,6 +21,15 @@ std::string absolute_path(const std::string& path) {
   return error ? path : absolute.string();
 }
 
+Result<std::string> spec_from_anywhere(const std::string& spec, const std::string& option) {
+  TERN_ASSIGN_OR_RETURN(peer::EngineSpec parsed, peer::parse_engine_spec(spec, option));
+  using enum peer::EngineKind;
+  if (parsed.kind == kPack || parsed.kind == kBitnetCpp || parsed.kind == kLlamaCpp) {
+    parsed.argument = absolute_path(parsed.argument);
+  }
+  return parsed.text();
+}
+
 Result<ReproWords> ReproWords::begin(std::string command) {
   TERN_ASSIGN_OR_RETURN(const fs::path program, own_program());
   ReproWords words;
@@ -41,17 +50,11 @@ void ReproWords::add_flag(std::string_view flag, bool is_set) {
   }
 }
 
-void ReproWords::add_engine(std::string_view option, const std::string& spec) {
-  auto parsed = peer::parse_engine_spec(spec, std::string(option));
-  if (!parsed) {
-    return;  // checked before
-  }
-  using enum peer::EngineKind;
-  if (parsed->kind == kPack || parsed->kind == kBitnetCpp || parsed->kind == kLlamaCpp) {
-    parsed->argument = absolute_path(parsed->argument);
-  }
-  runs_a_command_ = runs_a_command_ || parsed->kind == kCommand;
-  add_option(option, parsed->text());
+Status ReproWords::add_engine(const std::string& option, const std::string& spec) {
+  TERN_ASSIGN_OR_RETURN(const std::string from_anywhere, spec_from_anywhere(spec, option));
+  runs_a_command_ = runs_a_command_ || spec.starts_with("command:");
+  add_option(option, from_anywhere);
+  return {};
 }
 
 compare::ReproCommand ReproWords::command(const std::string& output_dir) const {

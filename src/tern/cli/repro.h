@@ -12,6 +12,10 @@ namespace tern::cli {
 
 std::string absolute_path(const std::string& path);
 
+// An engine as after --subject, with absolute paths. What a command's words mean still depends on where it is started.
+// Errors: those of peer::parse_engine_spec().
+Result<std::string> spec_from_anywhere(const std::string& spec, const std::string& option);
+
 class ReproWords {
  public:
   // Errors: those of own_program().
@@ -21,8 +25,8 @@ class ReproWords {
   // Nothing where the value is empty.
   void add_option(std::string_view option, const std::string& value);
   void add_flag(std::string_view flag, bool is_set);
-  // An engine as after --subject. What a command's words mean may depend on where it is started: that is kept.
-  void add_engine(std::string_view option, const std::string& spec);
+  // Where it is a command, the folder to start it in is kept. Errors: those of spec_from_anywhere().
+  Status add_engine(const std::string& option, const std::string& spec);
 
   compare::ReproCommand command(const std::string& output_dir) const;
 

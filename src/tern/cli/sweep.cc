@@ -231,8 +231,8 @@ Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::
   TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("sweep"));
   words.add_path(options.model);
   words.add_path(options.tokenizer);
-  words.add_engine("--reference", reference.spec);
-  words.add_engine("--subject", options.subject);
+  TERN_RETURN_IF_ERROR(words.add_engine("--reference", reference.spec));
+  TERN_RETURN_IF_ERROR(words.add_engine("--subject", options.subject));
   words.add_option("--threads", std::to_string(setting.threads));
   words.add_option("--timeout", fmt::format("{}", setting.timeout_s));
   words.add_option("--oracle", oracle_word(options.ask));
