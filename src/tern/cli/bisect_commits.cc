@@ -271,6 +271,10 @@ Result<CommitsOptions> settled(CommitsOptions options) {
 
 Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const CommitsOptions options, settled(typed));
+  std::error_code error;
+  if (!fs::is_directory(options.repository, error)) {
+    return fail(ErrorCode::kIo, "--repo " + printable(options.repository, 1000), "there is no such folder");
+  }
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   TERN_ASSIGN_OR_RETURN(const fs::path program, own_program());
   const auto resolve = [&](const char* option, const std::string& revision) -> Result<std::string> {

@@ -62,13 +62,17 @@ Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
   }
   spdlog::info("{} parts differ, of {} tensors and {} metadata keys", changes.size(), good.tensors().size(),
                good.metadata().size());
+  std::vector<std::string> names;
+  for (const ModelChange& change : changes) {
+    names.push_back(change.name);
+  }
   TERN_ASSIGN_OR_RETURN(Trials trials, Trials::open(options.trial, interrupt));
   if (!trials.has_reference()) {
     TERN_RETURN_IF_ERROR(trials.record_reference());
   }
   trials.setting().model = trials.scratch() / "hybrid.gguf";
   TERN_ASSIGN_OR_RETURN(
-      const Found found, find_changes(changes.size(), [&](const std::vector<size_t>& indices) -> Result<TrialResult> {
+      const Found found, find_changes(names, [&](const std::vector<size_t>& indices) -> Result<TrialResult> {
         TERN_RETURN_IF_ERROR(bisect::write_hybrid(trials.setting().model, good, bad, chosen(changes, indices)));
         return trials.run();
       }));

@@ -109,9 +109,12 @@ class SettingsSearch {
     if (!trials_.has_reference()) {
       TERN_RETURN_IF_ERROR(with({}, [&]() -> Status { return trials_.record_reference(); }));
     }
-    return find_changes(settings_.size(), [&](const std::vector<size_t>& changes) {
-      return with(changes, [&] { return trials_.run(); });
-    });
+    std::vector<std::string> names;
+    for (const Setting& setting : settings_) {
+      names.push_back(fmt::format("{}={}", setting.name, setting.bad));
+    }
+    return find_changes(
+        names, [&](const std::vector<size_t>& changes) { return with(changes, [&] { return trials_.run(); }); });
   }
 
  private:

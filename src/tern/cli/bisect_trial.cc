@@ -36,6 +36,19 @@ std::string first_divergence(const ScenarioOutcome& outcome) {
                                          : "";
 }
 
+// "a, b", "all 17 changes"
+std::string told(const std::vector<std::string>& names, const std::vector<size_t>& changes) {
+  constexpr size_t kMostNamed = 3;
+  if (changes.size() > kMostNamed || changes.size() == names.size()) {
+    return fmt::format("{}{} changes", changes.size() == names.size() ? "all " : "", changes.size());
+  }
+  std::string out;
+  for (const size_t i : changes) {
+    out += (out.empty() ? "" : ", ") + printable(names[i]);
+  }
+  return changes.empty() ? "no change" : out;
+}
+
 }  // namespace
 
 void add_trial_options(CLI::App& command, TrialOptions& options) {
@@ -179,14 +192,14 @@ TrialResult Trials::judge(const ScenarioOutcome& outcome) const {
   return result;
 }
 
-Result<Found> find_changes(size_t n_changes, const RunChanged& run) {
+Result<Found> find_changes(const std::vector<std::string>& names, const RunChanged& run) {
   Found found;
   const auto tried = [&](const std::vector<size_t>& changes) -> Result<TrialResult> {
     TERN_ASSIGN_OR_RETURN(TrialResult result, run(changes));
     ++found.n_trials;
     found.n_untestable += result.outcome == Outcome::kUntestable ? 1 : 0;
-    spdlog::info("run {}, {} of {} changes: {}: {}", found.n_trials, changes.size(), n_changes,
-                 bisect::outcome_name(result.outcome), printable(result.reason, 300));
+    spdlog::info("run {}, with {}: {}: {}", found.n_trials, told(names, changes), bisect::outcome_name(result.outcome),
+                 printable(result.reason, 300));
     return result;
   };
   const auto end_is = [&](const char* name, size_t n, Outcome wanted) -> Result<TrialResult> {
@@ -204,15 +217,15 @@ Result<Found> find_changes(size_t n_changes, const RunChanged& run) {
     return result;
   };
   TERN_RETURN_IF_ERROR(end_is("the good end", 0, Outcome::kGood));
-  TERN_ASSIGN_OR_RETURN(found.bad, end_is("the bad end", n_changes, Outcome::kBad));
-  TERN_ASSIGN_OR_RETURN(found.changes,
-                        bisect::smallest_bad_set(n_changes, [&](const std::vector<size_t>& changes) -> Result<Outcome> {
-                          TERN_ASSIGN_OR_RETURN(TrialResult result, tried(changes));
-                          if (result.outcome == Outcome::kBad) {
-                            found.bad = result;  // the search goes on from here, so the last one is that of the answer
-                          }
-                          return result.outcome;
-                        }));
+  TERN_ASSIGN_OR_RETURN(found.bad, end_is("the bad end", names.size(), Outcome::kBad));
+  TERN_ASSIGN_OR_RETURN(
+      found.changes, bisect::smallest_bad_set(names.size(), [&](const std::vector<size_t>& changes) -> Result<Outcome> {
+        TERN_ASSIGN_OR_RETURN(TrialResult result, tried(changes));
+        if (result.outcome == Outcome::kBad) {
+          found.bad = result;  // the search goes on from here, so the last one is that of the answer
+        }
+        return result.outcome;
+      }));
   return found;
 }
 

@@ -83,8 +83,9 @@ struct Found {
   size_t n_trials = 0, n_untestable = 0;
 };
 using RunChanged = std::function<Result<TrialResult>(const std::vector<size_t>& changes)>;
-// Tells each trial on stderr. Errors: kNoVerdict where an end is not what it has to be; those of `run`.
-Result<Found> find_changes(size_t n_changes, const RunChanged& run);
+// `names`: of all changes. Tells each trial on stderr. Errors: kNoVerdict where an end is not what it has to be; those
+// of `run`.
+Result<Found> find_changes(const std::vector<std::string>& names, const RunChanged& run);
 Json to_json(const Found& found);
 // The lines below the list of what was found.
 std::string found_text(const Found& found);
