@@ -324,7 +324,7 @@ TEST_F(BisectCommand, NamesTheTensorThatIsWrong) {
   const std::string own = "command:" + test::tern_binary().string() + " run --ignore-eos";
   const Ended text = bisect({"models", model_, bad, "--reference", pack, "--subject", own});
   EXPECT_EQ(text.exit_code, 0) << text.output;
-  EXPECT_THAT(text.output, HasSubstr("1 of the 2 parts that differ is enough to make the good model bad:\n"
+  EXPECT_THAT(text.output, HasSubstr("1 of the 2 tensors and keys that differ is enough to make the good model bad:\n"
                                      "  tensor blk.2.ffn_up.weight (values)\nfirst divergence: blk2/up_proj\n"));
 }
 

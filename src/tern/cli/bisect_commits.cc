@@ -275,13 +275,14 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
   if (!fs::is_directory(options.repository, error)) {
     return fail(ErrorCode::kIo, "--repo " + printable(options.repository, 1000), "there is no such folder");
   }
-  TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
+  TERN_ASSIGN_OR_RETURN(const ScratchFolder temporary, ScratchFolder::in_temporary_folder());
+  const fs::path scratch = absolute_path(temporary.path().string());  // git is started elsewhere
   TERN_ASSIGN_OR_RETURN(const fs::path program, own_program());
   const auto resolve = [&](const char* option, const std::string& revision) -> Result<std::string> {
     TERN_ASSIGN_OR_RETURN(
         const GitOutput output,
         run_git(options.repository, {"rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"},
-                scratch.path()));
+                scratch));
     return output.exit_code == 0
                ? Result<std::string>(output.text)
                : fail(ErrorCode::kUsage, fmt::format("{} {}", option, printable(revision)),
@@ -290,8 +291,8 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const std::string good, resolve("--good", options.good));
   TERN_ASSIGN_OR_RETURN(const std::string bad, resolve("--bad", options.bad));
   TERN_ASSIGN_OR_RETURN(const std::unique_ptr<GitWorktree> worktree,
-                        GitWorktree::add(options.repository, good, scratch.path()));
-  CommitSearch commits(options, program, interrupt, *worktree, scratch.path());
+                        GitWorktree::add(options.repository, good, scratch));
+  CommitSearch commits(options, program, interrupt, *worktree, scratch);
   TERN_ASSIGN_OR_RETURN(const Answer answer, commits.find(good, bad));
   options.json ? print_json(answer) : print_text(answer, *worktree);
   return answer.candidates.size() == 1 ? 0 : exit_code(ErrorCode::kNoVerdict);

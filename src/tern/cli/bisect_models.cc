@@ -45,8 +45,8 @@ void print(const std::vector<ModelChange>& changes, const Found& found, bool as_
     fmt::print("{}", to_json_text(json));
     return;
   }
-  fmt::print("{} of the {} parts that differ {} enough to make the good model bad:\n", needed.size(), changes.size(),
-             needed.size() == 1 ? "is" : "are together");
+  fmt::print("{} of the {} tensors and keys that differ {} enough to make the good model bad:\n", needed.size(),
+             changes.size(), needed.size() == 1 ? "is" : "are together");
   for (const ModelChange& change : needed) {
     fmt::print("  {} {} ({})\n", kind_name(change), printable(change.name), change.what);
   }
@@ -60,8 +60,7 @@ Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
   if (changes.empty()) {
     return fail(ErrorCode::kNoVerdict, options.bad, "holds the same metadata and tensors as " + options.trial.model);
   }
-  spdlog::info("{} parts differ, of {} tensors and {} metadata keys", changes.size(), good.tensors().size(),
-               good.metadata().size());
+  spdlog::info("{} tensors and metadata keys differ", changes.size());
   std::vector<std::string> names;
   for (const ModelChange& change : changes) {
     names.push_back(change.name);

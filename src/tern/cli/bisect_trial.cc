@@ -36,17 +36,20 @@ std::string first_divergence(const ScenarioOutcome& outcome) {
                                          : "";
 }
 
-// "a, b", "all 17 changes"
+// "a, b", "17 changes", "all changes"
 std::string told(const std::vector<std::string>& names, const std::vector<size_t>& changes) {
   constexpr size_t kMostNamed = 3;
-  if (changes.size() > kMostNamed || changes.size() == names.size()) {
-    return fmt::format("{}{} changes", changes.size() == names.size() ? "all " : "", changes.size());
+  if (changes.empty() || changes.size() == names.size()) {
+    return changes.empty() ? "no change" : "all changes";
+  }
+  if (changes.size() > kMostNamed) {
+    return fmt::format("{} changes", changes.size());
   }
   std::string out;
   for (const size_t i : changes) {
     out += (out.empty() ? "" : ", ") + printable(names[i]);
   }
-  return changes.empty() ? "no change" : out;
+  return out;
 }
 
 }  // namespace
