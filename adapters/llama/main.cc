@@ -169,8 +169,12 @@ Status run(const Options& options) {
                                           .dump_tensors = options.dump_tensors,
                                           .n_vocab = engine.n_vocab(),
                                           .max_tensors = max_tensors(options, engine, result.prompt_tokens.size())}));
+  std::optional<trace::Inputs> inputs;
+  if (!options.inputs_from.empty()) {
+    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from));
+  }
   std::optional<Observer> observer;
-  if (files.recorder() != nullptr) observer.emplace(*files.recorder(), options.list_nodes);
+  if (files.recorder() != nullptr) observer.emplace(*files.recorder(), inputs ? &*inputs : nullptr, options.list_nodes);
   Observer* const watching = observer ? &*observer : nullptr;
   TERN_RETURN_IF_ERROR(
       engine.open_context({.n_positions = static_cast<int>(result.prompt_tokens.size()) + options.max_tokens,

@@ -59,6 +59,20 @@ void read_rows(const ggml_tensor& node, size_t width, std::vector<float>& out) {
   }
 }
 
+// The other way round, for float32 nodes: `values`, dense, into the first `width` values of each row.
+void write_rows(ggml_tensor& node, size_t width, const std::vector<float>& values) {
+  const float* from = values.data();
+  for (int64_t i3 = 0; i3 < node.ne[3]; ++i3) {
+    for (int64_t i2 = 0; i2 < node.ne[2]; ++i2) {
+      for (int64_t i1 = 0; i1 < node.ne[1]; ++i1, from += width) {
+        const size_t offset = static_cast<size_t>(i1) * node.nb[1] + static_cast<size_t>(i2) * node.nb[2] +
+                              static_cast<size_t>(i3) * node.nb[3];
+        ggml_backend_tensor_set(&node, from, offset, width * sizeof(float));
+      }
+    }
+  }
+}
+
 // The contract's shape of a node, or nothing where it cannot be cut to that. ggml's ne[0] is the fastest dimension.
 // Scores are [keys padded, tokens, heads]; all else is [features, tokens] or [head size, heads, tokens].
 std::optional<trace::Shape> shape_of(const ggml_tensor& node, trace::Stage stage, int n_tokens, int n_keys) {
@@ -110,7 +124,7 @@ void Observer::list(const ggml_tensor& node) const {
   std::printf("%s -> %s\n", printable(describe(node)).c_str(), stage.c_str());
 }
 
-Status Observer::take(const ggml_tensor& node) {
+Status Observer::take(ggml_tensor& node) {
   const auto found = stage_of(node);
   if (!found) return {};
   const trace::TensorId id{.seq = seq_, .ubatch = ubatch_, .layer = found->layer, .stage = found->stage};
@@ -122,9 +136,17 @@ Status Observer::take(const ggml_tensor& node) {
   if (!seen_.insert(id).second) {
     return fail(ErrorCode::kEngine, id.name(), "stands twice in the compute graph: " + printable(describe(node)));
   }
-  read_rows(node, static_cast<size_t>(id.stage == trace::Stage::kAttnScoresSoftmax ? n_keys_ : node.ne[0]), values_);
+  const auto width = static_cast<size_t>(id.stage == trace::Stage::kAttnScoresSoftmax ? n_keys_ : node.ne[0]);
+  read_rows(node, width, values_);
   ++counts_[id.stage];
-  return recorder_.record(id, *shape, values_);
+  TERN_RETURN_IF_ERROR(recorder_.record(id, *shape, values_));
+  if (inputs_ == nullptr) return {};
+  if (node.type != GGML_TYPE_F32 || node.nb[0] != sizeof(float)) {
+    return fail(ErrorCode::kEngine, id.name(), "cannot be replaced by an input: " + printable(describe(node)));
+  }
+  inputs_->take_over(id, *shape, std::span(values_));
+  write_rows(node, width, values_);
+  return {};
 }
 
 }  // namespace tern::adapter

@@ -9,14 +9,17 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/trace/inputs.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::adapter {
 
 class Observer {
  public:
-  // `recorder` must outlive the observer. With `list_nodes`, the nodes of the first pass are printed to stdout.
-  Observer(trace::Recorder& recorder, bool list_nodes) : recorder_(recorder), list_nodes_(list_nodes) {}
+  // All must outlive the observer. With `inputs`, what a node came to is replaced by theirs once it is recorded, before
+  // the library goes on. With `list_nodes`, the nodes of the first pass are printed to stdout.
+  Observer(trace::Recorder& recorder, const trace::Inputs* inputs, bool list_nodes)
+      : recorder_(recorder), inputs_(inputs), list_nodes_(list_nodes) {}
 
   // One pass is one ubatch: `n_tokens` tokens of which the last is at position `n_keys` - 1.
   void begin_pass(int seq, int ubatch, int n_tokens, int n_keys);
@@ -32,9 +35,10 @@ class Observer {
 
  private:
   void list(const ggml_tensor& node) const;
-  Status take(const ggml_tensor& node);
+  Status take(ggml_tensor& node);
 
   trace::Recorder& recorder_;
+  const trace::Inputs* inputs_;
   bool list_nodes_;
   int seq_ = 0, ubatch_ = 0, n_tokens_ = 0, n_keys_ = 0;
   std::set<trace::TensorId> seen_;  // in this pass

@@ -53,6 +53,7 @@ Targets targets_of(Options& o, std::string& ignored) {
   return {
       .flags = {{"--dump-tensors", &o.dump_tensors},
                 {"--token-by-token", &o.token_by_token},
+                {"--trace-list", &o.trace_list},
                 {"--list-nodes", &o.list_nodes},
                 {"--verbose", &o.verbose},
                 {"--help", &o.help},
@@ -63,6 +64,7 @@ Targets targets_of(Options& o, std::string& ignored) {
                 {"--facts", &o.facts},
                 {"--backends", &o.backends},
                 {"--engine", &o.engine},
+                {"--inputs-from", &o.inputs_from},
                 {"--arithmetic", &o.arithmetic},
                 {"--tokenizer", &ignored}},
       .ids = {{"--token-ids", &o.token_ids}, {"--teacher-tokens", &o.teacher}},
@@ -99,6 +101,9 @@ Status check(const Options& options) {
   if (options.dump_tensors && !options.observe) {
     return usage_error("--dump-tensors", "needs the tensors that --no-observe leaves alone");
   }
+  if (!options.inputs_from.empty() && !options.observe) {
+    return usage_error("--inputs-from", "needs the tensors that --no-observe leaves alone");
+  }
   return {};
 }
 
@@ -122,7 +127,8 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
     options.has_prompt = options.has_prompt || argument == "--prompt";
     TERN_RETURN_IF_ERROR(take_value(targets, argument, arguments[++i]));
   }
-  if (const char* folder = std::getenv("BITNET_TRACE_DIR")) options.trace_folder = folder;
+  const char* folder = std::getenv("BITNET_TRACE_DIR");
+  if (folder != nullptr && !options.trace_list) options.trace_folder = folder;
   if (!options.help) {
     TERN_RETURN_IF_ERROR(check(options));
   }
@@ -143,6 +149,8 @@ const char* usage() {
   --ctx N                  most positions (what the model was made for)
   --no-observe             no evaluation callback: only tokens and logits
   --dump-tensors           tensors.safetensors too
+  --trace-list             trace.jsonl in spite of BITNET_TRACE_DIR
+  --inputs-from DIR        compute each stage from the tensors.safetensors of this run folder
   --list-nodes             print every graph node of the first pass, and the stage it holds
   --backends DIR           where libggml-cpu-*.so are (beside libggml)
   --engine NAME, --arithmetic NAME   taken over into result.json

@@ -25,8 +25,10 @@ struct Options {
   int max_tokens = 1;
   int threads = 4;
   int ubatch = 512;
-  int ctx = 0;  // most positions; 0: what the model was made for
+  int ctx = 0;              // most positions; 0: what the model was made for
+  std::string inputs_from;  // run folder with values: each stage is computed from them; empty: none
   bool dump_tensors = false;
+  bool trace_list = false;      // traces in `out` whatever BITNET_TRACE_DIR says
   bool observe = true;          // false: no evaluation callback at all, so no traces
   bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
   bool list_nodes = false;      // print the graph nodes of the first pass and the stage each holds

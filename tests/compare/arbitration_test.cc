@@ -32,7 +32,7 @@ class ArbitrationTest : public testing::Test {
     const trace::EngineRun a = subject.build(folder_), b = reference.build(folder_);
     const trace::EngineRun oracle = RunBuilder::example().build(folder_);
     const trace::EngineRun rounded = shaken(RunBuilder::example(), 1e-3F).build(folder_);
-    return arbitrate(a, &b, oracle, RoundingNoise(oracle, rounded));
+    return arbitrate({&a}, {&b}, oracle, RoundingNoise(oracle, rounded));
   }
   test::TemporaryFolder folder_;
   RunBuilder right_ = shaken(RunBuilder::example(), 1e-4F);
@@ -84,7 +84,8 @@ TEST_F(ArbitrationTest, OneWrongValueIsSeenInALargeTensor) {
   one_off.tensors["blk0/q_proj"][77] = 1.1F;
   const trace::EngineRun oracle = large.build(folder_);
   const RoundingNoise noise(oracle, shaken(large, 1e-3F).build(folder_));
-  const Arbitration result = arbitrate(one_off.build(folder_), nullptr, oracle, noise);
+  const trace::EngineRun subject = one_off.build(folder_);
+  const Arbitration result = arbitrate({&subject}, {}, oracle, noise);
   EXPECT_EQ(result.wrong(), Wrong::kSubject);
   EXPECT_THAT(result.reason, HasSubstr("one value is 0.1 times the tensor's RMS away"));
 }
@@ -117,10 +118,37 @@ TEST_F(ArbitrationTest, LogitsAloneAreEnough) {
   wrong_.logits.erase(wrong_.logits.begin());
   const trace::EngineRun oracle = oracle_run.build(folder_);
   const RoundingNoise noise(oracle, shaken(oracle_run, 1e-3F).build(folder_));
-  const Arbitration result = arbitrate(wrong_.build(folder_), nullptr, oracle, noise);
+  const trace::EngineRun subject = wrong_.build(folder_);
+  const Arbitration result = arbitrate({&subject}, {}, oracle, noise);
   EXPECT_EQ(result.n_subject, 2U);
   ASSERT_TRUE(result.subject.prefill);
   EXPECT_EQ(result.subject.prefill->name(), "logits");
+}
+
+// Where a side has values, what it has inherited is no fault of its own.
+TEST_F(ArbitrationTest, IsolationOutranksWhatWasInherited) {
+  const trace::EngineRun oracle = RunBuilder::example().build(folder_);
+  const RoundingNoise noise(oracle, shaken(RunBuilder::example(), 1e-3F).build(folder_));
+  for (float& value : wrong_.tensors["blk0/q_proj"]) {
+    value *= 2;
+  }
+  for (float& value : wrong_.tensors["blk1/out"]) {
+    value *= -1;
+  }
+  const trace::EngineRun subject = wrong_.build(folder_);
+  RunBuilder on_its_inputs = wrong_;
+  on_its_inputs.tensors["blk0/q_proj"] = RunBuilder::example().tensors["blk0/q_proj"];
+  const trace::EngineRun exact = on_its_inputs.build(folder_);
+  const Isolation isolation(subject, exact, {});
+  const Arbitration result = arbitrate({&subject, &isolation}, {}, oracle, noise);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_EQ(result.subject.first()->name(), "blk0/q_proj");
+  size_t n_wrong = 0;
+  for (const StageArbitration& stage : result.stages) {
+    n_wrong += stage.subject_wrong;
+  }
+  EXPECT_EQ(n_wrong, 1U);
+  EXPECT_THAT(result.reason, HasSubstr("what its own inputs should give differs from it by a relative error of 1, "));
 }
 
 TEST(TeacherForcing, TellsTiesFromErrors) {

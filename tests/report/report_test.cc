@@ -390,6 +390,21 @@ TEST_F(ReportTest, ChecklistIsComputed) {
   EXPECT_THAT(mixed, HasSubstr("tern sweep m.gguf t.json /out\n"));
 }
 
+TEST_F(ReportTest, AResumedSweepSaysWhatItTookOver) {
+  EXPECT_THAT(summary({timed_out()}), Not(HasSubstr("Resumed")));
+  EXPECT_TRUE(parse_json(sweep_json(sweep_), "sweep").value()["resumed"].is_null());
+  sweep_.resumed = compare::Resumption{};
+  EXPECT_THAT(summary({timed_out()}), HasSubstr("- **Resumed:** nothing was there to take over\n"));
+  sweep_.resumed->sections = {{"a", {"rs-run", "cpp-run"}, 0}, {"b", {"rs-run"}, 1}, {"c", {}, 2}};
+  sweep_.resumed->run_again = {"c/rs-run: damaged"};
+  EXPECT_THAT(summary({timed_out()}), HasSubstr("- **Resumed:** took over all of a; rs-run of b\n"));
+  const Json resumed = parse_json(sweep_json(sweep_), "sweep").value()["resumed"];
+  EXPECT_EQ(resumed["sections"][1]["of"], "b");
+  EXPECT_EQ(resumed["sections"][1]["runs_taken_over"], Json({"rs-run"}));
+  EXPECT_EQ(resumed["sections"][1]["runs_done"], 1);
+  EXPECT_EQ(resumed["run_again"], Json({"c/rs-run: damaged"}));
+}
+
 TEST_F(ReportTest, RustOnlyIsNoParity) {
   sweep_.reference = {"none", "", "", "", "none was found", nullptr};
   const std::string alone = summary({without_reference()});

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,11 +18,13 @@ namespace tern::arbiter {
 
 struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
-  std::unique_ptr<peer::Peer> rounded;  // every stage rounded to few bits
+  std::unique_ptr<peer::Peer> rounded;               // every stage rounded to few bits
+  std::vector<std::unique_ptr<peer::Peer>> float32;  // as right as the plain one, in arithmetics that engines have
   struct Fault {
     std::string name;
     std::string cause;                         // an id of the contract
-    std::vector<trace::Stage> always_changes;  // where one of these is right, this fault is not the cause
+    std::vector<trace::Stage> changes;         // where another one is wrong by itself, this fault is not the cause
+    std::vector<trace::Stage> always_changes;  // where one of these is right, neither
     std::unique_ptr<peer::Peer> engine;
   };
   std::vector<Fault> faults;  // the oracle with one known fault each
@@ -39,7 +40,7 @@ struct Question : peer::RunSetting {
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps
   std::filesystem::path folder;     // exists; gets oracle-run/ and, while this works, others
-  bool keep_runs = false;           // the others too, for the next judge()
+  int ubatch = 0;                   // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 
 struct Opinion {
@@ -55,17 +56,29 @@ class Arbiter {
   const trace::EngineRun& oracle() const { return *oracle_.run; }
   const compare::RoundingNoise& noise() const { return noise_; }
 
-  // compare::arbitrate(), and where a side is wrong, the cause: its values, or at least its RMS, are held against each
-  // fault that is not ruled out by what it computed right. Where none explains it but few rows of one weight do, the id
-  // is "weight_value", otherwise "unknown". Where the two sides saw different prompts, the cause is who tokenized them.
-  // Errors: kIo, and kEngine when interrupted.
+  // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: what it
+  // computed is held against what the oracle computes with each fault that could be meant, from the same inputs where
+  // there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
+  // Where the two sides saw different prompts, the cause is who tokenized them. Errors: kIo, and kEngine when
+  // interrupted.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject") const;
 
+  // What a run does wrong itself; nullopt where it has no values. `name`: for the folders of the oracle's runs.
+  Result<std::optional<compare::Isolation>> isolate(const trace::EngineRun& run, const std::string& name) const;
+
  private:
-  // `wrong`: the run in question, held against the oracle as the arbitration's subject.
-  Result<compare::Cause> explain(const trace::EngineRun& wrong, const compare::Arbitration& arbitration) const;
-  bool could_be(const OracleEngines::Fault& fault, const compare::Arbitration& arbitration) const;
+  // A run, and what the oracle makes of its inputs; `exact` and `isolation` only where it has values.
+  struct Examined {
+    const trace::EngineRun* run = nullptr;
+    Question question;  // with the prompt in the run's own pieces
+    std::optional<peer::PeerRun> exact;
+    std::optional<compare::Isolation> isolation;
+    compare::Side side() const { return {run, isolation ? &*isolation : nullptr}; }
+  };
+  Result<Examined> examine(const trace::EngineRun& run, const std::string& name) const;
+  // `arbitration`: with the side in question as the subject.
+  Result<compare::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 
@@ -73,7 +86,6 @@ class Arbiter {
   Question question_;
   peer::PeerRun oracle_;
   compare::RoundingNoise noise_;
-  mutable std::map<std::string, std::optional<peer::PeerRun>> fault_runs_;  // empty: a fault that it cannot have
 };
 
 }  // namespace tern::arbiter

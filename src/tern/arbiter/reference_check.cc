@@ -127,7 +127,6 @@ class Checker {
     request.token_ids = plan_.token_ids;
     request.max_tokens = plan_.max_tokens;
     request.run_folder = plan_.folder / (name + "-run");
-    request.trace_folder = plan_.folder / (name + "-traces");
     request.output_file = plan_.folder / (name + "-output.txt");
     change(request);
     TERN_ASSIGN_OR_RETURN(peer::PeerRun run, engine.run(request));
@@ -239,7 +238,7 @@ class Checker {
     result_.cause = std::move(opinion.cause);
     if (single_.run && result_.cause->id == "unknown") {
       const compare::Arbitration single =
-          compare::arbitrate(*single_.run, nullptr, arbiter.oracle(), arbiter.noise(), "reference");
+          compare::arbitrate({&*single_.run}, {}, arbiter.oracle(), arbiter.noise(), "reference");
       if (single.n_subject > 0 && !single.subject.first()) {
         result_.cause = compare::Cause{"prefill_only", batch.subject.first()->name(), 1,
                                        "as a batch it is wrong, token by token it is within rounding of the oracle"};

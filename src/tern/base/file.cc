@@ -99,6 +99,18 @@ Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
   return content;
 }
 
+Status append_to_file(const fs::path& path, std::string_view content) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    return io_error(path, "cannot be opened for writing", errno);
+  }
+  Status written = write_fully(fd, std::as_bytes(std::span(content)), path);
+  if (::close(fd) != 0 && written) {
+    written = io_error(path, "cannot be written", errno);
+  }
+  return written;
+}
+
 Status create_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);

@@ -25,6 +25,10 @@ Status write_file(const std::filesystem::path& path, std::string_view content);
 // before each would cost more than writing it. Errors: kIo, also where something stands there; nothing is left behind.
 Status write_new_file(const std::filesystem::path& path, std::string_view content);
 
+// Appends to `path`, which is created where it is missing: in one piece, unless the disk is full or the process is
+// killed in the middle of it. Errors: kIo.
+Status append_to_file(const std::filesystem::path& path, std::string_view content);
+
 // Creates a folder and its parents. Errors: kIo, naming the folder.
 Status create_folder(const std::filesystem::path& path);
 

@@ -16,6 +16,7 @@ void add_bench(CLI::App& app, Action& action);
 void add_bisect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_noise(CLI::App& app, Action& action);
 void add_pack(CLI::App& app, Action& action);
 void add_reference(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);

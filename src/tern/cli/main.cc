@@ -68,6 +68,7 @@ int run(int argc, char** argv) {
   cli::add_reference(app, action);
   cli::add_selftest(app, action);
   cli::add_bisect(app, action);
+  cli::add_noise(app, action);
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 

@@ -8,6 +8,7 @@
 #include "tern/base/check.h"
 #include "tern/base/stopwatch.h"
 #include "tern/oracle/faults.h"
+#include "tern/oracle/float32.h"
 #include "tern/oracle/oracle.h"
 
 namespace tern::cli {
@@ -28,8 +29,14 @@ Result<std::vector<float>> evaluate(oracle::Oracle& oracle, std::span<const int3
   return rows;
 }
 
-Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, const OracleOptions& options) {
-  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(view, {options.significant_bits}));
+Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, const OracleOptions& options,
+                                                    const trace::Inputs* inputs) {
+  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(view, {options.significant_bits, inputs}));
+  for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
+    if (rules.name == options.arithmetic) {
+      return std::make_unique<oracle::Float32>(plain, rules);
+    }
+  }
   if (options.fault.empty()) {
     return std::make_unique<oracle::Oracle>(std::move(plain));
   }
@@ -42,7 +49,7 @@ Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, cons
 
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request) {
-  TERN_ASSIGN_OR_RETURN(const std::unique_ptr<oracle::Oracle> oracle, make_oracle(view, options));
+  TERN_ASSIGN_OR_RETURN(const std::unique_ptr<oracle::Oracle> oracle, make_oracle(view, options, request.inputs));
   engine::Sampler sampler(request.sampling);
   engine::Generation generation;
   std::vector<float> last;
@@ -78,7 +85,15 @@ std::string oracle_engine_name(const OracleOptions& options) {
   if (!options.fault.empty()) {
     return name + " with the fault " + options.fault;
   }
-  return options.significant_bits > 0 ? name : name + " (double)";
+  return options.significant_bits > 0 ? name : fmt::format("{} ({})", name, options.arithmetic);
+}
+
+std::vector<std::string> oracle_arithmetics() {
+  std::vector<std::string> names = {"double"};
+  for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
+    names.emplace_back(rules.name);
+  }
+  return names;
 }
 
 std::vector<std::string> fault_names() {

@@ -13,6 +13,7 @@ namespace tern::cli {
 struct OracleOptions {
   int64_t ubatch = 512;
   int significant_bits = 0;  // oracle::Settings
+  std::string arithmetic;    // "double", or one of oracle/float32.h
   std::string fault;         // one of fault_names(), or empty
   int n_threads = 1;         // matters to one of the faults only
 };
@@ -24,6 +25,9 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, const Or
 
 // What result.json calls it: "tern oracle 0.1.0 (double)".
 std::string oracle_engine_name(const OracleOptions& options);
+
+// "double", and those of oracle/float32.h.
+std::vector<std::string> oracle_arithmetics();
 
 // oracle/faults.h
 std::vector<std::string> fault_names();

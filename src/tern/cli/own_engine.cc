@@ -17,7 +17,7 @@ Result<std::filesystem::path> own_program() {
   return program;
 }
 
-Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words) {
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa) {
   TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
   // --prompt= keeps a prompt that starts with '-' from being taken for an option.
   std::vector<std::string> words = {
@@ -25,6 +25,9 @@ Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string
       "--max-tokens",   "{max_tokens}", "--temperature", "0.0",     "--greedy",    "--seed",      "42",
       "--threads",      "{threads}",    "--ignore-eos",  "--out",   "{out}"};
   words.insert(words.end(), more_words.begin(), more_words.end());
+  if (!isa.empty()) {
+    words.insert(words.begin(), {"env", fmt::format("TERN_ISA={}", isa)});
+  }
   return peer::make_command_peer(peer::CommandTemplate(std::move(words)), fmt::format("tern {}", TERN_VERSION),
                                  peer::CommandKind::kOurs);
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -15,8 +16,10 @@ namespace tern::cli {
 Result<std::filesystem::path> own_program();
 
 // `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
-// everything in peer::Abilities. Errors: kEngine when our own path cannot be found.
-Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {});
+// everything in peer::Abilities. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path
+// cannot be found.
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
+                                                   std::string_view isa = {});
 
 // The words that were typed, for reports.
 std::vector<std::string> typed_command();

@@ -41,14 +41,14 @@ struct RunOptions {
   bool greedy = false, ignore_eos = false, no_bos = false, dump_tensors = false, json = false;
   std::optional<uint64_t> seed;
   std::string threads;  // as text: checked together with the environment's value
-  bool no_observe = false;
+  bool no_observe = false, trace_list = false;
   int64_t ubatch = 512;
   bool token_by_token = false;
   int64_t n_ctx = 0;
   std::string rounding = "product-first";
   engine::HeadCopy head_copy = engine::HeadCopy::kWhenWorthIt;
   int significant_bits = 0;
-  std::string fault;
+  std::string inputs_from, oracle_arithmetic = "double", fault;
 
   int64_t tokens_at_once() const { return token_by_token ? 1 : ubatch; }
 };
@@ -162,6 +162,7 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
     files.trace_folder = folder;
   }
   files.trace = !options.no_observe;
+  files.form = options.trace_list ? trace::TraceForm::kList : trace::TraceForm::kFiles;
   files.dump_tensors = options.dump_tensors;
   files.n_vocab = h.n_vocab;
   const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
@@ -195,9 +196,16 @@ void log_speed(const trace::RunResult& result) {
 
 Status check_oracle_usage(const RunOptions& options) {
   const bool oracle = options.engine == "oracle";
-  if (!oracle && (options.significant_bits != 0 || !options.fault.empty())) {
-    return fail(ErrorCode::kUsage, options.fault.empty() ? "--significant-bits" : "--fault",
-                "is an option of --engine oracle");
+  const std::pair<const char*, bool> oracles[] = {{"--significant-bits", options.significant_bits != 0},
+                                                  {"--fault", !options.fault.empty()},
+                                                  {"--arithmetic", options.oracle_arithmetic != "double"}};
+  for (const auto& [name, given] : oracles) {
+    if (given && !oracle) {
+      return fail(ErrorCode::kUsage, name, "is an option of --engine oracle");
+    }
+  }
+  if (options.oracle_arithmetic != "double" && (options.significant_bits != 0 || !options.fault.empty())) {
+    return fail(ErrorCode::kUsage, "--arithmetic", "does not go with --significant-bits and --fault");
   }
   if (options.significant_bits != 0 && (options.significant_bits < 8 || options.significant_bits > 52)) {
     return fail(ErrorCode::kUsage, "--significant-bits", "must be 8 to 52, or 0 for plain double precision");
@@ -228,6 +236,7 @@ Status check_usage(const RunOptions& options) {
 OracleOptions oracle_options(const RunOptions& options, int n_threads) {
   return {.ubatch = options.tokens_at_once(),
           .significant_bits = options.significant_bits,
+          .arithmetic = options.oracle_arithmetic,
           .fault = options.fault,
           .n_threads = n_threads};
 }
@@ -305,6 +314,11 @@ Result<int> run(RunOptions options) {
     request.end_ids = prepared.words.end_ids;
   }
   TERN_RETURN_IF_ERROR(prepared.session->check(request));
+  std::optional<trace::Inputs> inputs;
+  if (!options.inputs_from.empty()) {
+    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from));
+    request.inputs = &*inputs;
+  }
   TERN_ASSIGN_OR_RETURN(
       engine::RunWriter writer,
       engine::RunWriter::begin(run_files(options, prepared.session->hyperparameters(), result.prompt_tokens.size())));
@@ -344,6 +358,14 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
   command.add_option("--significant-bits", options.significant_bits,
                      "With --engine oracle: round every stage to so many bits, 8 to 52 (float16 has 11)");
+  command
+      .add_option("--arithmetic", options.oracle_arithmetic,
+                  "With --engine oracle: double, or float32 as right engines may compute it, for what rounding does")
+      ->check(CLI::IsMember(oracle_arithmetics()))
+      ->capture_default_str();
+  command.add_option(
+      "--inputs-from", options.inputs_from,
+      "Compute each stage from the tensors that this run folder (--dump-tensors) has of those before it");
   command
       .add_option("--fault", options.fault,
                   "With --engine oracle: compute with a known fault, to test a judge. One of the list below")
@@ -392,6 +414,7 @@ void add_run(CLI::App& app, Action& action) {
   add_engine_options(*command, *options);
   command->add_option("--out", options->out, "Folder for result.json, traces and logits.safetensors");
   command->add_flag("--no-observe", options->no_observe, "No traces, whatever --out and BITNET_TRACE_DIR say");
+  command->add_flag("--trace-list", options->trace_list, "Traces as one trace.jsonl instead of a file for each tensor");
   command->add_flag("--dump-tensors", options->dump_tensors, "Keep the values of all traced tensors, too");
   command->add_flag("--json", options->json, "Print result.json instead of the text");
   command->footer(

@@ -156,7 +156,6 @@ class Selftest {
     TERN_ASSIGN_OR_RETURN(ours_, make_tern_peer({}));
     TERN_ASSIGN_OR_RETURN(reference_, run_engine(*ours_, setting_.model, {}, "reference"));
     arbiter::Question question(setting_, folder_, *reference_.run);
-    question.keep_runs = true;
     TERN_ASSIGN_OR_RETURN(arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines_, std::move(question)));
     arbiter_ = &arbiter;
     TERN_RETURN_IF_ERROR(faults());
@@ -184,7 +183,6 @@ class Selftest {
     }
     request.dump_tensors = true;
     request.run_folder = folder / "run";
-    request.trace_folder = folder / "traces";
     request.output_file = folder / "output.txt";
     TERN_ASSIGN_OR_RETURN(peer::PeerRun run, engine.run(request));
     if (!run.run) {
@@ -208,7 +206,7 @@ class Selftest {
   Status judge(Line line, const trace::EngineRun& subject, const trace::EngineRun& right) {
     const compare::RunComparison difference = compare::compare_runs(subject, right);
     line.injected = difference.first_hash_difference ? difference.first_hash_difference->name() : "";
-    TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(subject, &*reference_.run));
+    TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(subject, nullptr));
     fill(line, opinion);
     line.result = result_of(line, opinion.arbitration, difference.first_hash_difference);
     add(std::move(line));
@@ -309,7 +307,7 @@ class Selftest {
           Engine{"none, the oracle", "the oracle without a fault", {"--engine", "oracle"}}}) {
       TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer(right.words));
       TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, "clean"));
-      TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(*run.run, &*reference_.run));
+      TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(*run.run, nullptr));
       Line line{.fault = right.name, .does = right.does};
       line.expected = "nothing";
       fill(line, opinion);

@@ -1,6 +1,7 @@
 #include "tern/sweep/sweep.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -8,41 +9,29 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/base/child_process.h"
 #include "tern/base/file.h"
+#include "tern/base/hash.h"
 #include "tern/cli/command.h"
 #include "tern/cli/live_reference.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/reference_check.h"
-#include "tern/cli/repro.h"
 #include "tern/cli/run_setting.h"
+#include "tern/cli/sweep_options.h"
 #include "tern/cli/sweep_progress.h"
 #include "tern/cli/third_opinion.h"
+#include "tern/peer/command_template.h"
 #include "tern/peer/open_engine.h"
 #include "tern/report/report.h"
 #include "tern/sweep/environment.h"
+#include "tern/sweep/kept_runs.h"
 #include "tern/sweep/output_folder.h"
 #include "tern/sweep/scenarios.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
-
-struct SweepOptions {
-  std::string model, tokenizer;
-  std::string output_dir = "./crossval-results";
-  std::string subject = "auto", reference = "auto";
-  std::string reference_arithmetic;
-  std::string scenarios;
-  std::vector<std::string> only;  // names of scenarios; empty: all
-  RunSettingOptions setting;
-  AskOracle ask = AskOracle::kAuto;
-  std::string check_reference = "auto";
-  bool require_reference = false;
-  bool allow_model_mismatch = false;
-  bool exact = false, tolerant = false;
-  bool dump_tensors = false;
-};
 
 compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
@@ -103,6 +92,19 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
   return opened;
 }
 
+struct Engines {
+  peer::OpenedEngine reference, subject;
+};
+
+Result<Engines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
+                             const OpenedModel& opened, const std::string& arithmetic) {
+  const peer::Subject about = subject_of(options.model, opened);
+  Engines engines;
+  TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic));
+  TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic));
+  return engines;
+}
+
 // Only --allow-model-mismatch lets such a pack come this far.
 bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened) {
   return reference.kind == "pack" && reference.details["model"]["sha256"] != opened.model_facts.sha256;
@@ -126,11 +128,14 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   check.token_ids = scenario.token_ids;
   check.max_tokens = scenario.max_tokens;
   spdlog::info("checking the reference on {} before it is believed", scenario.name);
-  auto result = check_reference(check, options.ask, opened, [](const compare::ReferenceCheck& done) {
-    const bool failed = done.status == compare::ReferenceCheck::Status::kFailed;
-    spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", done.question,
-                compare::check_status_name(done.status), printable(done.evidence, 1000));
-  });
+  auto result = check_reference(
+      check, options.ask, opened,
+      [](const compare::ReferenceCheck& done) {
+        const bool failed = done.status == compare::ReferenceCheck::Status::kFailed;
+        spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", done.question,
+                    compare::check_status_name(done.status), printable(done.evidence, 1000));
+      },
+      plan.kept_runs);
   if (!result && plan.interrupt->signal() != 0) {
     return {};
   }
@@ -225,43 +230,135 @@ Result<sweep::OutputFolder> open_output(const std::string& path, const std::vect
   return sweep::OutputFolder::open(path, names);
 }
 
-// What decides over the result, with the paths made absolute and the values of environment and defaults filled in.
-Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
-                                       const compare::ReferenceFacts& reference) {
-  TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("sweep"));
-  words.add_path(options.model);
-  words.add_path(options.tokenizer);
-  TERN_RETURN_IF_ERROR(words.add_engine("--reference", reference.spec));
-  TERN_RETURN_IF_ERROR(words.add_engine("--subject", options.subject));
-  words.add_option("--threads", std::to_string(setting.threads));
-  words.add_option("--timeout", fmt::format("{}", setting.timeout_s));
-  words.add_option("--oracle", oracle_word(options.ask));
-  words.add_option("--check-reference", options.check_reference);
-  words.add_option("--reference-arithmetic", options.reference_arithmetic);
-  if (!options.scenarios.empty()) {
-    words.add_option("--scenarios", absolute_path(options.scenarios));
+// What it is; of a command, also what is in the files that it names: the program, a script.
+Result<Json> engine_identity(const peer::OpenedEngine& engine) {
+  Json files = Json::object();
+  if (engine.kind == "command") {
+    TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(engine.spec, "command"));
+    TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, peer::split_command(spec.argument, "command"));
+    words.front() = find_program(words.front()).value_or(words.front());
+    for (const std::string& word : words) {
+      std::error_code error;
+      if (fs::is_regular_file(word, error)) {
+        TERN_ASSIGN_OR_RETURN(files[word], sha256_of_file(word));
+      }
+    }
   }
-  words.add_flag("--require-reference", options.require_reference);
-  words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
-  words.add_flag("--exact", options.exact);
-  words.add_flag("--tolerant", options.tolerant);
-  words.add_flag("--dump-tensors", options.dump_tensors);
-  return words.command(options.output_dir);
+  return Json{{"kind", engine.kind},
+              {"spec", engine.spec},
+              {"id", engine.id},
+              {"details", engine.details},
+              {"files", std::move(files)}};
 }
 
-Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, compare::SweepOutcome& outcome) {
+// Everything that has a say in the result, so that --resume does not put two sweeps into one report. Of files, what is
+// in them counts, and not where they lie.
+Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,
+                              const Engines& engines) {
+  TERN_ASSIGN_OR_RETURN(Json subject, engine_identity(engines.subject));
+  TERN_ASSIGN_OR_RETURN(Json reference, engine_identity(engines.reference));
+  TERN_ASSIGN_OR_RETURN(std::string program, sha256_of_file("/proc/self/exe"));
+  Json scenarios = Json::array();
+  for (const compare::Scenario& scenario : plan.scenarios) {
+    scenarios.push_back({{"name", scenario.name},
+                         {"prompt", scenario.prompt},
+                         {"token_ids", scenario.token_ids},
+                         {"max_tokens", scenario.max_tokens},
+                         {"description", scenario.description}});
+  }
+  return Json{{"tern", {{"version", TERN_VERSION}, {"SHA-256", std::move(program)}}},
+              {"model", {{"SHA-256", opened.model_facts.sha256}}},
+              {"tokenizer", {{"SHA-256", opened.tokenizer_facts.sha256}}},
+              {"scenarios", std::move(scenarios)},
+              {"subject", std::move(subject)},
+              {"reference", std::move(reference)},
+              {"--threads", plan.threads},
+              {"--timeout", plan.timeout_s},
+              {"--oracle", oracle_word(options.ask)},
+              {"--check-reference", options.check_reference},
+              {"--reference-arithmetic", options.reference_arithmetic},
+              {"--require-reference", options.require_reference},
+              {"--allow-model-mismatch", options.allow_model_mismatch},
+              {"--exact", options.exact},
+              {"--tolerant", options.tolerant},
+              {"--dump-tensors", options.dump_tensors},
+              {"environment", sweep::describe_environment(plan.threads, plan.timeout_s)}};
+}
+
+// From here on, what engines do is kept for --resume.
+Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, const OpenedModel& opened,
+                                                   const sweep::SweepPlan& plan, const Engines& engines) {
+  TERN_ASSIGN_OR_RETURN(const Json asked, everything_asked(options, opened, plan, engines));
+  TERN_ASSIGN_OR_RETURN(auto kept_runs, sweep::KeptRuns::open(options.output_dir, asked, options.resume));
+  const std::vector<std::string> earlier = kept_runs->earlier();
+  if (options.resume && earlier.empty()) {
+    spdlog::info("--resume: {} holds nothing of an unfinished sweep, so everything is run", options.output_dir);
+  } else if (options.resume) {
+    spdlog::info("--resume: engine runs that had ended: {}",
+                 printable(fmt::format("{}", fmt::join(earlier, ", ")), 1000));
+  }
+  return kept_runs;
+}
+
+int tell_interrupted(int signal, const sweep::SweepPlan& plan, const compare::SweepOutcome& outcome) {
+  fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}{}\n", outcome.scenarios.size(),
+             plan.scenarios.size(), outcome.output_dir.string(),
+             plan.kept_runs->has_any() ? "; the same command with --resume goes on from here" : "");
+  return 128 + signal;
+}
+
+Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
+                           compare::SweepOutcome& outcome) {
   {
     const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
     TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
   }
   if (const int signal = plan.interrupt->signal(); signal != 0) {
-    fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}\n", outcome.scenarios.size(),
-               plan.scenarios.size(), outcome.output_dir.string());
-    return 128 + signal;
+    return tell_interrupted(signal, plan, outcome);
+  }
+  if (resume) {
+    outcome.resumed = plan.kept_runs->resumption();
+    spdlog::info("resumed: {}", report::resumption_text(*outcome.resumed));
+    for (const std::string& run : outcome.resumed->run_again) {
+      spdlog::warn("was run again, since it could not be taken over: {}", printable(run, 1000));
+    }
   }
   TERN_RETURN_IF_ERROR(write_summaries(outcome));
   print_table(outcome);
+  std::fflush(stdout);
+  if (const Status removed = plan.kept_runs->remove(); !removed) {
+    spdlog::warn("{}", removed.error().line());  // the verdict stands all the same
+  }
   return compare::exit_code(outcome);
+}
+
+// As the reports shall repeat it: from the start.
+std::vector<std::string> typed_command_without_resume() {
+  std::vector<std::string> words = typed_command();
+  std::erase(words, "--resume");
+  return words;
+}
+
+Status fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
+               const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
+  outcome.tern_version = TERN_VERSION;
+  outcome.timestamp = sweep::utc_now();
+  outcome.output_dir = options.output_dir;
+  outcome.command = typed_command_without_resume();
+  outcome.model = opened.model_facts;
+  outcome.tokenizer = opened.tokenizer_facts;
+  outcome.reference = facts_of(reference);
+  outcome.reference_required = options.require_reference;
+  outcome.timeout_s = plan.timeout_s;
+  outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
+  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
+  return {};
+}
+
+compare::Exactness exactness_of(const SweepOptions& options) {
+  return options.exact      ? compare::Exactness::kExact
+         : options.tolerant ? compare::Exactness::kTolerant
+                            : compare::Exactness::kAuto;
 }
 
 Result<int> sweep(const SweepOptions& options) {
@@ -285,48 +382,39 @@ Result<int> sweep(const SweepOptions& options) {
   plan.model = options.model;
   plan.tokenizer = options.tokenizer;
 
-  const peer::Subject about = subject_of(options.model, opened);
   compare::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
-  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine reference, open_reference(options, reference_spec, about, arithmetic));
-  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, reference, plan, outcome, arithmetic));
+  TERN_ASSIGN_OR_RETURN(Engines engines, open_engines(options, reference_spec, opened, arithmetic));
+  TERN_ASSIGN_OR_RETURN(const auto kept_runs, keep_runs(options, opened, plan, engines));
+  plan.kept_runs = kept_runs.get();
+  engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer));
+  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, engines.reference, plan, outcome, arithmetic));
   if (interrupt.signal() != 0) {
-    return 128 + interrupt.signal();
+    outcome.output_dir = options.output_dir;
+    return tell_interrupted(interrupt.signal(), plan, outcome);
   }
   if (arithmetic != options.reference_arithmetic) {
-    TERN_ASSIGN_OR_RETURN(reference, open_reference(options, reference_spec, about, arithmetic));
+    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic));
+    engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer), arithmetic);
   }
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine subject, open_subject(options, opened, about, arithmetic));
-  TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines oracle, oracle_engines());
-  plan.why_no_oracle = is_of_another_model(reference, opened)
+  engines.subject.peer = kept_runs->keep(std::move(engines.subject.peer), arithmetic);
+  TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, oracle_engines());
+  kept_runs->keep(oracle);
+  plan.why_no_oracle = is_of_another_model(engines.reference, opened)
                            ? "the reference is of another model, which the oracle has not seen"
                            : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
-  plan.dump_tensors = options.dump_tensors || reference.has_values || plan.oracle != nullptr;
-  plan.subject = subject.peer.get();
-  plan.reference = reference.peer.get();
+  plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
+  plan.subject = engines.subject.peer.get();
+  plan.reference = engines.reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
-  plan.compare.exactness = options.exact      ? compare::Exactness::kExact
-                           : options.tolerant ? compare::Exactness::kTolerant
-                                              : compare::Exactness::kAuto;
-
-  outcome.tern_version = TERN_VERSION;
-  outcome.timestamp = sweep::utc_now();
-  outcome.output_dir = options.output_dir;
-  outcome.command = typed_command();
-  outcome.model = opened.model_facts;
-  outcome.tokenizer = opened.tokenizer_facts;
-  outcome.reference = facts_of(reference);
-  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
-  outcome.reference_required = options.require_reference;
-  outcome.timeout_s = plan.timeout_s;
-  outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
+  plan.compare.exactness = exactness_of(options);
+  TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
   tell_before_running(opened, outcome);
-
-  return run_to_the_end(plan, output, outcome);
+  return run_to_the_end(plan, output, options.resume, outcome);
 }
 
 }  // namespace
@@ -367,6 +455,9 @@ void add_sweep(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,
                     "Keep every traced tensor's values, too [where a pack holds them]");
+  command->add_flag("--resume", options->resume,
+                    "Go on with a sweep that was interrupted or killed: the same command again, with this; engine runs "
+                    "that had ended are not repeated");
   command->footer(
       "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
       "A command may use {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}; without any of\n"

@@ -7,6 +7,7 @@
 #include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/oracle/faults.h"
+#include "tern/oracle/float32.h"
 
 namespace tern::cli {
 namespace {
@@ -34,11 +35,16 @@ Result<arbiter::OracleEngines> oracle_engines() {
   TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer({"--engine", "oracle"}));
   TERN_ASSIGN_OR_RETURN(engines.rounded,
                         make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(kRoundedBits)}));
+  for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--arithmetic", std::string(rules.name)}));
+    engines.float32.push_back(std::move(engine));
+  }
   for (const oracle::Fault& fault : oracle::known_faults()) {
     if (!fault.cause.empty()) {
       TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", std::string(fault.name)}));
       engines.faults.push_back({std::string(fault.name),
                                 std::string(fault.cause),
+                                {fault.changes.begin(), fault.changes.end()},
                                 {fault.always_changes.begin(), fault.always_changes.end()},
                                 std::move(engine)});
     }

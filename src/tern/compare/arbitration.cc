@@ -6,6 +6,9 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
+
+#include "tern/compare/distance.h"
 
 namespace tern::compare {
 namespace {
@@ -15,59 +18,6 @@ using trace::TensorId;
 using trace::TraceRecord;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// Which rows of the logits file each pass has. Only the oracle's records tell how the prompt was cut into ubatches.
-std::map<TensorId, size_t> first_rows(const EngineRun& oracle) {
-  std::map<TensorId, size_t> rows;
-  size_t next = 0;
-  for (const TraceRecord& record : oracle.trace) {
-    if (record.id.stage == trace::Stage::kLogits && !record.shape.empty()) {
-      rows[record.id] = next;
-      next += static_cast<size_t>(record.shape[0]);
-    }
-  }
-  return rows;
-}
-
-// One side's values of a tensor: traced ones, or for the logits those of logits.safetensors.
-class Values {
- public:
-  Values(const EngineRun& run, const std::map<TensorId, size_t>& logits_rows) : run_(run), rows_(logits_rows) {}
-
-  std::optional<std::span<const float>> of(const TraceRecord& wanted) const {
-    if (const auto* entry = run_.values ? run_.values->find(wanted.id.name()) : nullptr;
-        entry != nullptr && entry->shape == wanted.shape) {
-      return entry->values;
-    }
-    const auto* logits = run_.logits();
-    const auto row = rows_.find(wanted.id);
-    if (logits == nullptr || row == rows_.end() || wanted.shape.size() != 2 || logits->shape[1] != wanted.shape[1]) {
-      return std::nullopt;
-    }
-    const auto vocab = static_cast<size_t>(wanted.shape[1]);
-    const auto n_rows = static_cast<size_t>(wanted.shape[0]);
-    if ((row->second + n_rows) * vocab > logits->values.size()) {
-      return std::nullopt;
-    }
-    return logits->values.subspan(row->second * vocab, n_rows * vocab);
-  }
-
- private:
-  const EngineRun& run_;
-  const std::map<TensorId, size_t>& rows_;
-};
-
-std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle) {
-  const Metrics metrics = measure(x, oracle);
-  if (metrics.n_non_finite > 0) {
-    return OracleError{kInfinity, false, kInfinity};
-  }
-  if (!metrics.relative_error) {
-    return std::nullopt;  // the oracle's are all zeros: nothing to hold a ratio against
-  }
-  const double norm = metrics.rms_error > 0 ? metrics.rms_error / *metrics.relative_error : 0;
-  return OracleError{*metrics.relative_error, false, norm > 0 ? metrics.max_abs / norm : 0};
-}
 
 // `record`: what the side traced under the oracle tensor's name, null where nothing.
 std::optional<OracleError> error_of(const Values& values, const TraceRecord* record, const TraceRecord& oracle_record,
@@ -116,6 +66,15 @@ std::vector<double> row_noise(const EngineRun& oracle, const EngineRun& rounded)
   return noise;
 }
 
+std::string own_figures(const LocalError& local) {
+  if (!std::isfinite(local.error.relative)) {
+    return "its inputs are sound, and it is not finite, or not zero where it must be";
+  }
+  return fmt::format(
+      "what its own inputs should give differs from it by a relative error of {:.3g}, {:.3g} times the noise floor",
+      local.error.relative, local.multiple());
+}
+
 std::string figures(const OracleError& error, const OracleError& bound) {
   if (!std::isfinite(error.relative)) {
     return "it is not finite";
@@ -129,7 +88,8 @@ std::string figures(const OracleError& error, const OracleError& bound) {
 }
 
 std::string wrong_side(const Arbitration& arbitration, std::string_view side, const FirstWrong& first,
-                       std::optional<OracleError> StageArbitration::*error) {
+                       std::optional<OracleError> StageArbitration::*error,
+                       std::optional<LocalError> StageArbitration::*local) {
   std::string out = fmt::format("the {} is wrong", side);
   std::string separator = " from ";
   for (const auto& id : {first.prefill, first.decode}) {
@@ -139,7 +99,10 @@ std::string wrong_side(const Arbitration& arbitration, std::string_view side, co
     }
   }
   const StageArbitration* stage = arbitration.find(*first.first());
-  return stage == nullptr ? out : out + ": " + figures(*(stage->*error), stage->bound);
+  if (stage == nullptr) {
+    return out;
+  }
+  return out + ": " + (stage->*local ? own_figures(*(stage->*local)) : figures(*(stage->*error), stage->bound));
 }
 
 std::string within_rounding(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
@@ -162,11 +125,12 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
 std::string reason_of(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
   std::string out;
   if (arbitration.subject.first()) {
-    out = wrong_side(arbitration, subject_name, arbitration.subject, &StageArbitration::subject);
+    out = wrong_side(arbitration, subject_name, arbitration.subject, &StageArbitration::subject,
+                     &StageArbitration::subject_local);
   }
   if (arbitration.reference.first()) {
-    out += (out.empty() ? "" : "; ") +
-           wrong_side(arbitration, "reference", arbitration.reference, &StageArbitration::reference);
+    out += (out.empty() ? "" : "; ") + wrong_side(arbitration, "reference", arbitration.reference,
+                                                  &StageArbitration::reference, &StageArbitration::reference_local);
   }
   if (!out.empty()) {
     return out;
@@ -235,37 +199,101 @@ std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {
   return bound;
 }
 
-Arbitration arbitrate(const EngineRun& subject, const EngineRun* reference, const EngineRun& oracle,
-                      const RoundingNoise& noise, std::string_view subject_name) {
+namespace {
+
+// What one side's tensor is against the oracle's.
+struct Held {
+  std::optional<OracleError> error;
+  std::optional<LocalError> local;
+  bool wrong = false;
+};
+
+class HeldSide {
+ public:
+  HeldSide(const Side& side, const EngineRun& oracle, const std::map<TensorId, size_t>& rows)
+      : side_(side), rows_(rows) {
+    last_ = side.run != nullptr ? last_pass_with_equal_inputs(side.run->result, oracle.result) : -1;
+  }
+
+  Held hold(const TraceRecord& record, std::span<const float> oracle, const OracleError& bound) const {
+    Held held = hold_own(record.id);
+    if (record.id.seq <= last_) {
+      held.error = error_of(Values(*side_.run, rows_), side_.run->find(record.id), record, oracle);
+      held.wrong = held.local ? held.wrong : is_wrong(held.error, bound);
+    }
+    return held;
+  }
+  // By its own error alone.
+  Held hold_own(const TensorId& id) const {
+    Held held;
+    const LocalError* local = side_.isolation != nullptr && id.seq <= last_ ? side_.isolation->find(id) : nullptr;
+    if (local != nullptr) {
+      held.local = *local;
+      held.wrong = local->is_wrong();
+    }
+    return held;
+  }
+  // Tensors that the oracle has none of: it took the prompt in other pieces.
+  void add_others(const EngineRun& oracle, std::set<TensorId>& ids) const {
+    if (side_.isolation != nullptr) {
+      for (const auto& [id, local] : side_.isolation->errors()) {
+        if (id.seq <= last_ && oracle.find(id) == nullptr) {
+          ids.insert(id);
+        }
+      }
+    }
+  }
+
+ private:
+  const Side& side_;
+  const std::map<TensorId, size_t>& rows_;
+  int last_ = -1;
+};
+
+}  // namespace
+
+Arbitration arbitrate(const Side& subject, const Side& reference, const EngineRun& oracle, const RoundingNoise& noise,
+                      std::string_view subject_name) {
   Arbitration arbitration;
   const auto rows = first_rows(oracle);
-  const Values oracle_values(oracle, rows), subject_values(subject, rows);
-  const int subject_last = last_pass_with_equal_inputs(subject.result, oracle.result);
-  const int reference_last = reference != nullptr ? last_pass_with_equal_inputs(reference->result, oracle.result) : -1;
+  const Values oracle_values(oracle, rows);
+  const HeldSide subject_side(subject, oracle, rows), reference_side(reference, oracle, rows);
+  const auto add = [&](const TensorId& id, const OracleError& bound, const Held& a, const Held& b) {
+    arbitration.stages.push_back({.id = id,
+                                  .subject = a.error,
+                                  .reference = b.error,
+                                  .bound = bound,
+                                  .subject_local = a.local,
+                                  .reference_local = b.local,
+                                  .subject_wrong = a.wrong,
+                                  .reference_wrong = b.wrong});
+  };
   for (const TraceRecord& record : oracle.trace) {
     const auto values = oracle_values.of(record);
     const auto bound = noise.bound(record.id);
-    if (!values || !bound) {
-      continue;
+    if (values && bound) {
+      add(record.id, *bound, subject_side.hold(record, *values, *bound), reference_side.hold(record, *values, *bound));
     }
-    StageArbitration stage{.id = record.id, .subject = {}, .reference = {}, .bound = *bound};
-    if (record.id.seq <= subject_last) {
-      stage.subject = error_of(subject_values, subject.find(record.id), record, *values);
-    }
-    if (reference != nullptr && record.id.seq <= reference_last) {
-      stage.reference = error_of(Values(*reference, rows), reference->find(record.id), record, *values);
-    }
-    arbitration.n_subject += stage.subject.has_value();
-    arbitration.n_reference += stage.reference.has_value();
-    if ((stage.subject_wrong = is_wrong(stage.subject, *bound))) {
-      note_first(arbitration.subject, record.id);
-    }
-    if ((stage.reference_wrong = is_wrong(stage.reference, *bound))) {
-      note_first(arbitration.reference, record.id);
-    }
-    arbitration.stages.push_back(std::move(stage));
   }
-  arbitration.reason = reason_of(arbitration, reference != nullptr, subject_name);
+  std::set<TensorId> others;
+  subject_side.add_others(oracle, others);
+  reference_side.add_others(oracle, others);
+  for (const TensorId& id : others) {
+    add(id, {}, subject_side.hold_own(id), reference_side.hold_own(id));
+  }
+  std::stable_sort(arbitration.stages.begin(), arbitration.stages.end(),
+                   [](const auto& a, const auto& b) { return a.id < b.id; });
+  for (const StageArbitration& stage : arbitration.stages) {
+    arbitration.n_subject += stage.subject || stage.subject_local;
+    arbitration.n_reference += stage.reference || stage.reference_local;
+    if (stage.subject_wrong) {
+      note_first(arbitration.subject, stage.id);
+    }
+    if (stage.reference_wrong) {
+      note_first(arbitration.reference, stage.id);
+    }
+  }
+  arbitration.reason = reason_of(arbitration, reference.run != nullptr, subject_name);
   return arbitration;
 }
 

@@ -1,5 +1,6 @@
 // The third opinion: when two engines differ, which of them is wrong. Both are held against the oracle, a plain
-// evaluation in double precision of the same model on the same tokens, and against what rounding explains. Pure.
+// evaluation in double precision of the same model on the same tokens, and against what rounding explains: stage by
+// stage where a side has recorded values (isolation.h), otherwise with all that a stage has inherited. Pure.
 #pragma once
 
 #include <map>
@@ -9,22 +10,15 @@
 #include <vector>
 
 #include "tern/compare/compare_runs.h"
+#include "tern/compare/isolation.h"
 
 namespace tern::compare {
 
-// How far one tensor is from the oracle's.
-struct OracleError {
-  // |x - oracle|_2 / |oracle|_2; infinite where x is not finite. Without x's values only its RMS is known, and then
-  // this is the least that it can be: | rms(x) - rms(oracle) | / rms(oracle), by the triangle inequality.
-  double relative = 0;
-  bool is_lower_bound = false;
-  std::optional<double> largest;  // max |x - oracle| / rms(oracle); absent without values
-};
-
 struct StageArbitration {
   trace::TensorId id;
-  std::optional<OracleError> subject, reference;  // absent where the side has no such tensor
-  OracleError bound;                              // the most that counts as rounding
+  std::optional<OracleError> subject, reference;  // with what was inherited; absent where the side has no such tensor
+  OracleError bound;                              // the most of that which counts as rounding
+  std::optional<LocalError> subject_local, reference_local;  // the stage's own; where there is one, it decides
   bool subject_wrong = false, reference_wrong = false;
 };
 
@@ -47,7 +41,8 @@ struct Arbitration {
   std::string reason;                                             // one sentence with the figures
 };
 
-// A tensor is wrong if it is further from the oracle than this many times what the rounded evaluation is.
+// A tensor without values of its inputs is wrong if it is further from the oracle than this many times what the rounded
+// evaluation is.
 // docs/validation-framework.md says why.
 constexpr double kRoundingAllowance = 4;
 
@@ -69,10 +64,15 @@ class RoundingNoise {
   std::vector<double> logits_;
 };
 
-// `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference). `reference` may
-// be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the reason.
-Arbitration arbitrate(const trace::EngineRun& subject, const trace::EngineRun* reference,
-                      const trace::EngineRun& oracle, const RoundingNoise& noise,
-                      std::string_view subject_name = "subject");
+// One side of an arbitration. `isolation` is null where the side has no values.
+struct Side {
+  const trace::EngineRun* run = nullptr;
+  const Isolation* isolation = nullptr;
+};
+
+// `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
+// `reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the reason.
+Arbitration arbitrate(const Side& subject, const Side& reference, const trace::EngineRun& oracle,
+                      const RoundingNoise& noise, std::string_view subject_name = "subject");
 
 }  // namespace tern::compare

@@ -118,6 +118,17 @@ struct ReproCommand {
   std::filesystem::path output_dir;                // of the sweep that is reproduced, absolute
 };
 
+// What a resumed sweep has taken over from the one that was interrupted.
+struct Resumption {
+  struct Section {
+    std::string name;                     // a scenario's, or "reference check"
+    std::vector<std::string> taken_over;  // its engine runs that had ended, by their folders' names: "rs-run"
+    size_t n_run = 0;                     // engine runs that were left to be done
+  };
+  std::vector<Section> sections;
+  std::vector<std::string> run_again;  // runs that could not be taken over, and why
+};
+
 struct SweepOutcome {
   std::string tern_version;
   std::string timestamp;  // start, UTC, ISO 8601
@@ -132,6 +143,7 @@ struct SweepOutcome {
   double timeout_s = 180;
   std::map<std::string, std::string> environment;       // variables that matter, CPU, OS, compiler
   std::optional<ReferenceCheckResult> reference_check;  // where the reference was checked before the sweep
+  std::optional<Resumption> resumed;                    // where --resume was given
   std::vector<ScenarioOutcome> scenarios;
 };
 

@@ -28,7 +28,7 @@ Status RunWriter::begin_files(const RunFiles& files) {
   }
   if (trace_folder && files.trace) {
     TERN_RETURN_IF_ERROR(make_folder(*trace_folder));
-    TERN_ASSIGN_OR_RETURN(recorder_, trace::FolderRecorder::create(*trace_folder));
+    TERN_ASSIGN_OR_RETURN(recorder_, trace::FolderRecorder::create(*trace_folder, files.form));
     if (files.dump_tensors) {
       const fs::path path = run_folder_.value_or(*trace_folder) / "tensors.safetensors";
       TERN_RETURN_IF_ERROR(recorder_->dump_values(path, files.max_tensors));

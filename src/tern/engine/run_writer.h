@@ -20,7 +20,8 @@ namespace tern::engine {
 struct RunFiles {
   std::optional<std::filesystem::path> run_folder = {};    // result.json, logits.safetensors; traces too, unless:
   std::optional<std::filesystem::path> trace_folder = {};  // *.trace go here
-  bool trace = true;                                       // false: no recorder, whatever folders there are
+  trace::TraceForm form = trace::TraceForm::kFiles;
+  bool trace = true;          // false: no recorder, whatever folders there are
   bool dump_tensors = false;  // tensors.safetensors in the run folder, or in the trace folder where there is no other
   int64_t n_vocab = 0;
   uint64_t max_tensors = 0;  // an upper bound on what will be recorded

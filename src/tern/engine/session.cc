@@ -142,6 +142,7 @@ Result<model::Output> Session::prefill(model::KvCache& cache, const GenerationRe
                                             .logits = request.on_logits ? model::WantedLogits::kAllTokens : wanted,
                                             .head_as_single = options_.head_as_single,
                                             .recorder = request.recorder,
+                                            .inputs = request.inputs,
                                             .seq = 0,
                                             .ubatch = index,
                                             .interrupt = request.interrupt}));
@@ -155,6 +156,7 @@ Result<model::Output> Session::decode(model::KvCache& cache, const GenerationReq
                    .position = static_cast<int64_t>(request.prompt.size()) + step - 1,
                    .logits = wanted_of_last_token(request),
                    .recorder = request.recorder,
+                   .inputs = request.inputs,
                    .seq = step,
                    .interrupt = request.interrupt});
 }

@@ -43,7 +43,8 @@ struct GenerationRequest {
   // seen. An end token does not stop a generation that is taught.
   std::span<const int32_t> teacher = {};
 
-  trace::Recorder* recorder = nullptr;  // gets every stage of every pass
+  trace::Recorder* recorder = nullptr;    // gets every stage of every pass
+  const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these (trace/inputs.h)
   // Where set, gets the logits of each prompt position and each decode step in order: [n, n_vocab] at a time.
   std::function<Status(std::span<const float> rows)> on_logits = nullptr;
   // Where set, gets each generated token at once.

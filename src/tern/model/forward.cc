@@ -23,22 +23,29 @@ Result<Model> Model::load(const gguf::View& view) {
   return model;
 }
 
-// Names what forward() computes; does nothing where no recorder listens.
+// Names what forward() computes, and puts another run's values in its place where there are any; does nothing where no
+// recorder listens and there are no inputs.
 struct Forward::Recording {
   const Batch& batch;
 
-  Status operator()(Stage stage, int64_t layer, std::span<const float> values, int64_t n_features) const {
+  Status operator()(Stage stage, int64_t layer, std::span<float> values, int64_t n_features) const {
     return record(stage, layer, {static_cast<int64_t>(batch.tokens.size()), n_features}, values);
   }
-  Status record(Stage stage, int64_t layer, trace::Shape shape, std::span<const float> values) const {
-    if (batch.recorder == nullptr) {
+  Status record(Stage stage, int64_t layer, trace::Shape shape, std::span<float> values) const {
+    if (batch.recorder == nullptr && batch.inputs == nullptr) {
       return {};
     }
     size_t n = 1;
     for (const int64_t dim : shape) n *= size(dim);
-    return batch.recorder->record(
-        {.seq = batch.seq, .ubatch = batch.ubatch, .layer = static_cast<int>(layer), .stage = stage}, shape,
-        values.first(n));
+    const trace::TensorId id{
+        .seq = batch.seq, .ubatch = batch.ubatch, .layer = static_cast<int>(layer), .stage = stage};
+    if (batch.recorder != nullptr) {
+      TERN_RETURN_IF_ERROR(batch.recorder->record(id, shape, values.first(n)));
+    }
+    if (batch.inputs != nullptr) {
+      batch.inputs->take_over(id, shape, values.first(n));
+    }
+    return {};
   }
 };
 
@@ -94,11 +101,12 @@ Status Forward::attention_block(KvCache& cache, const Batch& batch, int64_t laye
 
   // attn_ [n_tokens, n_q]; scores_ [n_heads, n_tokens, n_positions] where somebody wants to see them
   const int64_t n_positions = batch.position + n_tokens;
-  if (batch.recorder != nullptr) {
+  const bool wants_scores = batch.recorder != nullptr || batch.inputs != nullptr;
+  if (wants_scores) {
     scores_.resize(size(h_.n_heads * n_tokens) * size(n_positions));
   }
   attention_.attend(cache, layer, batch.position, n_tokens, q_.data(), attn_.data(),
-                    batch.recorder == nullptr ? nullptr : scores_.data());
+                    wants_scores ? scores_.data() : nullptr);
   TERN_RETURN_IF_ERROR(
       recording.record(Stage::kAttnScoresSoftmax, layer, {h_.n_heads, n_tokens, n_positions}, scores_));
   TERN_RETURN_IF_ERROR(recording(Stage::kAttnOut, layer, attn_, h_.n_q()));
@@ -153,9 +161,9 @@ Result<Output> Forward::head(const Batch& batch, const Recording& recording) {
       return Output{.logits = {}, .best = *best};
     }
   }
+  TERN_RETURN_IF_ERROR(recording.record(Stage::kOutputNorm, -1, {n_rows, h_.n_embd}, normed_));
   logits_.resize(size(n_rows * h_.n_vocab));
   multiplier_.multiply(normed_.data(), n_rows, single, {{&head, logits_.data()}});
-  TERN_RETURN_IF_ERROR(recording.record(Stage::kOutputNorm, -1, {n_rows, h_.n_embd}, normed_));
   TERN_RETURN_IF_ERROR(recording.record(Stage::kLogits, -1, {n_rows, h_.n_vocab}, logits_));
 
   const std::span<const float> computed(logits_);

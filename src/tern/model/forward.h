@@ -16,6 +16,7 @@
 #include "tern/model/kv_cache.h"
 #include "tern/model/multiply.h"
 #include "tern/model/weights.h"
+#include "tern/trace/inputs.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::model {
@@ -41,10 +42,11 @@ struct Batch {
   // same bits whether or not others are asked for), or as for a batch of one token (true: what bitnet.cpp gives a
   // caller that asks for the last position only).
   bool head_as_single = false;
-  trace::Recorder* recorder = nullptr;   // null: tracing is off
-  int seq = 0;                           // for the recorder: 0 the prefill, then the decode steps,
-  int ubatch = 0;                        // and which piece of the prefill
-  const Interrupt* interrupt = nullptr;  // looked at before each layer
+  trace::Recorder* recorder = nullptr;    // null: tracing is off
+  const trace::Inputs* inputs = nullptr;  // null: each stage is computed from what was computed before it
+  int seq = 0;                            // for the recorder: 0 the prefill, then the decode steps,
+  int ubatch = 0;                         // and which piece of the prefill
+  const Interrupt* interrupt = nullptr;   // looked at before each layer
 };
 
 struct Output {

@@ -143,72 +143,97 @@ std::unique_ptr<Oracle> make(const Oracle& plain, [[maybe_unused]] int n_threads
   }
 }
 
-constexpr Stage kProjections[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,   Stage::kOProj,
-                                  Stage::kGateProj, Stage::kUpProj, Stage::kDownProj};
+constexpr Stage kProducts[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,    Stage::kOProj,
+                               Stage::kGateProj, Stage::kUpProj, Stage::kDownProj, Stage::kLogits};
+constexpr std::span kProjections = std::span(kProducts).first<7>();  // the head may be in another encoding
 constexpr Stage kQueriesAndKeys[] = {Stage::kQProj, Stage::kKProj};
 constexpr Stage kRope[] = {Stage::kQRope, Stage::kKRope};
-constexpr Stage kScores[] = {Stage::kAttnScoresSoftmax};
+constexpr Stage kScoresAndValues[] = {Stage::kAttnScoresSoftmax, Stage::kAttnOut};
+constexpr std::span kScores = std::span(kScoresAndValues).first<1>();
 constexpr Stage kHidden[] = {Stage::kFfnAct};
 constexpr Stage kGate[] = {Stage::kGateProj, Stage::kUpProj};
-constexpr Stage kSubNormed[] = {Stage::kOProj, Stage::kDownProj};
+constexpr Stage kNorms[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm,
+                            Stage::kOutputNorm};
+constexpr Stage kSubNorms[] = {Stage::kAttnSubNorm, Stage::kFfnSubNorm, Stage::kOProj, Stage::kDownProj};
+constexpr std::span kSubNormed = std::span(kSubNorms).last<2>();
 constexpr Stage kLogits[] = {Stage::kLogits};
+constexpr Stage kMiddleOut[] = {Stage::kOut};
+constexpr Stage kMiddleValues[] = {Stage::kVProj};
 
 constexpr Fault kFaults[] = {
     {"activation_function", "SiLU where the model declares ReLU², and the other way round", "activation_function",
-     kHidden, make<ActivationFunction>},
-    {"activation_gelu", "GELU in place of the model's activation", "activation_function", kHidden,
+     kHidden, kHidden, make<ActivationFunction>},
+    {"activation_gelu", "GELU in place of the model's activation", "activation_function", kHidden, kHidden,
      make<ActivationGelu>},
     {"activation_relu", "ReLU, not squared, in place of the model's activation", "activation_function", kHidden,
-     make<ActivationRelu>},
+     kHidden, make<ActivationRelu>},
     {"activation_rounding",
      "activations rounded to int8 with one scale for the whole batch",
      "activation_rounding",
+     kProducts,
      {},
      make<ActivationRounding>},
     {"activation_not_rounded",
      "activations not rounded to int8",
      "activation_rounding",
+     kProducts,
      {},
      make<ActivationNotRounded>},
-    {"i2s_block_size", "I2_S rows decoded with blocks of 64 instead of 128", "i2s_block_size", kProjections,
+    {"i2s_block_size", "I2_S rows decoded with blocks of 64 instead of 128", "i2s_block_size", kProducts, kProjections,
      make<I2sBlockSize>},
     {"i2s_unpack_order", "I2_S bytes taken for four neighbours instead of weights 32 apart", "i2s_unpack_order",
-     kProjections, make<I2sUnpackOrder>},
+     kProducts, kProjections, make<I2sUnpackOrder>},
     {"ternary_code_map", "I2_S codes stand for -2 to 1, and the tensor's scale is ignored", "ternary_code_map",
-     kProjections, make<TernaryCodeMap>},
-    {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProjections, make<WeightScale>},
-    {"weights_swapped", "gate and up change places", "weights_swapped", kGate, make<WeightsSwapped>},
+     kProducts, kProjections, make<TernaryCodeMap>},
+    {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProducts, kProjections,
+     make<WeightScale>},
+    {"weights_swapped", "gate and up change places", "weights_swapped", kGate, kGate, make<WeightsSwapped>},
     {"qk_row_permutation", "rows of Q and K reordered within their heads", "qk_row_permutation", kQueriesAndKeys,
-     make<QkRowPermutation>},
-    {"head_tying", "the embeddings in place of the output matrix", "head_tying", kLogits, make<HeadTying>},
+     kQueriesAndKeys, make<QkRowPermutation>},
+    {"head_tying", "the embeddings in place of the output matrix", "head_tying", kLogits, kLogits, make<HeadTying>},
     {"prefill_only",
      "batches: four tokens are scaled back with the first one's activation scale",
      "prefill_only",
+     kProducts,
      {},
      make<PrefillOnly>},
-    {"int16_wrap", "I2_S sums wrap around in 16-bit lanes", "int16_wrap", {}, make<Int16Wrap>},
+    {"int16_wrap", "I2_S sums wrap around in 16-bit lanes", "int16_wrap", kProducts, {}, make<Int16Wrap>},
     {"rope_pairing", "RoPE turns neighbours where the model pairs halves, and the other way round", "rope_pairing",
-     kRope, make<RopePairing>},
-    {"rope_base", "RoPE with the base 10000, or 500000 where that is the model's", "rope_base", kRope, make<RopeBase>},
-    {"rope_position", "RoPE counts positions from 1", "rope_position", kRope, make<RopePosition>},
-    {"attention_scale", "scores divided by the head's width instead of its root", "attention_scale", kScores,
+     kRope, kRope, make<RopePairing>},
+    {"rope_base", "RoPE with the base 10000, or 500000 where that is the model's", "rope_base", kRope, kRope,
+     make<RopeBase>},
+    {"rope_position", "RoPE counts positions from 1", "rope_position", kRope, kRope, make<RopePosition>},
+    {"attention_scale", "scores divided by the head's width instead of its root", "attention_scale", kScores, kScores,
      make<AttentionScale>},
-    {"attention_not_scaled", "scores not divided by the root of the head's width", "attention_scale", kScores,
+    {"attention_not_scaled", "scores not divided by the root of the head's width", "attention_scale", kScores, kScores,
      make<AttentionNotScaled>},
-    {"causal_mask", "each token sees the one after it", "causal_mask", kScores, make<CausalMask>},
-    {"gqa_head_map", "every n-th head shares keys, instead of neighbours", "gqa_head_map", kScores, make<GqaHeadMap>},
-    {"kv_cache", "a decode step does not see its own key and value", "kv_cache", kScores, make<KvCache>},
+    {"causal_mask", "each token sees the one after it", "causal_mask", kScores, kScores, make<CausalMask>},
+    {"gqa_head_map", "every n-th head shares keys, instead of neighbours", "gqa_head_map", kScoresAndValues, kScores,
+     make<GqaHeadMap>},
+    {"kv_cache", "a decode step does not see its own key and value", "kv_cache", kScores, kScores, make<KvCache>},
     {"norm_epsilon",
      "norms with the epsilon 1e-6, or 1e-5 where that is the model's",
      "norm_epsilon",
+     kNorms,
      {},
      make<NormEpsilon>},
-    {"norm_missing", "no norms before the output and down projections", "norm_missing", kSubNormed, make<NormMissing>},
-    {"observer_changes_result", "watched tensors are rounded to float32", "", {}, make<ObserverChangesResult>},
-    {"nondeterministic", "sums of norms in an order that changes from run to run", "", {}, make<Nondeterministic>},
-    {"thread_dependent", "sums of norms in as many float32 parts as there are threads", "", {}, make<ThreadDependent>},
-    {"nan", "the output of the middle layer is NaN", "", {}, make<Nan>},
-    {"all_zero", "v_proj of the middle layer is zero", "", {}, make<AllZero>},
+    {"norm_missing", "no norms before the output and down projections", "norm_missing", kSubNorms, kSubNormed,
+     make<NormMissing>},
+    {"observer_changes_result", "watched tensors are rounded to float32", "", {}, {}, make<ObserverChangesResult>},
+    {"nondeterministic",
+     "sums of norms in an order that changes from run to run",
+     "",
+     kNorms,
+     {},
+     make<Nondeterministic>},
+    {"thread_dependent",
+     "sums of norms in as many float32 parts as there are threads",
+     "",
+     kNorms,
+     {},
+     make<ThreadDependent>},
+    {"nan", "the output of the middle layer is NaN", "", kMiddleOut, {}, make<Nan>},
+    {"all_zero", "v_proj of the middle layer is zero", "", kMiddleValues, {}, make<AllZero>},
 };
 
 }  // namespace

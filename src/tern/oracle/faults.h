@@ -17,7 +17,9 @@ struct Fault {
   // The contract's id of what an engine with this fault suffers from; it always goes wrong in the same way, so it can
   // be told by that. Empty where it does not, or where the fault is none of the computation.
   std::string_view cause;
-  // What it changes in every layer, pass and model that has these stages: where one of them is right, this is not it.
+  // Stages that it computes otherwise; all others come out right, given what went into them.
+  std::span<const trace::Stage> changes;
+  // Those of them that it changes in every layer, pass and model that has them: where one is right, this is not it.
   // Empty: none for sure.
   std::span<const trace::Stage> always_changes;
   // `n_threads`: as many as the faulty engine claims to run on.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "tern/base/check.h"
@@ -13,9 +14,6 @@ namespace tern::oracle {
 
 using trace::Stage;
 
-namespace {
-
-// To the nearest number of that many bits, to the even one of two that are equally near.
 double round_to_significant_bits(double x, int bits) {
   if (!std::isfinite(x)) {
     return x;
@@ -25,23 +23,25 @@ double round_to_significant_bits(double x, int bits) {
   return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
 }
 
-}  // namespace
-
 Status Oracle::finish_stage(const Pass& pass, Stage stage, int layer, Matrix& matrix) const {
   if (settings_.significant_bits > 0) {
     for (double& value : matrix.values) {
       value = round_to_significant_bits(value, settings_.significant_bits);
     }
   }
-  if (pass.recorder == nullptr) {
-    return {};
-  }
+  const trace::TensorId id{pass.seq, pass.ubatch, layer, stage};
   trace::Shape shape = {static_cast<int64_t>(matrix.n_tokens), static_cast<int64_t>(matrix.n_features)};
   if (stage == Stage::kAttnScoresSoftmax) {
     shape = {hp_.n_heads, shape[0] / hp_.n_heads, shape[1]};
   }
-  const std::vector<float> values(matrix.values.begin(), matrix.values.end());
-  return pass.recorder->record({pass.seq, pass.ubatch, layer, stage}, shape, values);
+  if (pass.recorder != nullptr) {
+    const std::vector<float> values(matrix.values.begin(), matrix.values.end());
+    TERN_RETURN_IF_ERROR(pass.recorder->record(id, shape, values));
+  }
+  if (settings_.inputs != nullptr) {
+    settings_.inputs->take_over(id, shape, std::span(matrix.values));
+  }
+  return {};
 }
 
 Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
@@ -109,13 +109,11 @@ double Oracle::dot(const gguf::Tensor&, std::span<const double> row, std::span<c
   return std::inner_product(row.begin(), row.end(), input.begin(), 0.0);
 }
 
-// Rotates each pair of features by position * base^(-2i / head_dim).
 void Oracle::rope(Matrix& x, int n_heads) const {
   const auto head_dim = static_cast<size_t>(hp_.head_dim);
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t i = 0; i < head_dim / 2; ++i) {
-      const double angle = static_cast<double>(rope_position(t)) *
-                           std::pow(hp_.rope_base, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      const double angle = rope_angle(rope_position(t), i);
       const size_t first = hp_.rope_neox_pairs ? i : 2 * i;
       const size_t second = hp_.rope_neox_pairs ? i + head_dim / 2 : 2 * i + 1;
       for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
@@ -126,6 +124,12 @@ void Oracle::rope(Matrix& x, int n_heads) const {
       }
     }
   }
+}
+
+// position * base^(-2i / head_dim)
+double Oracle::rope_angle(size_t position, size_t i) const {
+  return static_cast<double>(position) *
+         std::pow(hp_.rope_base, -2.0 * static_cast<double>(i) / static_cast<double>(hp_.head_dim));
 }
 
 size_t Oracle::rope_position(size_t t) const { return n_past_ + t; }
@@ -141,7 +145,7 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
       const auto p = scores.row(h * q.n_tokens + t).first(n_visible_keys(n_past_ + t, scores.n_features));
       for (size_t key = 0; key < p.size(); ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
-          p[key] += q.row(t)[h * head_dim + i] * layer.keys[key * kv_width + kv_offset + i];
+          p[key] += attention_operand(q.row(t)[h * head_dim + i]) * layer.keys[key * kv_width + kv_offset + i];
         }
         p[key] /= score_divisor();
       }
@@ -177,7 +181,7 @@ Oracle::Matrix Oracle::mix_values(const Matrix& scores, const Layer& layer) cons
       for (size_t key = 0; key < scores.n_features; ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
           out.row(t)[h * head_dim + i] +=
-              scores.row(h * n_tokens + t)[key] * layer.values[key * kv_width + kv_offset + i];
+              attention_operand(scores.row(h * n_tokens + t)[key]) * layer.values[key * kv_width + kv_offset + i];
         }
       }
     }
@@ -198,8 +202,9 @@ Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, in
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kKRope, index, k));
   Matrix v = project(normed, *layer.v);
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kVProj, index, v));
-  layer.keys.insert(layer.keys.end(), k.values.begin(), k.values.end());
-  layer.values.insert(layer.values.end(), v.values.begin(), v.values.end());
+  const auto cached = [this](double value) { return attention_operand(value); };
+  std::transform(k.values.begin(), k.values.end(), std::back_inserter(layer.keys), cached);
+  std::transform(v.values.begin(), v.values.end(), std::back_inserter(layer.values), cached);
 
   Matrix scores = attention_scores(q, layer);
   TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnScoresSoftmax, index, scores));

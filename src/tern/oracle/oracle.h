@@ -5,7 +5,8 @@
 // what belongs to the model: BitNet's activations are rounded to int8 per token before a ternary projection. No KV
 // cache in float16, no lane order, no SIMD, one thread.
 //
-// Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong.
+// Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong, and
+// float32.h evaluations that are as right in other arithmetics.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
 #include "tern/oracle/weights.h"
+#include "tern/trace/inputs.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::oracle {
@@ -32,7 +34,11 @@ struct Settings {
   // is computed: how much a format of that width explains of what an engine differs by. 11 are float16's and 24
   // float32's, without their limits of range. 0: nothing is rounded.
   int significant_bits = 0;
+  const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these; must outlive the oracle
 };
+
+// To the nearest number of that many bits, to the even one of two that are equally near.
+double round_to_significant_bits(double x, int bits);
 
 class Oracle {
  public:
@@ -73,18 +79,22 @@ class Oracle {
     int seq, ubatch;
   };
 
-  // Every stage ends here: rounds it where the settings say so, and records what is gone on with.
+  // Every stage ends here: rounds it where the settings say so, records it, and takes over the inputs' values where
+  // there are any.
   virtual Status finish_stage(const Pass& pass, trace::Stage stage, int layer, Matrix& matrix) const;
 
   Matrix embed(std::span<const int32_t> tokens) const;
-  Matrix norm(const Matrix& x, std::span<const double> weight) const;
+  virtual Matrix norm(const Matrix& x, std::span<const double> weight) const;
   virtual double sum_of_squares(std::span<const double> x) const;
-  Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
+  virtual Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
   virtual WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
-  void rope(Matrix& x, int n_heads) const;
+  // Turns each pair of features of each head by its angle.
+  virtual void rope(Matrix& x, int n_heads) const;
+  // Of pair `i` of a head, radians.
+  virtual double rope_angle(size_t position, size_t i) const;
   // Where token `t` of this evaluate() call stands, as RoPE sees it.
   virtual size_t rope_position(size_t t) const;
   // [n_heads * n_tokens, keys seen]: how much of each key a token takes, 0 for those that it must not see.
@@ -92,9 +102,11 @@ class Oracle {
   virtual size_t n_visible_keys(size_t position, size_t n_keys) const;
   virtual size_t kv_head_of(size_t head) const;
   virtual double score_divisor() const;
+  // A query, key, value or score as it goes into the products of attention: here, as it is.
+  virtual double attention_operand(double value) const { return value; }
   Matrix mix_values(const Matrix& scores, const Layer& layer) const;
   virtual double activation(double gate) const;
-  Matrix activate(const Matrix& gate, const Matrix& up) const;
+  virtual Matrix activate(const Matrix& gate, const Matrix& up) const;
 
   Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const;
   Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Pass& pass) const;

@@ -58,6 +58,10 @@ std::optional<std::string> last_tensor_in(const fs::path& folder) {
   return traces && !traces->records.empty() ? std::optional(traces->records.back().id.name()) : std::nullopt;
 }
 
+const fs::path& trace_folder_of(const RunRequest& request) {
+  return request.trace_folder.empty() ? request.run_folder : request.trace_folder;
+}
+
 // What an engine that was killed has left unfinished (base/file.h writes "name.tmp-pid-n" and renames).
 void remove_unfinished_files(const fs::path& folder) {
   std::error_code error;
@@ -88,9 +92,26 @@ Status remove_trace_files(const fs::path& folder) {
   return {};
 }
 
+// The traces of a run folder as a list, whatever they came as.
+Result<uint64_t> list_traces(const fs::path& folder) {
+  TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces, trace::read_trace_folder(folder));
+  if (count_traces(folder) > 0) {
+    std::string lines;
+    for (const trace::TraceRecord& record : traces.records) {
+      lines += to_json_line(trace::to_json(record)) + "\n";
+    }
+    TERN_RETURN_IF_ERROR(remove_trace_files(folder));
+    TERN_RETURN_IF_ERROR(write_file(folder / "trace.jsonl", lines));
+  }
+  return traces.n_unknown_stages;
+}
+
 // Brings both places into the one form: trace_folder with a file per tensor, run_folder with a trace.jsonl. Returns how
 // many records are of none of our stages; those are not kept where they came in a list.
 Result<uint64_t> unify_traces(const RunRequest& request) {
+  if (request.trace_folder.empty()) {
+    return list_traces(request.run_folder);
+  }
   const fs::path list = request.trace_folder / "trace.jsonl";
   const bool in_files = count_traces(request.trace_folder) > 0;
   std::error_code error;
@@ -150,12 +171,14 @@ class CommandPeer final : public Peer {
             .teacher_tokens = ours || command_.uses("teacher_tokens"),
             .unobserved = ours,
             .token_by_token = ours,
-            .dump_tensors = ours};
+            .dump_tensors = ours,
+            .ubatch = ours || command_.uses("ubatch"),
+            .inputs = ours || command_.uses("inputs_from")};
   }
 
   Result<PeerRun> run(const RunRequest& request) const override {
     TERN_RETURN_IF_ERROR(create_folder(request.run_folder));
-    TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
+    TERN_RETURN_IF_ERROR(create_folder(trace_folder_of(request)));
     TERN_RETURN_IF_ERROR(write_file(request.output_file, ""));  // an I/O error of ours must not look like the engine's
     PeerRun outcome;
     outcome.failure = problem_with(request);
@@ -167,12 +190,12 @@ class CommandPeer final : public Peer {
     }
     if (!outcome.failure.empty()) {
       remove_unfinished_files(request.run_folder);
-      remove_unfinished_files(request.trace_folder);
+      remove_unfinished_files(trace_folder_of(request));
       if (!outcome.last_tensor) {
-        outcome.last_tensor = last_tensor_in(request.trace_folder);
+        outcome.last_tensor = last_tensor_in(trace_folder_of(request));
       }
     }
-    outcome.n_traces = count_traces(request.trace_folder);
+    outcome.n_traces = request.trace_folder.empty() ? 0 : count_traces(request.trace_folder);
     return outcome;
   }
 
@@ -196,13 +219,16 @@ class CommandPeer final : public Peer {
       if (request.token_by_token) words.emplace_back("--token-by-token");
       const bool dumps_anyway = std::find(words.begin(), words.end(), "--dump-tensors") != words.end();
       if (request.dump_tensors && !dumps_anyway) words.emplace_back("--dump-tensors");
+      if (request.trace_folder.empty()) words.emplace_back("--trace-list");
+      if (request.ubatch > 0) words.insert(words.end(), {"--ubatch", "{ubatch}"});
+      if (!request.inputs_from.empty()) words.insert(words.end(), {"--inputs-from", "{inputs_from}"});
     }
     return CommandTemplate(std::move(words));
   }
 
   void start(const RunRequest& request, PeerRun& outcome) const {
     const fs::path out = fs::absolute(request.run_folder);
-    const fs::path trace_dir = fs::absolute(request.trace_folder);
+    const fs::path trace_dir = fs::absolute(trace_folder_of(request));
     outcome.environment = {{"BITNET_DETERMINISTIC", "1"},
                            {"BITNET_SEED", "42"},
                            {"RAYON_NUM_THREADS", std::to_string(request.threads)},
@@ -212,6 +238,8 @@ class CommandPeer final : public Peer {
                                                  {"prompt", request.prompt},
                                                  {"token_ids", ids_text(request.token_ids)},
                                                  {"teacher_tokens", ids_text(request.teacher_tokens)},
+                                                 {"ubatch", std::to_string(request.ubatch)},
+                                                 {"inputs_from", request.inputs_from.string()},
                                                  {"max_tokens", std::to_string(request.max_tokens)},
                                                  {"threads", std::to_string(request.threads)},
                                                  {"seed", "42"},
@@ -226,7 +254,7 @@ class CommandPeer final : public Peer {
     child.interrupt = request.interrupt;
     child.on_tick = request.on_tick;
     // An engine that is asked to end may tidy up after itself (ours does): look before.
-    child.before_ending = [&] { outcome.last_tensor = last_tensor_in(request.trace_folder); };
+    child.before_ending = [&] { outcome.last_tensor = last_tensor_in(trace_folder_of(request)); };
     auto process = run_child(child);
     if (!process) {
       outcome.failure = process.error().what;
@@ -243,7 +271,7 @@ class CommandPeer final : public Peer {
         TERN_RETURN_IF_ERROR(write_result_from_output(request));
       }
       TERN_ASSIGN_OR_RETURN(const uint64_t n_unknown_stages, unify_traces(request));
-      TERN_ASSIGN_OR_RETURN(trace::EngineRun run, trace::read_run_folder(request.run_folder, request.trace_folder));
+      TERN_ASSIGN_OR_RETURN(trace::EngineRun run, trace::read_run_folder(request.run_folder, trace_folder_of(request)));
       run.n_unknown_stages = n_unknown_stages;
       return run;
     }();
@@ -340,6 +368,12 @@ std::string beyond(const Abilities& abilities, const RunRequest& request) {
   }
   if (request.token_by_token && !abilities.token_by_token) {
     return "cannot be told to evaluate the prompt token by token";
+  }
+  if (request.ubatch > 0 && !abilities.ubatch) {
+    return "cannot be told how many prompt tokens to evaluate at once ({ubatch} would be the place in a command)";
+  }
+  if (!request.inputs_from.empty() && !abilities.inputs) {
+    return "cannot be given the inputs of its stages ({inputs_from} would be the place in a command)";
   }
   return request.dump_tensors && !abilities.dump_tensors ? "cannot be asked for the values of its tensors" : "";
 }

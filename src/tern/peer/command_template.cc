@@ -9,11 +9,12 @@
 namespace tern::peer {
 namespace {
 
-constexpr std::array<std::string_view, 10> kKnown = {"model",      "tokenizer", "prompt", "token_ids", "teacher_tokens",
-                                                     "max_tokens", "threads",   "seed",   "out",       "trace_dir"};
+constexpr std::array<std::string_view, 12> kKnown = {"model",          "tokenizer",   "prompt",     "token_ids",
+                                                     "teacher_tokens", "inputs_from", "max_tokens", "ubatch",
+                                                     "threads",        "seed",        "out",        "trace_dir"};
 constexpr const char* kKnownList =
-    "known are {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {max_tokens} {threads} {seed} {out} "
-    "{trace_dir}";
+    "known are {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {inputs_from} {max_tokens} {ubatch} {threads} "
+    "{seed} {out} {trace_dir}";
 
 // Calls `literal` and `placeholder` for the pieces of a word. Only {lower_case} counts: braces in JSON arguments and
 // the like stay as they are.

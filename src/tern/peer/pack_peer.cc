@@ -37,12 +37,14 @@ class PackPeer final : public Peer {
         fmt::format("Recording of {} (nothing was run): {}, id {}\nPrompt tokens: [{}]\nGenerated tokens: [{}]\n{}{}",
                     pack_.engine_name(), spec_, pack_.id(), fmt::join(result.prompt_tokens, ", "),
                     fmt::join(result.generated_tokens, ", "), result.text, result.text.empty() ? "" : "\n")));
-    TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
-    for (const trace::TraceRecord& record : found->trace) {
-      TERN_RETURN_IF_ERROR(write_file(request.trace_folder / trace::trace_file_name(record.id),
-                                      to_json_line(trace::to_json(record)) + "\n"));
+    if (!request.trace_folder.empty()) {
+      TERN_RETURN_IF_ERROR(create_folder(request.trace_folder));
+      for (const trace::TraceRecord& record : found->trace) {
+        TERN_RETURN_IF_ERROR(write_file(request.trace_folder / trace::trace_file_name(record.id),
+                                        to_json_line(trace::to_json(record)) + "\n"));
+      }
+      outcome.n_traces = found->trace.size();
     }
-    outcome.n_traces = found->trace.size();
     outcome.run = std::move(*found);
     return outcome;
   }

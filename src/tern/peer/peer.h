@@ -37,11 +37,14 @@ struct RunRequest : RunSetting {
   int max_tokens = 1;
   // Fed instead of the engine's own choices, from the first decode step on; generated_tokens are still its choices.
   std::vector<int32_t> teacher_tokens;
-  bool observe = true;                 // false: without anything that watches its tensors, so without traces
-  bool token_by_token = false;         // the prompt too: matrix-vector products where there would be matrix-matrix ones
-  bool dump_tensors = false;           // keep the values of traced tensors, too, where it can
+  bool observe = true;          // false: without anything that watches its tensors, so without traces
+  bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
+  bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
+  int ubatch = 0;               // prompt tokens evaluated at once; 0: what the engine does unasked
+  // A run folder with values: each stage is to be computed from those of the stages before it, and its own recorded.
+  std::filesystem::path inputs_from;
   std::filesystem::path run_folder;    // gets result.json, trace.jsonl, logits.safetensors, tensors.safetensors
-  std::filesystem::path trace_folder;  // gets one *.trace per tensor
+  std::filesystem::path trace_folder;  // gets one *.trace per tensor; empty: trace.jsonl in run_folder is enough
   std::filesystem::path output_file;   // gets what the engine printed
   std::function<void(double elapsed_s)> on_tick;
 };
@@ -66,6 +69,8 @@ struct Abilities {
   bool unobserved = false;  // observe = false
   bool token_by_token = false;
   bool dump_tensors = false;
+  bool ubatch = false;
+  bool inputs = false;  // inputs_from
 };
 
 class Peer {
@@ -78,7 +83,8 @@ class Peer {
 
 enum class CommandKind {
   kTheirs,  // takes what its command has places for, or the engine contract's options
-  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors: `tern run`, the adapter
+  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors, --trace-list, --ubatch,
+          // --inputs-from: `tern run` and the adapter
 };
 
 // An engine started once per prompt, with BITNET_DETERMINISTIC=1, BITNET_SEED=42, RAYON_NUM_THREADS and

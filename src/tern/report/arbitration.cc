@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <vector>
 
 #include "tern/report/format.h"
 #include "tern/report/json_parts.h"
@@ -11,6 +13,7 @@ namespace {
 
 using compare::Arbitration;
 using compare::FirstWrong;
+using compare::LocalError;
 using compare::OracleError;
 using compare::StageArbitration;
 
@@ -27,13 +30,56 @@ Json error_json(const std::optional<OracleError>& error) {
                : Json(nullptr);
 }
 
+Json local_json(const std::optional<LocalError>& local) {
+  return local ? Json{{"relative_error", json_number(local->error.relative)},
+                      {"noise_floor", json_number(local->floor.relative)},
+                      {"multiple_of_floor", json_number(local->multiple())}}
+               : Json(nullptr);
+}
+
 Json stage_json(const StageArbitration& stage) {
   return {{"name", stage.id.name()},
           {"subject", error_json(stage.subject)},
           {"reference", error_json(stage.reference)},
           {"rounding_explains", error_json(stage.bound)},
+          {"subject_own", local_json(stage.subject_local)},
+          {"reference_own", local_json(stage.reference_local)},
           {"subject_wrong", stage.subject_wrong},
           {"reference_wrong", stage.reference_wrong}};
+}
+
+// Stages by what they do wrong themselves, the worst first; each stage at its worst tensor.
+std::string ranking_text(const Arbitration& arbitration, std::string_view side,
+                         std::optional<LocalError> StageArbitration::*local) {
+  std::map<trace::Stage, const StageArbitration*> worst;
+  for (const StageArbitration& stage : arbitration.stages) {
+    const StageArbitration*& known = worst[stage.id.stage];
+    if (stage.*local && (known == nullptr || (known->*local)->multiple() < (stage.*local)->multiple())) {
+      known = &stage;
+    }
+  }
+  std::vector<const StageArbitration*> ranked;
+  for (const auto& [stage, tensor] : worst) {
+    if (tensor != nullptr) {
+      ranked.push_back(tensor);
+    }
+  }
+  if (ranked.empty()) {
+    return {};
+  }
+  constexpr size_t kMost = 8;
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [&](auto* a, auto* b) { return (a->*local)->multiple() > (b->*local)->multiple(); });
+  ranked.resize(std::min(ranked.size(), kMost));
+  std::string out =
+      fmt::format("{}'s stages by their own errors, each from its recorded inputs\n  {:<28} {:>12} {:>12} {:>10}\n",
+                  side, "worst tensor", "own error", "noise floor", "multiple");
+  for (const StageArbitration* tensor : ranked) {
+    const LocalError& own = *(tensor->*local);
+    out += fmt::format("{} {:<28} {:>12.3g} {:>12.3g} {:>10.3g}\n", own.is_wrong() ? "!" : " ", tensor->id.name(),
+                       own.error.relative, own.floor.relative, own.multiple());
+  }
+  return out;
 }
 
 std::string error_cell(const std::optional<OracleError>& error) {
@@ -91,6 +137,12 @@ std::string arbitration_text(const Arbitration& arbitration, const std::optional
   if (cause) {
     out += fmt::format("cause      {} at {} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
                        cause->confidence, one_line(cause->evidence));
+  }
+  if (arbitration.subject.first()) {
+    out += ranking_text(arbitration, "subject", &StageArbitration::subject_local);
+  }
+  if (arbitration.reference.first()) {
+    out += ranking_text(arbitration, "reference", &StageArbitration::reference_local);
   }
   const auto& first = arbitration.subject.first() ? arbitration.subject.first() : arbitration.reference.first();
   if (!first) {

@@ -27,6 +27,9 @@ std::string receipt_json(const compare::SweepOutcome& sweep, const compare::Scen
 // <output_dir>/sweep.json: everything, every compared tensor included.
 std::string sweep_json(const compare::SweepOutcome& sweep);
 
+// What a resumed sweep took over: one sentence without a subject, "took over all of scenario1; rs-run of scenario2".
+std::string resumption_text(const compare::Resumption& resumption);
+
 // <output_dir>/junit.xml: a test case per scenario. Divergence is a failure; an engine's failure and a mistrusted
 // comparison are errors; a missing reference that nobody required is skipped.
 std::string junit_xml(const compare::SweepOutcome& sweep);

@@ -59,6 +59,9 @@ std::string header(const SweepOutcome& sweep) {
     out += sweep.reference.engine.empty() ? "" : ", " + markdown_text(sweep.reference.engine);
   }
   out += sweep.reference.note.empty() ? "\n" : ": " + markdown_text(sweep.reference.note) + "\n";
+  if (sweep.resumed) {
+    out += "- **Resumed:** " + markdown_text(resumption_text(*sweep.resumed)) + "\n";
+  }
   return out;
 }
 
@@ -219,6 +222,17 @@ std::string environment(const SweepOutcome& sweep) {
 }
 
 }  // namespace
+
+std::string resumption_text(const compare::Resumption& resumption) {
+  std::vector<std::string> parts;
+  for (const auto& [name, taken_over, n_run] : resumption.sections) {
+    if (!taken_over.empty()) {
+      parts.push_back(
+          fmt::format("{} of {}", n_run == 0 ? "all" : fmt::format("{}", fmt::join(taken_over, ", ")), name));
+    }
+  }
+  return parts.empty() ? "nothing was there to take over" : fmt::format("took over {}", fmt::join(parts, "; "));
+}
 
 std::string summary_md(const SweepOutcome& sweep) {
   return header(sweep) + results_table(sweep) + checklist(sweep) + divergence_analysis(sweep) +

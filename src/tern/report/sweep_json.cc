@@ -57,6 +57,14 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
   };
 }
 
+Json resumption_json(const compare::Resumption& resumption) {
+  Json sections = Json::array();
+  for (const auto& [name, taken_over, n_run] : resumption.sections) {
+    sections.push_back({{"of", name}, {"runs_taken_over", taken_over}, {"runs_done", n_run}});
+  }
+  return {{"sections", std::move(sections)}, {"run_again", resumption.run_again}};
+}
+
 }  // namespace
 
 std::string sweep_json(const compare::SweepOutcome& sweep) {
@@ -78,6 +86,7 @@ std::string sweep_json(const compare::SweepOutcome& sweep) {
       {"reference_required", sweep.reference_required},
       {"timeout_s", json_number(sweep.timeout_s)},
       {"environment", sweep.environment},
+      {"resumed", sweep.resumed ? resumption_json(*sweep.resumed) : Json(nullptr)},
       {"scenarios", std::move(scenarios)},
   });
 }

@@ -100,6 +100,15 @@ void clear_up_after_killed_sweep(const fs::path& path, const std::vector<std::st
 
 }  // namespace
 
+std::string with_other_folder(std::string text, const fs::path& from, const fs::path& to) {
+  const std::string old_path = fs::absolute(from).string();
+  const std::string new_path = fs::absolute(to).string();
+  for (size_t at = text.find(old_path); at != std::string::npos; at = text.find(old_path, at + new_path.size())) {
+    text.replace(at, old_path.size(), new_path);
+  }
+  return text;
+}
+
 Result<OutputFolder> OutputFolder::open(const fs::path& path, const std::vector<std::string>& scenario_names) {
   if (path.empty()) {
     return fail(ErrorCode::kUsage, "the output directory", "is an empty word", "name a folder, or leave it out");

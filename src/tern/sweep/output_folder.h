@@ -1,5 +1,6 @@
 // The sweep's output directory. A scenario's files are made in a hidden folder inside of it and renamed into place when
-// they are all there, so that a scenario folder that exists is whole, whatever ended the sweep.
+// they are all there, so that a scenario folder that exists is whole, whatever ended the sweep. (What an unfinished
+// scenario has cost is not lost with its hidden folder: kept_runs.h.)
 //
 // An output directory holds one sweep. What an earlier one has left there goes, with its first scenario that is
 // replaced or added: its summaries, and its scenario folders of names that this sweep does not have. A folder is known
@@ -14,6 +15,10 @@
 #include "tern/base/error.h"
 
 namespace tern::sweep {
+
+// `text` with the path of `from` replaced by that of `to`: a scenario's files are made in another folder than they end
+// up in, and what is told of its runs must name paths that last.
+std::string with_other_folder(std::string text, const std::filesystem::path& from, const std::filesystem::path& to);
 
 class OutputFolder {
  public:

@@ -16,24 +16,14 @@ using compare::ScenarioOutcome;
 
 bool is_interrupted(const SweepPlan& plan) { return plan.interrupt != nullptr && plan.interrupt->signal() != 0; }
 
-// The scenario is made under another name than it will have: reports must show paths that last.
-std::string with_final_path(std::string text, const fs::path& partial, const fs::path& final_path) {
-  const std::string from = fs::absolute(partial).string();
-  const std::string to = fs::absolute(final_path).string();
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
 Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs::path& partial,
                        const fs::path& final_path) {
   Execution execution;
   for (const std::string& word : run.command) {
-    execution.command.push_back(with_final_path(word, partial, final_path));
+    execution.command.push_back(with_other_folder(word, partial, final_path));
   }
   for (const auto& [name, value] : run.environment) {
-    execution.environment[name] = with_final_path(value, partial, final_path);
+    execution.environment[name] = with_other_folder(value, partial, final_path);
   }
   execution.timeout_s = plan.timeout_s;
   if (run.process) {
@@ -43,7 +33,7 @@ Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs
     execution.wall_s = run.process->wall_s;
     execution.peak_rss_bytes = run.process->peak_rss_bytes;
   }
-  execution.failure = with_final_path(run.failure, partial, final_path);
+  execution.failure = with_other_folder(run.failure, partial, final_path);
   execution.last_tensor = run.last_tensor;
   return execution;
 }
@@ -230,7 +220,7 @@ class ScenarioRun {
     if (taught_ && !taught_->run) {
       outcome_.reason +=
           fmt::format("; nothing was compared beyond that, since the subject, fed the reference's tokens, {}",
-                      with_final_path(taught_->failure, partial_, final_path_));
+                      with_other_folder(taught_->failure, partial_, final_path_));
     }
     return {};
   }
@@ -311,6 +301,9 @@ Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter
   for (size_t index = 0; index < plan.scenarios.size() && !is_interrupted(plan); ++index) {
     const std::string& name = plan.scenarios[index].name;
     const fs::path final_path = output.path() / name;
+    if (plan.kept_runs != nullptr) {
+      plan.kept_runs->enter(name);
+    }
     TERN_ASSIGN_OR_RETURN(const fs::path partial, output.begin(name));
     TERN_ASSIGN_OR_RETURN(std::optional<ScenarioOutcome> scenario,
                           ScenarioRun(plan, index, partial, final_path, progress).run());

@@ -24,6 +24,7 @@
 #include "tern/base/interrupt.h"
 #include "tern/compare/outcome.h"
 #include "tern/peer/peer.h"
+#include "tern/sweep/kept_runs.h"
 #include "tern/sweep/output_folder.h"
 
 namespace tern::sweep {
@@ -45,6 +46,8 @@ struct SweepPlan : peer::RunSetting {
   // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
   // beside the model leaves that scenario without a reference.
   bool reference_was_chosen = false;
+  // What keeps the peers' runs; null: nothing does.
+  KeptRuns* kept_runs = nullptr;
 };
 
 // What goes on, while it does. Called from the thread that sweeps.

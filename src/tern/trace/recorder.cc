@@ -5,7 +5,7 @@
 namespace tern::trace {
 namespace fs = std::filesystem;
 
-Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& folder) {
+Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& folder, TraceForm form) {
   TERN_RETURN_IF_ERROR(create_folder(folder));
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -17,7 +17,7 @@ Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& f
   if (error) {
     return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
   }
-  return std::unique_ptr<FolderRecorder>(new FolderRecorder(folder));
+  return std::unique_ptr<FolderRecorder>(new FolderRecorder(folder, form));
 }
 
 Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
@@ -31,13 +31,25 @@ Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors) {
 }
 
 Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
-  const fs::path path = folder_ / trace_file_name(id);
-  TERN_RETURN_IF_ERROR(write_new_file(path, to_json_line(to_json(make_record(id, shape, values))) + "\n"));
-  written_.push_back(path);
+  const std::string line = to_json_line(to_json(make_record(id, shape, values))) + "\n";
+  if (form_ == TraceForm::kList) {
+    list_ += line;
+  } else {
+    const fs::path path = folder_ / trace_file_name(id);
+    TERN_RETURN_IF_ERROR(write_new_file(path, line));
+    written_.push_back(path);
+  }
   return values_ ? values_->add(id.name(), shape, values) : Status();
 }
 
-Status FolderRecorder::finish() { return values_ ? values_->finish() : Status(); }
+Status FolderRecorder::finish() {
+  if (form_ == TraceForm::kList) {
+    const fs::path path = folder_ / "trace.jsonl";
+    TERN_RETURN_IF_ERROR(write_file(path, list_));
+    written_.push_back(path);
+  }
+  return values_ ? values_->finish() : Status();
+}
 
 void FolderRecorder::discard() {
   std::error_code ignored;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -23,28 +24,32 @@ class Recorder {
   virtual Status record(const TensorId& id, const Shape& shape, std::span<const float> values) = 0;
 };
 
-// Writes one <name>.trace file per tensor and, where asked, all values into tensors.safetensors.
+// One file per tensor, or one trace.jsonl with a line for each: less than a tenth of the work for the file system.
+enum class TraceForm { kFiles, kList };
+
+// Writes <name>.trace files, or trace.jsonl at the end, and where asked all values into tensors.safetensors.
 class FolderRecorder final : public Recorder {
  public:
   // Creates `folder`. Errors: kIo; kInvalidInput if it already holds *.trace files: a run never mixes its evidence with
   // that of an earlier one.
-  static Result<std::unique_ptr<FolderRecorder>> create(const std::filesystem::path& folder);
+  static Result<std::unique_ptr<FolderRecorder>> create(const std::filesystem::path& folder,
+                                                        TraceForm form = TraceForm::kFiles);
 
   // From here on the values are kept too, in `path`: those of at most `max_tensors` records (stages x layers x steps).
   Status dump_values(const std::filesystem::path& path, uint64_t max_tensors);
 
   Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
-  // Completes tensors.safetensors. Without it, that file does not appear.
+  // Completes trace.jsonl and tensors.safetensors. Without it, these files do not appear.
   Status finish();
-  // Removes the .trace files written so far: called when the run fails, so that nothing partial stays.
+  // Removes the files written so far: called when the run fails, so that nothing partial stays.
   void discard();
 
-  size_t n_records() const { return written_.size(); }
-
  private:
-  explicit FolderRecorder(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  FolderRecorder(std::filesystem::path folder, TraceForm form) : folder_(std::move(folder)), form_(form) {}
 
   std::filesystem::path folder_;
+  TraceForm form_;
+  std::string list_;  // lines of trace.jsonl
   std::vector<std::filesystem::path> written_;
   std::optional<SafetensorsWriter> values_;
 };

@@ -1,0 +1,201 @@
+#include "tern/arbiter/cause.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tern/compare/pattern.h"
+
+namespace tern::arbiter {
+namespace {
+
+using compare::Cause;
+using compare::StageArbitration;
+using trace::Stage;
+
+// Outputs of a projection that are wrong for some token.
+struct WrongRows {
+  size_t n_features = 0, of = 0;
+  size_t first = 0;
+};
+
+// More of them are no matter of single weights.
+constexpr double kMaxWrongRows = 0.05;
+
+bool is_projection(Stage stage) {
+  return stage == Stage::kQProj || stage == Stage::kKProj || stage == Stage::kVProj || stage == Stage::kOProj ||
+         stage == Stage::kGateProj || stage == Stage::kUpProj || stage == Stage::kDownProj || stage == Stage::kLogits;
+}
+
+bool has_heads(Stage stage) { return stage == Stage::kQProj || stage == Stage::kQRope || stage == Stage::kAttnOut; }
+
+// What a value may differ by for reasons of rounding, in the tensor's unit.
+double largest_noise(const StageArbitration& stage, double rms) {
+  return rms * (stage.subject_local ? compare::kFloorAllowance * stage.subject_local->floor.largest
+                                    : stage.bound.largest.value_or(0));
+}
+
+WrongRows wrong_rows(std::span<const float> is, std::span<const float> should, size_t n_features, double noise) {
+  WrongRows rows{.of = n_features};
+  for (size_t feature = 0; feature < n_features; ++feature) {
+    for (size_t i = feature; i < should.size(); i += n_features) {
+      if (!(std::abs(static_cast<double>(is[i]) - static_cast<double>(should[i])) <= noise)) {
+        rows.first = rows.n_features++ == 0 ? feature : rows.first;
+        break;
+      }
+    }
+  }
+  return rows;
+}
+
+// One tensor of the side, and what it should be.
+struct Values {
+  const trace::TraceRecord* record = nullptr;
+  std::span<const float> is, should;
+};
+
+std::optional<Values> values_of(const trace::EngineRun& run, const trace::EngineRun& exact, const trace::TensorId& id) {
+  const auto* is = run.values ? run.values->find(id.name()) : nullptr;
+  const auto* should = exact.values ? exact.values->find(id.name()) : nullptr;
+  const trace::TraceRecord* record = exact.find(id);
+  if (is == nullptr || should == nullptr || is->shape != should->shape || record == nullptr || !record->rms) {
+    return std::nullopt;
+  }
+  return Values{record, is->values, should->values};
+}
+
+}  // namespace
+
+Explanation::Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
+                         const compare::Arbitration& arbitration)
+    : wrong_(wrong), exact_(exact), noise_(noise), arbitration_(arbitration), first_(*arbitration.subject.first()) {}
+
+bool Explanation::could_be(const OracleEngines::Fault& fault) {
+  const auto is_right = [&](Stage changed) {
+    trace::TensorId id = first_;
+    id.stage = changed;
+    const StageArbitration* stage = arbitration_.find(id);
+    return stage != nullptr && stage->subject && !stage->subject->is_lower_bound && !stage->subject_wrong;
+  };
+  const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), first_.stage) != fault.changes.end();
+  const bool possible = (changes_it || wrong_.isolation == nullptr) &&
+                        std::none_of(fault.always_changes.begin(), fault.always_changes.end(), is_right);
+  std::string& list = possible ? tried_ : ruled_out_;
+  list += (list.empty() ? "" : ", ") + fault.name;
+  return possible;
+}
+
+// The side against the oracle with the fault: stage by stage, or with all that is inherited.
+compare::Arbitration Explanation::under(const trace::EngineRun& exact_with_fault) const {
+  if (wrong_.isolation == nullptr) {
+    return compare::arbitrate(wrong_, {}, exact_with_fault, noise_);
+  }
+  const compare::Isolation isolation = wrong_.isolation->under(*wrong_.run, exact_with_fault);
+  return compare::arbitrate({wrong_.run, &isolation}, {}, exact_with_fault, noise_);
+}
+
+void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault) {
+  const compare::Arbitration faulty = under(exact_with_fault);
+  Fit fit{.fault = &fault};
+  bool explains_first = false;
+  for (const StageArbitration& stage : faulty.stages) {
+    if (!stage.subject) {
+      continue;
+    }
+    const StageArbitration* before = arbitration_.find(stage.id);
+    const bool was_wrong = before != nullptr && before->subject_wrong;
+    ++fit.n_held;
+    fit.n_explained += !stage.subject_wrong;
+    fit.n_wrong += was_wrong || stage.subject_wrong;
+    fit.n_mended += was_wrong && !stage.subject_wrong;
+    if (stage.id == first_ && !stage.subject_wrong) {
+      explains_first = true;
+      fit.error_at_first = stage.subject_local ? stage.subject_local->error.relative : stage.subject->relative;
+    }
+  }
+  if (explains_first && (!best_ || fit.share() > best_->share())) {
+    best_ = fit;
+  }
+}
+
+double Explanation::error_of_first() const {
+  const StageArbitration& stage = *arbitration_.find(first_);
+  return stage.subject_local ? stage.subject_local->error.relative : stage.subject->relative;
+}
+
+std::optional<Cause> Explanation::few_rows() const {
+  const auto values = values_of(*wrong_.run, exact_, first_);
+  if (!values || !is_projection(first_.stage) || values->record->shape.size() != 2) {
+    return std::nullopt;
+  }
+  const double noise = largest_noise(*arbitration_.find(first_), *values->record->rms);
+  const WrongRows rows = wrong_rows(values->is, values->should, static_cast<size_t>(values->record->shape[1]), noise);
+  if (rows.n_features == 0 || static_cast<double>(rows.n_features) > kMaxWrongRows * static_cast<double>(rows.of)) {
+    return std::nullopt;
+  }
+  return Cause{"weight_value", first_.name(), 1 - static_cast<double>(rows.n_features) / static_cast<double>(rows.of),
+               fmt::format("{} of {} outputs of {} differ, the first is {}: rows of its weight; no fault explains it",
+                           rows.n_features, rows.of, first_.name(), rows.first)};
+}
+
+// What the first wrong tensor looks like; empty where nothing strikes.
+std::string Explanation::seen() const {
+  const auto values = values_of(*wrong_.run, exact_, first_);
+  if (!values) {
+    return {};
+  }
+  trace::TensorId scores = first_;
+  scores.stage = Stage::kAttnScoresSoftmax;
+  const trace::TraceRecord* record = exact_.find(scores);
+  const bool cut = has_heads(first_.stage) && record != nullptr && record->shape.size() == 3;
+  const auto seen = compare::patterns(values->record->shape, values->is, values->should,
+                                      largest_noise(*arbitration_.find(first_), *values->record->rms),
+                                      cut ? static_cast<size_t>(record->shape[0]) : 1);
+  return seen.empty() ? std::string() : fmt::format("; in {}, {}", first_.name(), fmt::join(seen, ", and "));
+}
+
+Cause Explanation::conclude() const {
+  const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
+                             (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
+  if (!best_) {
+    if (auto cause = few_rows()) {
+      cause->evidence += others;
+      return *cause;
+    }
+    return {"unknown", first_.name(), 0, "no known fault explains it" + seen() + others};
+  }
+  std::string evidence = fmt::format(
+      "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and {} "
+      "of "
+      "{} tensors are within rounding of it",
+      wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
+      best_->error_at_first, best_->n_explained, best_->n_held);
+  return {best_->fault->cause, first_.name(), best_->share(), evidence + others};
+}
+
+std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference) {
+  const auto& a = subject.prompt_tokens;
+  const auto& b = reference.prompt_tokens;
+  if (a.empty() || b.empty() || a == b) {
+    return std::nullopt;
+  }
+  const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  const auto is_rest_of = [](const auto& shorter, const auto& longer) {
+    return shorter.size() + 1 == longer.size() && std::equal(shorter.begin(), shorter.end(), longer.begin() + 1);
+  };
+  Cause cause{"tokenizer", "tokens", 1, ""};
+  if (is_rest_of(a, b) || is_rest_of(b, a)) {
+    cause.id = "missing_bos";
+    cause.evidence = fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}",
+                                 a.size() < b.size() ? "subject" : "reference", std::min(a.size(), b.size()),
+                                 a.size() < b.size() ? b[0] : a[0]);
+  } else {
+    cause.evidence = fmt::format("the same prompt became {} ids and {} ids, which differ from position {} on", a.size(),
+                                 b.size(), at - a.begin());
+  }
+  return cause;
+}
+
+}  // namespace tern::arbiter

@@ -1,0 +1,55 @@
+// Why a side is wrong: from its first wrong tensor and what the oracle computes with one fault or another. Private to
+// arbiter/; pure.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "tern/arbiter/arbiter.h"
+
+namespace tern::arbiter {
+
+class Explanation {
+ public:
+  // `exact`: what the side should have computed, from its own inputs where it has values. `arbitration`: with the side
+  // as the subject, which is wrong. All must outlive this.
+  Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
+              const compare::Arbitration& arbitration);
+
+  // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
+  // changes, in the pass and layer of the first wrong tensor; and where stages were held one by one, not where that
+  // tensor is of another stage than it changes.
+  bool could_be(const OracleEngines::Fault& fault);
+  // `exact_with_fault`: as `exact`, with the fault.
+  void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
+  compare::Cause conclude() const;
+
+ private:
+  // How well one fault explains the side.
+  struct Fit {
+    const OracleEngines::Fault* fault = nullptr;
+    size_t n_held = 0;       // tensors that could be held against it
+    size_t n_explained = 0;  // of them, within rounding
+    size_t n_wrong = 0;      // wrong without the fault, or with it
+    size_t n_mended = 0;     // of them, wrong only without it
+    double error_at_first = 0;
+    double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
+  };
+  compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;
+  std::optional<compare::Cause> few_rows() const;
+  std::string seen() const;
+  double error_of_first() const;
+
+  compare::Side wrong_;
+  const trace::EngineRun& exact_;
+  const compare::RoundingNoise& noise_;
+  const compare::Arbitration& arbitration_;
+  trace::TensorId first_;
+  std::string tried_, ruled_out_;
+  std::optional<Fit> best_;
+};
+
+// Two sides that made different ids of one prompt; the reference is taken to be right. nullopt where they did not.
+std::optional<compare::Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference);
+
+}  // namespace tern::arbiter

@@ -1,0 +1,54 @@
+#include "tern/compare/distance.h"
+
+#include <limits>
+
+#include "tern/compare/metrics.h"
+
+namespace tern::compare {
+
+using trace::TraceRecord;
+
+std::map<trace::TensorId, size_t> first_rows(const trace::EngineRun& oracle) {
+  std::map<trace::TensorId, size_t> rows;
+  size_t next = 0;
+  for (const TraceRecord& record : oracle.trace) {
+    if (record.id.stage == trace::Stage::kLogits && !record.shape.empty()) {
+      rows[record.id] = next;
+      next += static_cast<size_t>(record.shape[0]);
+    }
+  }
+  return rows;
+}
+
+std::optional<std::span<const float>> Values::of(const TraceRecord& wanted) const {
+  if (const auto* entry = run_.values ? run_.values->find(wanted.id.name()) : nullptr;
+      entry != nullptr && entry->shape == wanted.shape) {
+    return entry->values;
+  }
+  const auto* logits = run_.logits();
+  const auto row = rows_.find(wanted.id);
+  if (logits == nullptr || row == rows_.end() || wanted.shape.size() != 2 || logits->shape[1] != wanted.shape[1]) {
+    return std::nullopt;
+  }
+  const auto vocab = static_cast<size_t>(wanted.shape[1]);
+  const auto n_rows = static_cast<size_t>(wanted.shape[0]);
+  if ((row->second + n_rows) * vocab > logits->values.size()) {
+    return std::nullopt;
+  }
+  return logits->values.subspan(row->second * vocab, n_rows * vocab);
+}
+
+std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Metrics metrics = measure(x, oracle);
+  if (metrics.n_non_finite > 0) {
+    return OracleError{kInfinity, false, kInfinity};
+  }
+  if (!metrics.relative_error) {
+    return std::nullopt;
+  }
+  const double rms = metrics.rms_error > 0 ? metrics.rms_error / *metrics.relative_error : 0;
+  return OracleError{*metrics.relative_error, false, rms > 0 ? metrics.max_abs / rms : 0};
+}
+
+}  // namespace tern::compare

@@ -1,0 +1,32 @@
+// How far one tensor of a run is from what it should have come to. For arbitration.cc and isolation.cc alone.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+
+#include "tern/compare/isolation.h"
+#include "tern/trace/run_folder.h"
+
+namespace tern::compare {
+
+// Which rows of the logits file each pass has. Only the oracle's records tell how the prompt was cut into ubatches.
+std::map<trace::TensorId, size_t> first_rows(const trace::EngineRun& oracle);
+
+// One side's values of a tensor: traced ones, or for the logits those of logits.safetensors.
+class Values {
+ public:
+  // Both must outlive this.
+  Values(const trace::EngineRun& run, const std::map<trace::TensorId, size_t>& logits_rows)
+      : run_(run), rows_(logits_rows) {}
+  std::optional<std::span<const float>> of(const trace::TraceRecord& wanted) const;
+
+ private:
+  const trace::EngineRun& run_;
+  const std::map<trace::TensorId, size_t>& rows_;
+};
+
+// Absent where `oracle` is all zeros: there is nothing to hold a ratio against.
+std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle);
+
+}  // namespace tern::compare

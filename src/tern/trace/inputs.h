@@ -1,0 +1,36 @@
+// Isolation: an engine that is given these computes each stage from what another run says the stages before it came to,
+// instead of from what it has computed itself. Its errors are then each stage's own, and none is inherited.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <span>
+
+#include "tern/base/error.h"
+#include "tern/trace/record.h"
+#include "tern/trace/safetensors.h"
+
+namespace tern::trace {
+
+class Inputs {
+ public:
+  // The values of a run folder, its tensors.safetensors, which must stay as it is while this lives. Errors: those of
+  // Safetensors::open().
+  static Result<Inputs> open(const std::filesystem::path& run_folder);
+
+  // Puts the other run's values in the place of what was computed; does nothing where it has none of that shape. To be
+  // called when a stage has been recorded, before anything else reads it.
+  template <class Real>
+  void take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
+    const Safetensors::Entry* theirs = values_.find(id.name());
+    if (theirs != nullptr && theirs->shape == shape && theirs->values.size() == computed.size()) {
+      std::copy(theirs->values.begin(), theirs->values.end(), computed.begin());
+    }
+  }
+
+ private:
+  explicit Inputs(Safetensors values) : values_(std::move(values)) {}
+  Safetensors values_;
+};
+
+}  // namespace tern::trace
