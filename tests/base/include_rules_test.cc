@@ -17,6 +17,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"base", {}},
     {"quant", {"base"}},
     {"gguf", {"base", "quant"}},
+    {"bisect", {"base", "quant", "gguf"}},
     {"tokenizer", {"base", "gguf", "quant"}},
     {"trace", {"base"}},
     {"kernels", {"base", "quant"}},

@@ -181,6 +181,60 @@ TEST_F(SweepCommand, OneChangedWeightIsFound) {
   EXPECT_THAT(read_file(out_ / "summary.md", 1 << 20).value(), HasSubstr("overridden"));
 }
 
+// The path and the prompt need quotes, the subject's command means something in one folder only, and the sweep ran in
+// an environment that its reader need not have.
+TEST_F(SweepCommand, AFailureIsReproducedByItsOwnLine) {
+  const std::string pack = make_pack();
+  const fs::path folder = folder_.path() / "it's a \"folder\"";
+  ASSERT_TRUE(create_folder(folder));
+  fs::rename(pack.substr(5), folder / "pack");
+  with_one_weight_changed(model_, folder / "changed.gguf");
+  fs::copy_file(tokenizer_, folder / "tokenizer.json");
+  ASSERT_TRUE(write_file(folder / "s.toml",
+                         "[[scenario]]\nname = \"in-parity\"\nprompt = \"x\"\nmax_tokens = 1\n"
+                         "[[scenario]]\nname = \"told\"\nprompt = \"Count: 1,2,3,\"\nmax_tokens = 4\n"
+                         "[[scenario]]\nname = \"quoted\"\nprompt = \"It's \\\"so\\\"\\n\"\nmax_tokens = 1\n"));
+  ASSERT_TRUE(write_file(folder / "engine.sh", "exec " + test::tern_binary().string() + " run --ignore-eos \"$@\""));
+  const Ended swept =
+      tern({"sweep", "changed.gguf", "tokenizer.json", "out/", "--scenarios", "s.toml", "--subject",
+            "command:sh engine.sh", "--reference", "pack:pack", "--allow-model-mismatch", "--oracle", "never"},
+           {{"TERN_ISA", "scalar"}, {"RAYON_NUM_THREADS", "2"}, {"CROSSVAL_TIMEOUT_SECS", "77"}}, folder);
+  ASSERT_EQ(swept.exit_code, 5) << swept.output;  // the pack has only one of the prompts
+  const Json sweep = json_in(folder / "out" / "sweep.json");
+  ASSERT_EQ(sweep["scenarios"].size(), 3U);
+  for (const auto& [index, exit_code] : {std::pair{1, 1}, std::pair{2, 5}}) {
+    const Json& failed = sweep["scenarios"][static_cast<size_t>(index)];
+    const std::string name = failed["name"];
+    const std::string repro = failed["repro"];
+    EXPECT_THAT(swept.output, HasSubstr(name + ", to reproduce: " + repro + "\n"));
+    EXPECT_THAT(repro, HasSubstr("TERN_ISA=scalar "));
+    const Ended again = run({"sh", "-c", repro}, {}, "/");
+    EXPECT_EQ(again.exit_code, exit_code) << again.output;
+    const Json repeated = json_in(folder / ("out-" + name + "-repro") / "sweep.json");
+    ASSERT_EQ(repeated["scenarios"].size(), 1U);
+    EXPECT_EQ(repeated["scenarios"][0]["name"], name);
+    EXPECT_EQ(repeated["scenarios"][0]["status"], failed["status"]);
+    EXPECT_EQ(repeated["scenarios"][0]["prompt"], failed["prompt"]);
+    EXPECT_EQ(repeated["environment"]["RAYON_NUM_THREADS"], "2");
+    EXPECT_EQ(repeated["timeout_s"], 77);
+    EXPECT_EQ(json_in(folder / "out" / "sweep.json"), sweep) << "the evidence is untouched";
+  }
+  const std::string reason = sweep["scenarios"][1]["reason"];
+  EXPECT_THAT(reason, HasSubstr("blk1/up_proj"));
+  EXPECT_EQ(json_in(folder / "out-told-repro" / "sweep.json")["scenarios"][0]["reason"], reason);
+}
+
+TEST_F(SweepCommand, OnlyTheNamedScenariosRun) {
+  const Ended ended = tern(sweep_of(model_, {"--reference", "none", "--only", "scenario3", "--only", "scenario1"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  const Json scenarios = json_in(out_ / "sweep.json")["scenarios"];
+  ASSERT_EQ(scenarios.size(), 2U);
+  EXPECT_EQ(scenarios[0]["name"], "scenario1");
+  EXPECT_EQ(scenarios[1]["name"], "scenario3");
+  EXPECT_TRUE(scenarios[0]["repro"].is_null());
+  EXPECT_FALSE(fs::exists(out_ / "scenario2"));
+}
+
 TEST_F(SweepCommand, ATimeOutIsReported) {
   const std::string slow = "command:sh -c 'sleep 30' {out}";
   const Ended ended = tern(sweep_of(model_, {"--subject", slow}), {{"CROSSVAL_TIMEOUT_SECS", "1"}});
@@ -261,6 +315,7 @@ TEST_F(SweepCommand, BadInputIsOneLineAndLeavesNothing) {
       {sweep_of(model_), {{"CROSSVAL_TIMEOUT_SECS", "soon"}}, 2, "CROSSVAL_TIMEOUT_SECS"},
       {sweep_of(model_), {{"RAYON_NUM_THREADS", "0"}}, 2, "RAYON_NUM_THREADS"},
       {sweep_of(model_, {"--timeout", "-3"}), {}, 2, "--timeout"},
+      {sweep_of(model_, {"--only", "scenario4"}), {}, 2, "there are: scenario1, scenario2, scenario3"},
       {sweep_of(model_, {"--reference", "vllm:x"}), {}, 2, "bitnet.cpp:DIR"},
       {sweep_of(model_, {"--subject", "none"}), {}, 2, "--subject"},
       {sweep_of(model_, {"--reference", "pack:/no/pack"}), {}, 3, "/no/pack"},

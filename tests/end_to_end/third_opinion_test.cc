@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 
 #include "support/paths.h"
@@ -10,6 +11,7 @@
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
+#include "tern/trace/safetensors.h"
 
 namespace tern {
 namespace {
@@ -238,6 +240,133 @@ TEST_F(ThirdOpinion, ASubjectThatCannotBeTaughtIsSaidSo) {
                                 "--max-tokens {max_tokens} --out {out}"});
   EXPECT_EQ(ended.exit_code, 5) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("since the subject, fed the reference's tokens, ended with exit code 7"));
+}
+
+// Faults that engines out there have had, by stand-ins, each named from the recording of the real bitnet.cpp alone.
+TEST_F(ThirdOpinion, NamesFaultsFromTheWildByARecording) {
+  struct Found {
+    const char *fault, *place;
+  };
+  const std::string model = (test::bundled_model_dir() / "tern-tiny-i2_s.gguf").string();
+  const std::string recording = (test::bundled_model_dir() / "reference").string();
+  for (const Found& found : {Found{"activation_function", "blk0/ffn_act"},  // SiLU where the model declares ReLU²
+                             Found{"i2s_block_size", "blk0/q_proj"}, Found{"ternary_code_map", "blk0/q_proj"}}) {
+    const std::string subject = out(found.fault);
+    ASSERT_EQ(tern({"run", "--engine", "oracle", "--fault", found.fault, "--model", model, "--prompt", "Count: 1,2,3,",
+                    "--max-tokens", "4", "--ignore-eos", "--dump-tensors", "--out", subject})
+                  .exit_code,
+              0);
+    ASSERT_EQ(tern({"compare", subject, recording, "--model", model, "--json"}).exit_code, 1);
+    const nlohmann::json json = json_in(folder_.path() / "output.txt");
+    EXPECT_EQ(json["verdict"], "diverged");
+    EXPECT_EQ(json["arbitration"]["wrong"], "subject");
+    EXPECT_EQ(json["cause"]["id"], found.fault);
+    EXPECT_EQ(json["cause"]["name"], found.place);
+    EXPECT_GT(json["cause"]["confidence"], 0.99);
+    EXPECT_EQ(json["first_divergence"]["name"], found.place);
+  }
+}
+
+// The engine contract's folder of a faulty engine, with and without values, against our own run.
+TEST_F(ThirdOpinion, NamesTheFaultOfAnEngineContractFolder) {
+  const std::vector<std::string> common = {"--model", model_,         "--prompt",       "Count: 1,2,3,", "--max-tokens",
+                                           "3",       "--ignore-eos", "--dump-tensors", "--out"};
+  const auto run = [&](std::vector<std::string> words, const std::string& folder) {
+    words.insert(words.end(), common.begin(), common.end());
+    words.push_back(folder);
+    return tern(words).exit_code;
+  };
+  ASSERT_EQ(run({"run"}, out("ours")), 0);
+  ASSERT_EQ(run({"run", "--engine", "oracle", "--fault", "attention_scale"}, out("theirs")), 0);
+  for (const bool with_values : {true, false}) {
+    if (!with_values) {
+      fs::remove(fs::path(out("theirs")) / "tensors.safetensors");
+    }
+    ASSERT_EQ(tern({"compare", out("ours"), out("theirs"), "--model", model_, "--json"}).exit_code, 1);
+    const nlohmann::json json = json_in(folder_.path() / "output.txt");
+    EXPECT_EQ(json["verdict"], "diverged");
+    EXPECT_EQ(json["arbitration"]["wrong"], "reference");
+    EXPECT_EQ(json["cause"]["id"], "attention_scale") << "with values: " << with_values;
+    EXPECT_EQ(json["cause"]["name"], "blk0/attn_scores_softmax") << "with values: " << with_values;
+  }
+}
+
+// A model too large for the oracle as a whole, as it were: it computes one layer only, from what the subject recorded
+// there, and names the fault of a recording that holds nothing but hashes.
+TEST_F(ThirdOpinion, ACloseLookNamesTheFaultOfARecordingWithoutValues) {
+  std::string bytes = read_file(model_, uint64_t{64} << 20).value_or("");
+  const size_t key = bytes.find("rope.freq_base");
+  ASSERT_NE(key, std::string::npos);
+  const float base = 1000;
+  std::memcpy(bytes.data() + key + std::strlen("rope.freq_base") + sizeof(uint32_t), &base, sizeof(base));
+  ASSERT_TRUE(write_file(out("wrong.gguf"), bytes));
+  const std::string wrong = "command:'" + test::tern_binary().string() + "' run --ignore-eos --model " +
+                            out("wrong.gguf") + " --prompt {prompt} --max-tokens {max_tokens} --threads {threads} " +
+                            "--out {out}";
+  const Ended recorded = tern(
+      {"pack", "record", "--reference", wrong, "--model", model_, "--tokenizer", tokenizer_, "--out", out("pack")});
+  ASSERT_EQ(recorded.exit_code, 0) << recorded.output;
+  const Ended ended =
+      tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"), "--oracle", "near"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  const Json parity = json_in(fs::path(out("sweep")) / "scenario3" / "logits-comparison.json")["parity"];
+  EXPECT_EQ(parity["arbiter"]["wrong"], "reference");
+  EXPECT_EQ(parity["cause"]["name"], "blk0/q_rope");
+  EXPECT_NE(parity["cause"]["id"], "unknown");
+  // Only the layer's values were kept, and what goes into it.
+  const auto near =
+      trace::Safetensors::open(fs::path(out("sweep")) / "scenario3" / "rs-near-run" / "tensors.safetensors");
+  ASSERT_TRUE(near) << near.error().line();
+  for (const auto& [name, entry] : near->entries()) {
+    EXPECT_TRUE(name.find("blk0/") != std::string::npos || name.find("embeddings") != std::string::npos) << name;
+  }
+}
+
+// Fed its own tensors, an engine computes what it had computed; fed another's, only what is its own is left to differ.
+TEST_F(ThirdOpinion, EachStageCanBeComputedFromTheTensorsOfAnotherRun) {
+  const std::vector<std::string> common = {"run",          "--model", model_,         "--prompt",       "Count: 1,2,3,",
+                                           "--max-tokens", "3",       "--ignore-eos", "--dump-tensors", "--out"};
+  const auto run = [&](const std::string& folder, const std::vector<std::string>& more) {
+    std::vector<std::string> words = common;
+    words.push_back(folder);
+    words.insert(words.end(), more.begin(), more.end());
+    return tern(words).exit_code;
+  };
+  ASSERT_EQ(run(out("a"), {}), 0);
+  ASSERT_EQ(run(out("b"), {"--inputs-from", out("a")}), 0);
+  ASSERT_EQ(tern({"compare", out("a"), out("b"), "--exact"}).exit_code, 0);
+  ASSERT_EQ(run(out("faulty"), {"--engine", "oracle", "--fault", "activation_gelu", "--teacher-tokens", "1,2"}), 0);
+  ASSERT_EQ(run(out("ours"), {"--teacher-tokens", "1,2", "--inputs-from", out("faulty")}), 0);
+  ASSERT_EQ(tern({"compare", out("ours"), out("faulty"), "--tolerant", "--json"}).exit_code, 1);
+  const nlohmann::json json = json_in(folder_.path() / "output.txt");
+  std::set<std::string> diverged;
+  for (const auto& tensor : json["tensors"]) {
+    if (tensor["status"] == "diverged") {
+      diverged.insert(tensor["stage"].get<std::string>());
+    }
+  }
+  EXPECT_EQ(diverged, std::set<std::string>{"ffn_act"});
+  EXPECT_EQ(run(out("c"), {"--inputs-from", out("nowhere")}), 3);
+  EXPECT_EQ(run(out("c"), {"--around", "blk0/nonsense"}), 2);
+  EXPECT_EQ(run(out("c"), {"--inputs-before", "blk0/out"}), 2);
+  EXPECT_FALSE(fs::exists(out("c")));
+}
+
+// The noise floors are measured, and engines that are right stay within them: ours in every instruction set, and the
+// recording of the real bitnet.cpp.
+TEST_F(ThirdOpinion, RightEnginesStayWithinTheNoiseFloor) {
+  const Ended ended = tern({"noise", "--recording", (test::bundled_model_dir() / "reference").string(), "--json"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  const Json stages = parse_json(ended.output.substr(ended.output.find("[\n")), "output").value_or(Json());
+  ASSERT_EQ(stages.size(), 21U) << ended.output;
+  for (const Json& stage : stages) {
+    EXPECT_GT(stage["usual_floor"], 0) << stage.dump();
+    EXPECT_TRUE(stage["largest_multiple_of_floor"].contains("scalar")) << stage.dump();
+    EXPECT_TRUE(stage["largest_multiple_of_floor"].contains("recording")) << stage.dump();
+    for (const Json& multiple : stage["largest_multiple_of_floor"]) {
+      EXPECT_LT(multiple, 2.5) << stage.dump();  // 4 would be wrong: half of that is in reserve
+    }
+  }
 }
 
 }  // namespace

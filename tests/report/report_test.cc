@@ -10,6 +10,7 @@
 #include <pugixml.hpp>
 
 #include "compare/run_builder.h"
+#include "tern/base/child_process.h"
 #include "tern/report/format.h"
 #include "tern/report/recommendations.h"
 
@@ -459,8 +460,52 @@ TEST_F(ReportTest, HostileTextStaysOneLineInTheReport) {
 
 TEST_F(ReportTest, CommandsCanBePasted) {
   EXPECT_EQ(shell_line({}, {"tern", "a b", "it's", "x\ny'", "", "$HOME"}),
-            "tern 'a b' 'it'\\''s' $'x\\x0ay\\'' '' '$HOME'");
+            "tern 'a b' 'it'\\''s' \"$(printf 'x\\012y\\047')\" '' '$HOME'");
   EXPECT_EQ(shell_line({{"A", "1 2"}}, {"b"}), "A='1 2' b");
+}
+
+TEST_F(ReportTest, AShellReadsTheWordsAgain) {
+  const std::vector<std::string> words = {"a b",      "it's",       "\"$HOME\" `ls` \\n %s !",
+                                          "Grüße",    "line\nfeed", "\n",
+                                          "ends\n\n", "tab\t%d\\'", kHostile,
+                                          "\xff\xfe", "",           "-n",
+                                          "~",        "*"};
+  std::vector<std::string> command = {"printf", "<%s>"};
+  command.insert(command.end(), words.begin(), words.end());
+  std::string expected;
+  for (const std::string& word : words) {
+    expected += "<" + word + ">";
+  }
+  ChildCommand child;
+  child.argv = {"sh", "-c", shell_line({{"A", "x y"}}, command)};
+  EXPECT_EQ(run_child(child).value().output_tail, expected);
+}
+
+TEST_F(ReportTest, EveryReportOfAFailureHasItsRepro) {
+  sweep_.repro.command = {"/bin/tern", "sweep", "/my models/m.gguf", "/t.json"};
+  sweep_.repro.environment = {{"TERN_ISA", "scalar"}};
+  sweep_.repro.output_dir = "/out";
+  const std::string line =
+      "TERN_ISA=scalar /bin/tern sweep '/my models/m.gguf' /t.json /out-scenario1-repro --only scenario1";
+  const ScenarioOutcome scenario = diverged_at("blk1/q_proj");
+  EXPECT_EQ(repro_line(sweep_, scenario), line);
+  EXPECT_THAT(text(scenario), HasSubstr("\n  " + line + "\n"));
+  EXPECT_THAT(summary({scenario}), HasSubstr("\n" + line + "\n"));
+  EXPECT_EQ(receipt(scenario)["repro"], line);
+  EXPECT_EQ(parse_json(sweep_json(sweep_), "sweep").value()["scenarios"][0]["repro"], line);
+  pugi::xml_document document;
+  ASSERT_TRUE(document.load_string(junit_xml(sweep_).c_str()));
+  EXPECT_THAT(document.child("testsuites").child("testsuite").child("testcase").child("failure").text().get(),
+              HasSubstr("To reproduce: " + line + "\n"));
+
+  EXPECT_NE(repro_line(sweep_, timed_out()), "");
+  EXPECT_EQ(repro_line(sweep_, ok()), "");
+  EXPECT_EQ(repro_line(sweep_, without_reference()), "");
+  EXPECT_TRUE(receipt(ok())["repro"].is_null());
+  sweep_.reference_required = true;
+  EXPECT_NE(repro_line(sweep_, without_reference()), "");
+  sweep_.repro.working_dir = "/my work";
+  EXPECT_EQ(repro_line(sweep_, scenario), "(cd '/my work' && " + line + ")");
 }
 
 TEST_F(ReportTest, HostileTextStaysTextInXmlAndJson) {

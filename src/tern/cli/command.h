@@ -13,6 +13,7 @@ namespace tern::cli {
 using Action = std::function<Result<int>()>;
 
 void add_bench(CLI::App& app, Action& action);
+void add_bisect(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_noise(CLI::App& app, Action& action);

@@ -4,8 +4,10 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <span>
 #include <string>
 
+#include "tern/cli/bisect.h"
 #include "tern/cli/command.h"
 #include "tern/kernels/dispatch.h"
 
@@ -65,6 +67,7 @@ int run(int argc, char** argv) {
   cli::add_pack(app, action);
   cli::add_reference(app, action);
   cli::add_selftest(app, action);
+  cli::add_bisect(app, action);
   cli::add_noise(app, action);
   cli::add_synth(app, action);
   cli::add_bench(app, action);
@@ -96,13 +99,14 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  int code = 70;
   try {
-    return run(argc, argv);
+    code = run(argc, argv);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "tern: error: out of memory\n");
-    return 3;
+    code = 3;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tern: internal error: %s\n", error.what());
-    return 70;
   }
+  return tern::cli::exit_code_for_git(std::span(argv, static_cast<size_t>(argc)), code);
 }

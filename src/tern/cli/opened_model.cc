@@ -119,6 +119,15 @@ Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::pa
   return OpenedModel{std::move(view), std::move(words), std::move(model_facts), std::move(tokenizer_facts)};
 }
 
+std::string tokenizer_for(const std::string& model, const std::string& tokenizer) {
+  if (!tokenizer.empty()) {
+    return tokenizer;
+  }
+  const fs::path beside = fs::path(model).parent_path() / "tokenizer.json";
+  std::error_code error;
+  return fs::exists(beside, error) ? beside.string() : model;
+}
+
 peer::Subject subject_of(const fs::path& model, const OpenedModel& opened) {
   return {model, opened.model_facts.sha256, opened.tokenizer_facts.sha256, opened.tokenizer_facts.kind != "gguf"};
 }

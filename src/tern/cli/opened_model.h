@@ -25,6 +25,9 @@ struct OpenedModel {
 Result<OpenedModel> open_model_and_tokenizer(const std::filesystem::path& model,
                                              const std::filesystem::path& tokenizer);
 
+// `tokenizer` where it is given; else the tokenizer.json beside the model, else the model's own vocabulary.
+std::string tokenizer_for(const std::string& model, const std::string& tokenizer);
+
 // What recordings are checked against.
 peer::Subject subject_of(const std::filesystem::path& model, const OpenedModel& opened);
 

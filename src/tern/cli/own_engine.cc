@@ -8,12 +8,17 @@
 
 namespace tern::cli {
 
-Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa) {
+Result<std::filesystem::path> own_program() {
   std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) {
     return fail(ErrorCode::kEngine, "/proc/self/exe", "cannot be read: " + error.message());
   }
+  return program;
+}
+
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa) {
+  TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
   // --prompt= keeps a prompt that starts with '-' from being taken for an option.
   std::vector<std::string> words = {
       program.string(), "run",          "--model",       "{model}", "--tokenizer", "{tokenizer}", "--prompt={prompt}",

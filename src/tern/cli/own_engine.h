@@ -1,6 +1,7 @@
 // Our engines as child processes: `tern run`, by the path of the program that is running.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,6 +11,9 @@
 #include "tern/peer/peer.h"
 
 namespace tern::cli {
+
+// The program that is running. Errors: kEngine when it cannot be found.
+Result<std::filesystem::path> own_program();
 
 // `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
 // everything in peer::Abilities. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path

@@ -56,15 +56,6 @@ struct CheckOptions {
   bool json = false;
 };
 
-std::string tokenizer_of(const CheckOptions& options) {
-  if (!options.tokenizer.empty()) {
-    return options.tokenizer;
-  }
-  const fs::path beside = fs::path(options.model).parent_path() / "tokenizer.json";
-  std::error_code error;
-  return fs::exists(beside, error) ? beside.string() : options.model;
-}
-
 std::string_view symbol(compare::ReferenceCheck::Status status) {
   return status == compare::ReferenceCheck::Status::kPassed   ? "ok"
          : status == compare::ReferenceCheck::Status::kFailed ? "FAILED"
@@ -100,7 +91,7 @@ Result<int> check(const CheckOptions& options) {
   TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
   setting.model = options.model;
-  setting.tokenizer = tokenizer_of(options);
+  setting.tokenizer = tokenizer_for(options.model, options.tokenizer);
   setting.interrupt = &interrupt;
   TERN_ASSIGN_OR_RETURN(const OpenedModel model, open_model_and_tokenizer(setting.model, setting.tokenizer));
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,

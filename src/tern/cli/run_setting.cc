@@ -22,6 +22,13 @@ void add_choice(CLI::App& command, const std::string& name, Choice& choice, cons
       ->default_str(preset->first);
 }
 
+const std::map<std::string, AskOracle>& oracle_words() {
+  using enum AskOracle;
+  static const std::map<std::string, AskOracle> words = {
+      {"auto", kAuto}, {"always", kAlways}, {"near", kNear}, {"never", kNever}};
+  return words;
+}
+
 }  // namespace
 
 void add_run_setting_options(CLI::App& command, RunSettingOptions& options) {
@@ -49,11 +56,18 @@ void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
 }
 
 void add_oracle_option(CLI::App& command, AskOracle& ask) {
-  using enum AskOracle;
   add_choice<AskOracle>(
-      command, "--oracle", ask, {{"auto", kAuto}, {"always", kAlways}, {"never", kNever}},
+      command, "--oracle", ask, oracle_words(),
       "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
-      "small enough for it to take seconds), always, never");
+      "small enough for it to take seconds; otherwise, in a sweep, as near), always, near (only about the layer in "
+      "which "
+      "two sides first differ), never");
+}
+
+std::string oracle_word(AskOracle ask) {
+  const auto found = std::find_if(oracle_words().begin(), oracle_words().end(),
+                                  [ask](const auto& entry) { return entry.second == ask; });
+  return found->first;
 }
 
 }  // namespace tern::cli

@@ -26,5 +26,7 @@ void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);
 
 // --oracle auto|always|never
 void add_oracle_option(CLI::App& command, AskOracle& ask);
+// The word for it.
+std::string oracle_word(AskOracle ask);
 
 }  // namespace tern::cli

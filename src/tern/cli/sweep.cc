@@ -18,6 +18,7 @@
 #include "tern/cli/own_engine.h"
 #include "tern/cli/reference_check.h"
 #include "tern/cli/run_setting.h"
+#include "tern/cli/sweep_options.h"
 #include "tern/cli/sweep_progress.h"
 #include "tern/cli/third_opinion.h"
 #include "tern/peer/command_template.h"
@@ -31,22 +32,6 @@
 namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
-
-struct SweepOptions {
-  std::string model, tokenizer;
-  std::string output_dir = "./crossval-results";
-  std::string subject = "auto", reference = "auto";
-  std::string reference_arithmetic;
-  std::string scenarios;
-  RunSettingOptions setting;
-  AskOracle ask = AskOracle::kAuto;
-  std::string check_reference = "auto";
-  bool require_reference = false;
-  bool allow_model_mismatch = false;
-  bool exact = false, tolerant = false;
-  bool dump_tensors = false;
-  bool resume = false;
-};
 
 compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
@@ -211,6 +196,9 @@ void print_table(const compare::SweepOutcome& sweep) {
     if (scenario.status != compare::ParityStatus::kOk && scenario.status != compare::ParityStatus::kRustOnly) {
       fmt::print("{}: {}\n", scenario.scenario.name, printable(scenario.reason, 1000));
     }
+    if (const std::string repro = report::repro_line(sweep, scenario); !repro.empty()) {
+      fmt::print("{}, to reproduce: {}\n", scenario.scenario.name, repro);
+    }
   }
   fmt::print("Summary: {}\n", (sweep.output_dir / "summary.md").string());
 }
@@ -263,18 +251,6 @@ Result<Json> engine_identity(const peer::OpenedEngine& engine) {
               {"files", std::move(files)}};
 }
 
-std::string_view ask_oracle_name(AskOracle ask) {
-  switch (ask) {
-    case AskOracle::kAuto:
-      return "auto";
-    case AskOracle::kAlways:
-      return "always";
-    case AskOracle::kNever:
-      return "never";
-  }
-  return "?";
-}
-
 // Everything that has a say in the result, so that --resume does not put two sweeps into one report. Of files, what is
 // in them counts, and not where they lie.
 Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,
@@ -298,7 +274,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"reference", std::move(reference)},
               {"--threads", plan.threads},
               {"--timeout", plan.timeout_s},
-              {"--oracle", ask_oracle_name(options.ask)},
+              {"--oracle", oracle_word(options.ask)},
               {"--check-reference", options.check_reference},
               {"--reference-arithmetic", options.reference_arithmetic},
               {"--require-reference", options.require_reference},
@@ -363,8 +339,8 @@ std::vector<std::string> typed_command_without_resume() {
   return words;
 }
 
-void fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
-             const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
+Status fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
+               const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
   outcome.tern_version = TERN_VERSION;
   outcome.timestamp = sweep::utc_now();
   outcome.output_dir = options.output_dir;
@@ -375,6 +351,14 @@ void fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, const 
   outcome.reference_required = options.require_reference;
   outcome.timeout_s = plan.timeout_s;
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
+  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
+  return {};
+}
+
+compare::Exactness exactness_of(const SweepOptions& options) {
+  return options.exact      ? compare::Exactness::kExact
+         : options.tolerant ? compare::Exactness::kTolerant
+                            : compare::Exactness::kAuto;
 }
 
 Result<int> sweep(const SweepOptions& options) {
@@ -386,12 +370,13 @@ Result<int> sweep(const SweepOptions& options) {
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
   }
+  TERN_ASSIGN_OR_RETURN(std::vector<compare::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
   // Now rather than when there are results to write, which may be after minutes.
-  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, plan.scenarios));
+  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));
   const Interrupt interrupt;
   plan.interrupt = &interrupt;
   plan.model = options.model;
@@ -421,15 +406,15 @@ Result<int> sweep(const SweepOptions& options) {
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
   plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
+  // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
+  plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
-  plan.compare.exactness = options.exact      ? compare::Exactness::kExact
-                           : options.tolerant ? compare::Exactness::kTolerant
-                                              : compare::Exactness::kAuto;
-  fill_in(outcome, options, opened, engines.reference, plan);
+  plan.compare.exactness = exactness_of(options);
+  TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
   tell_before_running(opened, outcome);
   return run_to_the_end(plan, output, options.resume, outcome);
 }
@@ -455,6 +440,8 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
       ->capture_default_str();
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
+  command->add_option("--only", options->only, "Run only the scenario of this name; may be given several times")
+      ->allow_extra_args(false);
   add_run_setting_options(*command, options->setting);
   command->add_flag("--allow-model-mismatch", options->allow_model_mismatch,
                     "Compare with a pack that was recorded from another model; every report says so");

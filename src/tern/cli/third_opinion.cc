@@ -78,8 +78,8 @@ std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
 }
 
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
-  if (ask == AskOracle::kNever) {
-    return "--oracle never";
+  if (ask == AskOracle::kNever || ask == AskOracle::kNear) {
+    return ask == AskOracle::kNever ? "--oracle never" : "--oracle near, and there is no difference to look at";
   }
   if (const Status computable = check_computable(view); !computable) {
     return "it cannot compute this model: " + computable.error().line();

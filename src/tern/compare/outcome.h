@@ -109,6 +109,15 @@ struct ReferenceFacts {
   Json details;        // free-form facts (null if none)
 };
 
+// The sweep as a command that works from anywhere, for reproducing one of its scenarios. The reports add an output
+// directory beside `output_dir` and --only.
+struct ReproCommand {
+  std::filesystem::path working_dir;               // to go to first; empty: any will do
+  std::map<std::string, std::string> environment;  // what was set that changes results
+  std::vector<std::string> command;                // without output directory and --only; empty: not known
+  std::filesystem::path output_dir;                // of the sweep that is reproduced, absolute
+};
+
 // What a resumed sweep has taken over from the one that was interrupted.
 struct Resumption {
   struct Section {
@@ -125,7 +134,8 @@ struct SweepOutcome {
   std::string timestamp;  // start, UTC, ISO 8601
   double wall_s = 0;
   std::filesystem::path output_dir;
-  std::vector<std::string> command;  // that was typed: for the repro line
+  std::vector<std::string> command;  // that was typed
+  ReproCommand repro;
   ModelFacts model;
   TokenizerFacts tokenizer;
   ReferenceFacts reference;

@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "tern/base/json.h"
+#include "tern/report/report.h"
 
 namespace tern::report {
 namespace {
@@ -16,25 +17,33 @@ bool is_plain_in_shell(char c) {
          std::string_view("_-+=:,./@%").find(c) != std::string_view::npos;
 }
 
+// Whether the text is the same after it went through a terminal, an editor, JSON and XML (which has no U+FFFE, U+FFFF).
+bool can_be_shown(std::string_view text) {
+  const auto read_back = parse_json(to_json_line(Json(text)), "");
+  return std::none_of(text.begin(), text.end(),
+                      [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; }) &&
+         text.find("\xEF\xBF\xBE") == std::string_view::npos && text.find("\xEF\xBF\xBF") == std::string_view::npos &&
+         read_back && read_back->get<std::string>() == text;
+}
+
 std::string shell_word(std::string_view word) {
   if (!word.empty() && std::all_of(word.begin(), word.end(), is_plain_in_shell)) {
     return std::string(word);
   }
-  const bool has_control =
-      std::any_of(word.begin(), word.end(), [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; });
-  std::string out = has_control ? "$'" : "'";
-  for (const char c : word) {
-    if (has_control && (std::iscntrl(static_cast<unsigned char>(c)) != 0)) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else if (has_control && (c == '\'' || c == '\\')) {
-      out += std::string("\\") + c;
-    } else if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
+  std::string out;
+  if (can_be_shown(word)) {
+    for (const char c : word) {
+      out += c == '\'' ? "'\\''" : std::string(1, c);
     }
+    return "'" + out + "'";
   }
-  return out + "'";
+  // $(...) takes line feeds off the end, so they follow it as they are.
+  const std::string_view last_lines = word.substr(word.find_last_not_of('\n') + 1);
+  for (const char c : word.substr(0, word.size() - last_lines.size())) {
+    out +=
+        c != '%' && is_plain_in_shell(c) ? std::string(1, c) : fmt::format("\\{:03o}", static_cast<unsigned char>(c));
+  }
+  return "\"$(printf '" + out + "')\"" + (last_lines.empty() ? "" : fmt::format("'{}'", last_lines));
 }
 
 }  // namespace
@@ -146,6 +155,18 @@ std::string shell_line(const std::map<std::string, std::string>& environment, co
     out.pop_back();
   }
   return out;
+}
+
+std::string repro_line(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+  const compare::ReproCommand& repro = sweep.repro;
+  if (!needs_attention(sweep, scenario) || repro.command.empty()) {
+    return {};
+  }
+  const std::string& name = scenario.scenario.name;
+  std::vector<std::string> words = repro.command;
+  words.insert(words.end(), {fmt::format("{}-{}-repro", repro.output_dir.string(), name), "--only", name});
+  const std::string line = shell_line(repro.environment, words);
+  return repro.working_dir.empty() ? line : fmt::format("(cd {} && {})", shell_word(repro.working_dir.string()), line);
 }
 
 std::string signal_name(int signal) {

@@ -38,7 +38,7 @@ std::string markdown_text(std::string_view text);
 enum class Place { kText, kTableCell };
 std::string markdown_code(std::string_view text, Place where = Place::kText);
 
-// A line to paste into bash: variables, then the command; quoted, control characters as $'\x0a'.
+// A line to paste into a shell: variables, then the command; quoted so that any POSIX shell reads the words again.
 std::string shell_line(const std::map<std::string, std::string>& environment, const std::vector<std::string>& command);
 
 // A table of the tensors around `around` in execution order, which is marked; empty if the comparison lacks it.

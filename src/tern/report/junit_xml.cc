@@ -65,6 +65,9 @@ void add_case(pugi::xml_node suite, const SweepOutcome& sweep, const ScenarioOut
     for (const std::string& sentence : recommendations(sweep, scenario)) {
       text += xml_text(sentence) + "\n";
     }
+    if (const std::string repro = repro_line(sweep, scenario); !repro.empty()) {
+      text += "To reproduce: " + repro + "\n";
+    }
     outcome.text() = text.c_str();
   }
   const std::string facts = fmt::format("prompt {}, max_tokens {}, cosine {}, exact match rate {}, traces {}",

@@ -100,6 +100,7 @@ std::string receipt_json(const SweepOutcome& sweep, const ScenarioOutcome& scena
       {"cpp", side_json(scenario, scenario.reference_result)},
       {"reference", reference_json(sweep.reference)},
       {"parity", parity_json(sweep, scenario)},
+      {"repro", text_or_null(repro_line(sweep, scenario))},
       {"environment", sweep.environment},
   });
 }

@@ -34,6 +34,10 @@ std::string resumption_text(const compare::Resumption& resumption);
 // comparison are errors; a missing reference that nobody required is skipped.
 std::string junit_xml(const compare::SweepOutcome& sweep);
 
+// One line for a shell that runs just this scenario again, into a folder of its own; empty where it needs no attention.
+// Part of every report of a scenario.
+std::string repro_line(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+
 // `tern compare --json`, and `comparison` in sweep.json.
 Json comparison_json(const compare::RunComparison& comparison);
 

@@ -181,6 +181,9 @@ std::string reproduce(const SweepOutcome& sweep, const ScenarioOutcome& scenario
     return "";
   }
   std::string out = heading("Reproduce");
+  if (const std::string repro = repro_line(sweep, scenario); !repro.empty()) {
+    out += "This scenario alone, into a folder of its own:\n  " + repro + "\n";
+  }
   if (!scenario.subject.command.empty()) {
     out += "The subject's run alone:\n  " + shell_line(scenario.subject.environment, scenario.subject.command) + "\n";
   }
@@ -190,9 +193,6 @@ std::string reproduce(const SweepOutcome& sweep, const ScenarioOutcome& scenario
   }
   if (const auto command = compare_command(sweep, scenario); !command.empty()) {
     out += "Every tensor of both sides:\n  " + shell_line({}, command) + "\n";
-  }
-  if (!sweep.command.empty()) {
-    out += "The whole sweep:\n  " + shell_line({}, sweep.command) + "\n";
   }
   return out;
 }

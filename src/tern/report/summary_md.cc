@@ -177,12 +177,11 @@ std::string recommendation_list(const SweepOutcome& sweep) {
     out += fmt::format("{}. {} _({})_\n", i + 1, markdown_text(merged[i].first), fmt::join(merged[i].second, ", "));
   }
   for (const ScenarioOutcome& scenario : sweep.scenarios) {
-    if (needs_attention(sweep, scenario) && !scenario.subject.command.empty()) {
+    if (const std::string repro = repro_line(sweep, scenario); !repro.empty()) {
       const auto compare = compare_command(sweep, scenario);
-      out += fmt::format("\nTo run the subject on {} again{}:\n\n", markdown_text(scenario.scenario.name),
+      out += fmt::format("\nTo run {} again, alone{}:\n\n", markdown_text(scenario.scenario.name),
                          compare.empty() ? "" : ", and to see every tensor of the two runs") +
-             fenced(shell_line(scenario.subject.environment, scenario.subject.command) + "\n" +
-                    (compare.empty() ? "" : shell_line({}, compare) + "\n"));
+             fenced(repro + "\n" + (compare.empty() ? "" : shell_line({}, compare) + "\n"));
     }
   }
   if (compare::exit_code(sweep) != 0 && !sweep.command.empty()) {

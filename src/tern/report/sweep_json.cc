@@ -39,6 +39,7 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
       {"folder", scenario.folder.string()},
       {"status", compare::parity_status_name(scenario.status)},
       {"reason", text_or_null(scenario.reason)},
+      {"repro", text_or_null(repro_line(sweep, scenario))},
       {"parity", parity_json(sweep, scenario)},
       {"subject",
        {{"execution", execution_json(scenario.subject)},

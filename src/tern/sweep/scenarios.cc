@@ -162,4 +162,23 @@ Result<std::vector<Scenario>> parse_scenarios(std::string_view toml_text, const 
   return scenarios;
 }
 
+Result<std::vector<Scenario>> scenarios_named(const std::vector<Scenario>& scenarios,
+                                              const std::vector<std::string>& names) {
+  std::string known;
+  std::vector<Scenario> chosen;
+  for (const Scenario& scenario : scenarios) {
+    known += (known.empty() ? "" : ", ") + scenario.name;
+    if (names.empty() || std::find(names.begin(), names.end(), scenario.name) != names.end()) {
+      chosen.push_back(scenario);
+    }
+  }
+  for (const std::string& name : names) {
+    if (std::none_of(chosen.begin(), chosen.end(), [&](const Scenario& scenario) { return scenario.name == name; })) {
+      return fail(ErrorCode::kUsage, "--only", fmt::format("there is no scenario '{}'", printable(name, 80)),
+                  "there are: " + known);
+    }
+  }
+  return chosen;
+}
+
 }  // namespace tern::sweep

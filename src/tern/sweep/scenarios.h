@@ -23,4 +23,9 @@ std::vector<compare::Scenario> builtin_scenarios();
 Result<std::vector<compare::Scenario>> read_scenarios(const std::filesystem::path& path);
 Result<std::vector<compare::Scenario>> parse_scenarios(std::string_view toml, const std::string& file_name);
 
+// Those of these names, in their own order; all where `names` is empty. Errors: kUsage, which lists the names, for one
+// that none has.
+Result<std::vector<compare::Scenario>> scenarios_named(const std::vector<compare::Scenario>& scenarios,
+                                                       const std::vector<std::string>& names);
+
 }  // namespace tern::sweep

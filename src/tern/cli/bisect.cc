@@ -1,0 +1,29 @@
+#include "tern/cli/bisect.h"
+
+#include <string_view>
+
+namespace tern::cli {
+
+int exit_code_for_git(std::span<char* const> arguments, int code) {
+  const bool is_step =
+      arguments.size() > 2 && std::string_view(arguments[1]) == "bisect" && std::string_view(arguments[2]) == "step";
+  const bool is_for_git = code == 0 || code == 1 || code == kSkipCommit || code >= 128;
+  return !is_step || is_for_git ? code : kAbort;
+}
+
+void add_bisect(CLI::App& app, Action& action) {
+  CLI::App* group =
+      app.add_subcommand("bisect", "Find the commit, the setting or the tensor that made an engine wrong");
+  group->require_subcommand(1);
+  group->footer(
+      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
+      "m.gguf\n"
+      "Example: tern bisect settings --set TERN_ISA=scalar,avx2 --set threads=1,4 --model m.gguf\n"
+      "Example: tern bisect models good.gguf bad.gguf");
+  add_bisect_commits(*group, action);
+  add_bisect_settings(*group, action);
+  add_bisect_models(*group, action);
+  add_bisect_step(*group, action);
+}
+
+}  // namespace tern::cli
