@@ -12,6 +12,7 @@
 #include "tern/cli/third_opinion.h"
 #include "tern/compare/compare_runs.h"
 #include "tern/report/report.h"
+#include "tern/sweep/tolerances.h"
 #include "tern/trace/pack.h"
 
 namespace tern::cli {
@@ -22,7 +23,7 @@ namespace fs = std::filesystem;
 constexpr double kOracleTimeoutS = 600;
 
 struct CompareArguments {
-  std::string subject, reference, model, scenario, prompt;
+  std::string subject, reference, model, scenario, prompt, tolerances;
   AskOracle ask = AskOracle::kAuto;
   bool json = false, exact = false, tolerant = false, prompt_given = false;
 };
@@ -136,7 +137,7 @@ Result<std::vector<std::string>> notes_on_models(const Recording& a, const Recor
 struct ThirdOpinion {
   std::optional<arbiter::Opinion> opinion;
   std::string why_not;
-  std::vector<double> logits_noise;
+  std::optional<compare::RoundingNoise> noise;
 };
 
 Result<ThirdOpinion> ask_oracle(const Recording& subject, const Recording& reference, const CompareArguments& arguments,
@@ -161,7 +162,7 @@ Result<ThirdOpinion> ask_oracle(const Recording& subject, const Recording& refer
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
   TERN_ASSIGN_OR_RETURN(const arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines, std::move(question)));
   TERN_ASSIGN_OR_RETURN(third.opinion, arbiter.judge(*subject.run, &*reference.run));
-  third.logits_noise = arbiter.noise().logits();
+  third.noise = arbiter.noise();
   return third;
 }
 
@@ -227,7 +228,12 @@ Result<int> run_compare(const CompareArguments& arguments) {
     }
     TERN_ASSIGN_OR_RETURN(third, std::move(asked));
   }
-  options.logits_noise = third.logits_noise;
+  if (!arguments.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(options.tolerances, sweep::read_tolerances(arguments.tolerances));
+  }
+  if (third.noise) {
+    compare::use_noise(*third.noise, options);
+  }
   compare::RunComparison comparison = compare::compare_runs(*subject.run, *reference.run, options);
   const compare::Arbitration* arbitration = third.opinion ? &third.opinion->arbitration : nullptr;
   if (arbitration != nullptr && arbitration->wrong() != compare::Wrong::kNeither) {
@@ -266,6 +272,7 @@ void add_compare(CLI::App& app, Action& action) {
   auto* exact = command->add_flag("--exact", arguments->exact, "Demand equal hashes");
   command->add_flag("--tolerant", arguments->tolerant, "Hold to tolerances even where both claim one arithmetic")
       ->excludes(exact);
+  command->add_option("--tolerances", arguments->tolerances, "TOML file with bounds of your own, by stage");
   auto* scenario = command->add_option("--scenario", arguments->scenario, "Which scenario of a pack");
   command->add_option("--prompt", arguments->prompt, "Which scenario of a pack, by its prompt")
       ->excludes(scenario)

@@ -28,6 +28,7 @@
 #include "tern/sweep/kept_runs.h"
 #include "tern/sweep/output_folder.h"
 #include "tern/sweep/scenarios.h"
+#include "tern/sweep/tolerances.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -258,6 +259,10 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
   TERN_ASSIGN_OR_RETURN(Json subject, engine_identity(engines.subject));
   TERN_ASSIGN_OR_RETURN(Json reference, engine_identity(engines.reference));
   TERN_ASSIGN_OR_RETURN(std::string program, sha256_of_file("/proc/self/exe"));
+  std::string tolerances;
+  if (!options.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(tolerances, sha256_of_file(options.tolerances));
+  }
   Json scenarios = Json::array();
   for (const compare::Scenario& scenario : plan.scenarios) {
     scenarios.push_back({{"name", scenario.name},
@@ -282,6 +287,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"--exact", options.exact},
               {"--tolerant", options.tolerant},
               {"--dump-tensors", options.dump_tensors},
+              {"--tolerances", tolerances},
               {"environment", sweep::describe_environment(plan.threads, plan.timeout_s)}};
 }
 
@@ -370,6 +376,9 @@ Result<int> sweep(const SweepOptions& options) {
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
   }
+  if (!options.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
+  }
   TERN_ASSIGN_OR_RETURN(std::vector<compare::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(
@@ -440,6 +449,7 @@ void add_sweep(CLI::App& app, Action& action) {
   command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
       ->capture_default_str();
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
+  command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   command->add_option("--only", options->only, "Run only the scenario of this name; may be given several times")
       ->allow_extra_args(false);
   add_run_setting_options(*command, options->setting);

@@ -21,6 +21,9 @@ Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::
   if (!options.scenarios.empty()) {
     words.add_option("--scenarios", absolute_path(options.scenarios));
   }
+  if (!options.tolerances.empty()) {
+    words.add_option("--tolerances", absolute_path(options.tolerances));
+  }
   words.add_flag("--require-reference", options.require_reference);
   words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
   words.add_flag("--exact", options.exact);

@@ -16,7 +16,7 @@ struct SweepOptions {
   std::string output_dir = "./crossval-results";
   std::string subject = "auto", reference = "auto";
   std::string reference_arithmetic;
-  std::string scenarios;
+  std::string scenarios, tolerances;
   std::vector<std::string> only;  // names of scenarios; empty: all
   RunSettingOptions setting;
   AskOracle ask = AskOracle::kAuto;

@@ -190,6 +190,16 @@ void RoundingNoise::include(const EngineRun& oracle, const EngineRun& rounded) {
   }
 }
 
+std::optional<double> RoundingNoise::between_two(const TensorId& id) const {
+  const auto one = bound(id);
+  return one ? std::optional(2 * one->relative) : std::nullopt;
+}
+
+void use_noise(const RoundingNoise& noise, CompareOptions& options) {
+  options.logits_noise = noise.logits();
+  options.tolerances.measured = [noise](const TensorId& id) { return noise.between_two(id); };
+}
+
 std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {
   const auto layers = by_stage_.find(id.stage);
   if (layers == by_stage_.end()) {

@@ -58,6 +58,8 @@ class RoundingNoise {
   // The most that counts as rounding: kRoundingAllowance times the largest distance of this stage in any pass, up to
   // this layer. nullopt for a stage that was not seen.
   std::optional<OracleError> bound(const trace::TensorId& id) const;
+  // The most that two engines may differ by that are both right: each by its bound.
+  std::optional<double> between_two(const trace::TensorId& id) const;
   // Per row of logits, RMS.
   const std::vector<double>& logits() const { return logits_; }
 
@@ -65,6 +67,9 @@ class RoundingNoise {
   std::map<trace::Stage, std::map<int, OracleError>> by_stage_;
   std::vector<double> logits_;
 };
+
+// From here on, two runs are held to what was measured rather than to the defaults.
+void use_noise(const RoundingNoise& noise, CompareOptions& options);
 
 // One side of an arbitration. `isolation` is null where the side has no values.
 struct Side {

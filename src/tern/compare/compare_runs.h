@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,12 +15,26 @@
 
 namespace tern::compare {
 
+// The user's bound for tensors by name: `pattern` is a shell pattern, of the whole name where it holds a '/', otherwise
+// of the stage's. Absent figures are left as they are.
+struct StageTolerance {
+  std::string pattern;
+  std::optional<double> max_relative_error, max_rms_ratio_deviation;
+};
+
 // Bounds for runs that are not held to equal hashes. docs/validation-framework.md explains each default.
 struct Tolerances {
   double min_logits_cosine = 0.99;          // mission text: at least 0.99 is green
   double max_relative_error = 0.10;         // of a tensor's values, |a - b| / |b|
   double max_rms_ratio_deviation = 0.05;    // |rms_a / rms_b - 1|, where only hashes and RMS are there
   double max_log_sum_exp_difference = 0.5;  // nats, of a row of which a side recorded only its largest logits
+  // What rounding may do to one tensor, relative, between two engines that are right; where it was measured, it takes
+  // the place of the two figures for tensors.
+  std::function<std::optional<double>(const trace::TensorId&)> measured = {};
+  std::vector<StageTolerance> by_stage = {};  // outrank everything; of those that match, the last one counts
+
+  double relative_error(const trace::TensorId& id) const;
+  double rms_ratio_deviation(const trace::TensorId& id) const;
 };
 
 enum class Exactness {

@@ -1,3 +1,5 @@
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -46,12 +48,25 @@ bool contradicts(const trace::Safetensors::Entry* values, const TraceRecord& rec
   return values != nullptr && (values->shape != record.shape || blake3_hex(values->values) != record.blake3);
 }
 
+double bound_of(const Tolerances& tolerances, const TensorId& id, std::optional<double> StageTolerance::*figure,
+                double otherwise) {
+  double bound = tolerances.measured ? tolerances.measured(id).value_or(otherwise) : otherwise;
+  const std::string name = id.name(), stage(trace::stage_name(id.stage));
+  for (const StageTolerance& tolerance : tolerances.by_stage) {
+    const bool whole = tolerance.pattern.find('/') != std::string::npos;
+    if (tolerance.*figure && fnmatch(tolerance.pattern.c_str(), (whole ? name : stage).c_str(), 0) == 0) {
+      bound = *(tolerance.*figure);
+    }
+  }
+  return bound;
+}
+
 // How two finite, non-zero tensors of one shape relate whose hashes differ, where hashes are not all that counts.
 bool inside(const TensorComparison& tensor, const Tolerances& tolerances) {
   if (tensor.metrics) {
-    return tensor.metrics->relative_error && *tensor.metrics->relative_error <= tolerances.max_relative_error;
+    return tensor.metrics->relative_error && *tensor.metrics->relative_error <= tolerances.relative_error(tensor.id);
   }
-  return std::fabs(*tensor.subject_rms / *tensor.reference_rms - 1) <= tolerances.max_rms_ratio_deviation;
+  return std::fabs(*tensor.subject_rms / *tensor.reference_rms - 1) <= tolerances.rms_ratio_deviation(tensor.id);
 }
 
 TensorStatus mistrust(TensorComparison& tensor, std::string note) {
@@ -139,6 +154,14 @@ void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
 }
 
 }  // namespace
+
+double Tolerances::relative_error(const TensorId& id) const {
+  return bound_of(*this, id, &StageTolerance::max_relative_error, max_relative_error);
+}
+
+double Tolerances::rms_ratio_deviation(const TensorId& id) const {
+  return bound_of(*this, id, &StageTolerance::max_rms_ratio_deviation, max_rms_ratio_deviation);
+}
 
 bool follows_gate(trace::Stage stage) {
   return stage == trace::Stage::kFfnAct || stage == trace::Stage::kFfnSubNorm || stage == trace::Stage::kDownProj;

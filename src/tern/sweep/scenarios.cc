@@ -1,12 +1,12 @@
 #include "tern/sweep/scenarios.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "tern/base/file.h"
+#include "tern/sweep/toml_parts.h"
 
 namespace tern::sweep {
 namespace {
@@ -15,10 +15,7 @@ using compare::Scenario;
 
 constexpr int64_t kMaxTokens = 1 << 20;
 constexpr size_t kMaxScenarios = 1000;
-
-std::string place(const std::string& file_name, const toml::node& node, std::string_view key) {
-  return fmt::format("{} line {}: {}", file_name, node.source().begin.line, key);
-}
+constexpr const char* kKind = "scenario file";
 
 // Why this cannot be the name of a scenario's folder; empty if it can.
 std::string problem_with_name(std::string_view name) {
@@ -36,17 +33,6 @@ std::string problem_with_name(std::string_view name) {
   for (const std::string_view reserved : {"summary.md", "sweep.json", "junit.xml", "report.html"}) {
     if (name == reserved) {
       return fmt::format("'{}' is the name of one of the sweep's own files", name);
-    }
-  }
-  return {};
-}
-
-Status check_keys(const toml::table& table, std::initializer_list<std::string_view> known,
-                  const std::string& file_name) {
-  for (const auto& [key, value] : table) {
-    if (std::find(known.begin(), known.end(), key.str()) == known.end()) {
-      return invalid_input(fmt::format("{} line {}: {}", file_name, key.source().begin.line, printable(key.str())),
-                           "is no key of a scenario file", fmt::format("known here: {}", fmt::join(known, ", ")));
     }
   }
   return {};
@@ -85,7 +71,8 @@ Result<std::vector<int32_t>> token_ids_from(const toml::node& node, const std::s
 }
 
 Result<Scenario> scenario_from(const toml::table& table, const std::string& file_name) {
-  TERN_RETURN_IF_ERROR(check_keys(table, {"name", "prompt", "token_ids", "max_tokens", "description"}, file_name));
+  TERN_RETURN_IF_ERROR(
+      check_keys(table, {"name", "prompt", "token_ids", "max_tokens", "description"}, file_name, kKind));
   Scenario scenario;
   TERN_ASSIGN_OR_RETURN(scenario.name, string_at(table, "name", file_name));
   if (const std::string problem = problem_with_name(scenario.name); !problem.empty()) {
@@ -115,15 +102,6 @@ Result<Scenario> scenario_from(const toml::table& table, const std::string& file
   return scenario;
 }
 
-Result<toml::table> parse_toml(std::string_view text, const std::string& file_name) {
-  try {
-    return toml::parse(text, file_name);
-  } catch (const toml::parse_error& error) {
-    return invalid_input(fmt::format("{} line {}", file_name, error.source().begin.line),
-                         fmt::format("is not valid TOML: {}", error.description()));
-  }
-}
-
 }  // namespace
 
 std::vector<Scenario> builtin_scenarios() {
@@ -140,7 +118,7 @@ Result<std::vector<Scenario>> read_scenarios(const std::filesystem::path& path) 
 
 Result<std::vector<Scenario>> parse_scenarios(std::string_view toml_text, const std::string& file_name) {
   TERN_ASSIGN_OR_RETURN(const toml::table root, parse_toml(toml_text, file_name));
-  TERN_RETURN_IF_ERROR(check_keys(root, {"scenario"}, file_name));
+  TERN_RETURN_IF_ERROR(check_keys(root, {"scenario"}, file_name, kKind));
   const toml::node* node = root.get("scenario");
   if (node == nullptr || !node->is_array_of_tables()) {
     return invalid_input(file_name + ": scenario", "there is no [[scenario]] table");

@@ -205,7 +205,7 @@ class ScenarioRun {
                                                                : nullptr;
     compare::CompareOptions options = plan_.compare;
     if (compared != nullptr && (both || !reference_)) {
-      TERN_RETURN_IF_ERROR(ask_oracle(*compared, both ? &*reference_->run : nullptr, options.logits_noise));
+      TERN_RETURN_IF_ERROR(ask_oracle(*compared, both ? &*reference_->run : nullptr, options));
     }
     if (both) {
       outcome_.comparison = compare::compare_runs(*compared, *reference_->run, options);
@@ -229,7 +229,7 @@ class ScenarioRun {
   }
 
   Status ask_oracle(const trace::EngineRun& subject, const trace::EngineRun* reference,
-                    std::vector<double>& logits_noise) {
+                    compare::CompareOptions& options) {
     outcome_.no_arbitration = plan_.why_no_oracle;
     if (plan_.oracle == nullptr) {
       return {};
@@ -243,7 +243,7 @@ class ScenarioRun {
       return {};
     }
     progress_.started(index_, plan_.scenarios[index_], "oracle");
-    return hear(arbiter::Arbiter::ask(*plan_.oracle, std::move(question)), subject, reference, logits_noise);
+    return hear(arbiter::Arbiter::ask(*plan_.oracle, std::move(question)), subject, reference, options);
   }
 
   // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the
@@ -273,13 +273,13 @@ class ScenarioRun {
     question.around = first->name();
     question.inputs_from = near.run->folder;
     progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
-    std::vector<double> ignored;
+    compare::CompareOptions ignored;
     return hear(arbiter::Arbiter::ask(*plan_.close_look, std::move(question)), *near.run,
                 outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
   }
 
   Status hear(const Result<arbiter::Arbiter>& arbiter, const trace::EngineRun& subject,
-              const trace::EngineRun* reference, std::vector<double>& logits_noise) {
+              const trace::EngineRun* reference, compare::CompareOptions& options) {
     if (!arbiter) {
       if (arbiter.error().code == ErrorCode::kIo) {
         return tl::unexpected(arbiter.error());
@@ -287,7 +287,7 @@ class ScenarioRun {
       outcome_.no_arbitration = arbiter.error().line();
       return {};
     }
-    logits_noise = arbiter->noise().logits();
+    compare::use_noise(arbiter->noise(), options);
     auto opinion = arbiter->judge(subject, reference);
     if (!opinion) {
       return is_interrupted(plan_) ? Status() : Status(tl::unexpected(opinion.error()));
