@@ -101,6 +101,12 @@ TEST_F(Faults, EachStartsWhereItSays) {
         {"gqa_head_map", has_shared_heads(plain(view).hyperparameters()) ? "blk0/attn_scores_softmax" : ""},
         {"kv_cache", ""},  // a prefill is right
         {"norm_epsilon", "blk0/attn_norm"},
+        {"norm_doubled", "blk0/attn_norm"},
+        {"rope_scaling", "blk0/q_rope"},
+        {"causal_mask_short", "blk0/attn_scores_softmax"},
+        {"kv_cache_stale", ""},  // a prefill is right
+        {"ternary_code_shift", "blk0/q_proj"},
+        {"weights_transposed", "blk0/q_proj"},
         {"i2s_block_size", "blk0/q_proj"},
         {"prefill_only", "blk0/q_proj"},
         {"int16_wrap", ""},  // rows of these models are too short to wrap

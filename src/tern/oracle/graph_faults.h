@@ -65,6 +65,13 @@ class RopePosition final : public Faulty {
   size_t rope_position(size_t t) const override { return Oracle::rope_position(t) + 1; }
 };
 
+// Linear scaling, for a context four times as long, of a model that was not trained with it.
+class RopeScaling final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  double rope_angle(size_t position, size_t i) const override { return Oracle::rope_angle(position, i) / 4; }
+};
+
 class AttentionScale final : public Faulty {
  public:
   using Faulty::Faulty;
@@ -83,6 +90,12 @@ class CausalMask final : public Faulty {
   size_t n_visible_keys(size_t position, size_t n_keys) const override { return std::min(position + 2, n_keys); }
 };
 
+class CausalMaskShort final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  size_t n_visible_keys(size_t position, size_t) const override { return std::max<size_t>(position, 1); }
+};
+
 // Heads that share keys taken for every n-th one, instead of neighbours.
 class GqaHeadMap final : public Faulty {
  public:
@@ -97,6 +110,24 @@ class KvCache final : public Faulty {
   size_t n_visible_keys(size_t position, size_t n_keys) const override {
     const bool decode_step = position + 1 == n_keys && n_past_ == position && position > 0;
     return Oracle::n_visible_keys(position, n_keys) - (decode_step ? 1 : 0);
+  }
+};
+
+// A decode step finds the key and value of the token before it where its own should be.
+class KvCacheStale final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  size_t cache_slot(size_t position, size_t key) const override {
+    const bool own_of_a_decode_step = key == position && n_past_ == position && position > 0;
+    return key - (own_of_a_decode_step ? 1 : 0);
+  }
+};
+
+class NormDoubled final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  Matrix norm(const Matrix& x, std::span<const double> weight) const override {
+    return Oracle::norm(Oracle::norm(x, weight), weight);
   }
 };
 

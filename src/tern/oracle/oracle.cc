@@ -150,7 +150,8 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
       const auto p = scores.row(h * q.n_tokens + t).first(n_visible_keys(n_past_ + t, scores.n_features));
       for (size_t key = 0; key < p.size(); ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
-          p[key] += attention_operand(q.row(t)[h * head_dim + i]) * layer.keys[key * kv_width + kv_offset + i];
+          p[key] += attention_operand(q.row(t)[h * head_dim + i]) *
+                    layer.keys[cache_slot(n_past_ + t, key) * kv_width + kv_offset + i];
         }
         p[key] /= score_divisor();
       }
@@ -171,6 +172,8 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
 // Causal: a token sees those before it and itself.
 size_t Oracle::n_visible_keys(size_t position, size_t) const { return position + 1; }
 
+size_t Oracle::cache_slot(size_t, size_t key) const { return key; }
+
 size_t Oracle::kv_head_of(size_t head) const { return head / static_cast<size_t>(hp_.n_heads / hp_.n_kv_heads); }
 
 double Oracle::score_divisor() const { return std::sqrt(static_cast<double>(hp_.head_dim)); }
@@ -185,8 +188,8 @@ Oracle::Matrix Oracle::mix_values(const Matrix& scores, const Layer& layer) cons
     for (size_t t = 0; t < n_tokens; ++t) {
       for (size_t key = 0; key < scores.n_features; ++key) {
         for (size_t i = 0; i < head_dim; ++i) {
-          out.row(t)[h * head_dim + i] +=
-              attention_operand(scores.row(h * n_tokens + t)[key]) * layer.values[key * kv_width + kv_offset + i];
+          out.row(t)[h * head_dim + i] += attention_operand(scores.row(h * n_tokens + t)[key]) *
+                                          layer.values[cache_slot(n_past_ + t, key) * kv_width + kv_offset + i];
         }
       }
     }

@@ -105,6 +105,8 @@ class Oracle {
   // [n_heads * n_tokens, keys seen]: how much of each key a token takes, 0 for those that it must not see.
   Matrix attention_scores(const Matrix& q, const Layer& layer) const;
   virtual size_t n_visible_keys(size_t position, size_t n_keys) const;
+  // Where in the cache the token at `position` looks for the key and value of position `key`.
+  virtual size_t cache_slot(size_t position, size_t key) const;
   virtual size_t kv_head_of(size_t head) const;
   virtual double score_divisor() const;
   // A query, key, value or score as it goes into the products of attention: here, as it is.

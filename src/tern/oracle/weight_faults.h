@@ -1,7 +1,11 @@
 // Faults in how the model file is read: what faults.cc's table calls wrong in the weights.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "tern/oracle/faulty.h"
 
@@ -64,6 +68,55 @@ class TernaryCodeMap final : public Faulty {
     }
     return out;
   }
+};
+
+// The codes taken for the weights: nobody subtracts 1.
+class TernaryCodeShift final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
+    WeightRow out = Oracle::weight_row(weight, row);
+    if (is_bitnet_cpp_i2s(weight)) {
+      for (double& value : out.weights) {
+        value += 1.0;
+      }
+    }
+    return out;
+  }
+};
+
+// Rows and columns change places: what is stored row by row is read column by column.
+class WeightsTransposed final : public Faulty {
+ public:
+  using Faulty::Faulty;
+  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
+    WeightRow out = Oracle::weight_row(weight, row);
+    if (is_bitnet_cpp_i2s(weight)) {
+      const std::vector<int8_t>& all = all_weights(weight);
+      for (uint64_t column = 0; column < weight.n_cols(); ++column) {
+        out.weights[column] = static_cast<double>(all[column * weight.n_rows() + row]);
+      }
+    }
+    return out;
+  }
+
+ private:
+  // Of one tensor at a time, as it is used.
+  const std::vector<int8_t>& all_weights(const gguf::Tensor& weight) const {
+    if (unpacked_ != &weight) {
+      weights_.clear();
+      for (uint64_t row = 0; row < weight.n_rows(); ++row) {
+        const WeightRow one = Oracle::weight_row(weight, row);
+        std::transform(one.weights.begin(), one.weights.end(), std::back_inserter(weights_),
+                       [](double value) { return static_cast<int8_t>(value); });
+      }
+      unpacked_ = &weight;
+    }
+    return weights_;
+  }
+
+  mutable const gguf::Tensor* unpacked_ = nullptr;
+  mutable std::vector<int8_t> weights_;
 };
 
 // The float32 behind the last row is not read.
