@@ -63,7 +63,8 @@ TEST_F(IsolationTest, OneValueIsEnough) {
   exact_.tensors["blk0/q_proj"] = std::vector<float>(4096, 1.0F);
   RunBuilder run = exact_;
   run.tensors["blk0/q_proj"][77] = 1.001F;
-  const LocalError* local = isolate(run).find(id_of("blk0/q_proj"));
+  const Isolation isolation = isolate(run);
+  const LocalError* local = isolation.find(id_of("blk0/q_proj"));
   ASSERT_NE(local, nullptr);
   EXPECT_LT(local->error.relative, 1e-4);
   EXPECT_GT(local->multiple(), kFloorAllowance);
