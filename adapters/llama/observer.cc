@@ -35,8 +35,21 @@ void widen(ggml_type type, const std::byte* from, size_t n, float* to) {
 
 bool can_widen(ggml_type type) { return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16; }
 
-// All rows of `node`, each cut to `width` values, into `out`, dense. Nodes may be views with any strides, and may live
-// in memory that only their backend can read.
+// Where each row of `node` begins, in bytes from the first one. Nodes may be views with any strides.
+template <class Visit>
+void for_each_row(const ggml_tensor& node, const Visit& visit) {
+  for (int64_t i3 = 0; i3 < node.ne[3]; ++i3) {
+    for (int64_t i2 = 0; i2 < node.ne[2]; ++i2) {
+      for (int64_t i1 = 0; i1 < node.ne[1]; ++i1) {
+        visit(static_cast<size_t>(i1) * node.nb[1] + static_cast<size_t>(i2) * node.nb[2] +
+              static_cast<size_t>(i3) * node.nb[3]);
+      }
+    }
+  }
+}
+
+// All rows of `node`, each cut to `width` values, into `out`, dense. Nodes may live in memory that only their backend
+// can read.
 void read_rows(const ggml_tensor& node, size_t width, std::vector<float>& out) {
   std::vector<std::byte> bytes(ggml_nbytes(&node));  // from the first value to the last, gaps included
   ggml_backend_tensor_get(&node, bytes.data(), 0, bytes.size());
@@ -44,33 +57,24 @@ void read_rows(const ggml_tensor& node, size_t width, std::vector<float>& out) {
   out.resize(width * static_cast<size_t>(ggml_nrows(&node)));
   const bool dense_rows = node.nb[0] == ggml_type_size(node.type);
   float* to = out.data();
-  for (int64_t i3 = 0; i3 < node.ne[3]; ++i3) {
-    for (int64_t i2 = 0; i2 < node.ne[2]; ++i2) {
-      for (int64_t i1 = 0; i1 < node.ne[1]; ++i1, to += width) {
-        const std::byte* row = bytes.data() + static_cast<size_t>(i1) * node.nb[1] +
-                               static_cast<size_t>(i2) * node.nb[2] + static_cast<size_t>(i3) * node.nb[3];
-        if (dense_rows) {
-          widen(node.type, row, width, to);
-        } else {
-          for (size_t i0 = 0; i0 < width; ++i0) widen(node.type, row + i0 * node.nb[0], 1, to + i0);
-        }
-      }
+  for_each_row(node, [&](size_t offset) {
+    const std::byte* row = bytes.data() + offset;
+    if (dense_rows) {
+      widen(node.type, row, width, to);
+    } else {
+      for (size_t i0 = 0; i0 < width; ++i0) widen(node.type, row + i0 * node.nb[0], 1, to + i0);
     }
-  }
+    to += width;
+  });
 }
 
 // The other way round, for float32 nodes: `values`, dense, into the first `width` values of each row.
 void write_rows(ggml_tensor& node, size_t width, const std::vector<float>& values) {
   const float* from = values.data();
-  for (int64_t i3 = 0; i3 < node.ne[3]; ++i3) {
-    for (int64_t i2 = 0; i2 < node.ne[2]; ++i2) {
-      for (int64_t i1 = 0; i1 < node.ne[1]; ++i1, from += width) {
-        const size_t offset = static_cast<size_t>(i1) * node.nb[1] + static_cast<size_t>(i2) * node.nb[2] +
-                              static_cast<size_t>(i3) * node.nb[3];
-        ggml_backend_tensor_set(&node, from, offset, width * sizeof(float));
-      }
-    }
-  }
+  for_each_row(node, [&](size_t offset) {
+    ggml_backend_tensor_set(&node, from, offset, width * sizeof(float));
+    from += width;
+  });
 }
 
 // The contract's shape of a node, or nothing where it cannot be cut to that. ggml's ne[0] is the fastest dimension.
@@ -140,11 +144,10 @@ Status Observer::take(ggml_tensor& node) {
   read_rows(node, width, values_);
   ++counts_[id.stage];
   TERN_RETURN_IF_ERROR(recorder_.record(id, *shape, values_));
-  if (inputs_ == nullptr) return {};
+  if (inputs_ == nullptr || !inputs_->take_over(id, *shape, std::span(values_))) return {};
   if (node.type != GGML_TYPE_F32 || node.nb[0] != sizeof(float)) {
     return fail(ErrorCode::kEngine, id.name(), "cannot be replaced by an input: " + printable(describe(node)));
   }
-  inputs_->take_over(id, *shape, std::span(values_));
   write_rows(node, width, values_);
   return {};
 }

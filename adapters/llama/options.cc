@@ -111,6 +111,12 @@ Status check(const Options& options) {
       return usage_error(option, "'" + printable(name) + "' is no tensor's name");
     }
   }
+  if (!options.around.empty() && !options.dump_tensors) {
+    return usage_error("--around", "says which tensors --dump-tensors keeps, which is missing");
+  }
+  if (!options.inputs_before.empty() && options.inputs_from.empty()) {
+    return usage_error("--inputs-before", "says which of --inputs-from are taken, which is missing");
+  }
   if (!options.inputs_from.empty() && !options.observe) {
     return usage_error("--inputs-from", "needs the tensors that --no-observe leaves alone");
   }
@@ -159,10 +165,10 @@ const char* usage() {
   --ctx N                  most positions (what the model was made for)
   --no-observe             no evaluation callback: only tokens and logits
   --dump-tensors           tensors.safetensors too
-  --inputs-before TENSOR   of these only tensors that are executed before this one
-  --around TENSOR          values of these tensors only: the layer of blk3/q_proj, and what goes into it
+  --around TENSOR          with it, these tensors only: the layer of blk3/q_proj, and what goes into it
   --trace-list             trace.jsonl in spite of BITNET_TRACE_DIR
   --inputs-from DIR        compute each stage from the tensors.safetensors of this run folder
+  --inputs-before TENSOR   of these only tensors that are executed before this one
   --list-nodes             print every graph node of the first pass, and the stage it holds
   --backends DIR           where libggml-cpu-*.so are (beside libggml)
   --engine NAME, --arithmetic NAME   taken over into result.json
