@@ -34,61 +34,34 @@ Oracle::Matrix Float32::norm(const Matrix& x, std::span<const double> weight) co
   return y;
 }
 
-Oracle::Matrix Float32::project(const Matrix& x, const gguf::Tensor& weight) const {
-  Matrix input = x;
-  std::vector<double> units(x.n_tokens, 1.0);
-  if (weight.encoding == quant::Encoding::kI2S) {
-    units = round_to_int8(input);
-  } else if (weight.encoding == quant::Encoding::kF16) {
-    for (double& value : input.values) {
+std::vector<double> Float32::prepare_input(Matrix& x, const gguf::Tensor& weight) const {
+  if (weight.encoding == quant::Encoding::kF16) {
+    for (double& value : x.values) {
       value = attention_operand(value);
     }
   }
-  Matrix y(x.n_tokens, weight.n_rows());
-  for (uint64_t r = 0; r < weight.n_rows(); ++r) {
-    const WeightRow row = weight_row(weight, r);
-    for (size_t t = 0; t < x.n_tokens; ++t) {
-      y.row(t)[r] = widen(dot_product(row.weights, input.row(t)) * narrow(units[t]) * narrow(row.scale));
-    }
-  }
-  return y;
+  return Oracle::prepare_input(x, weight);
+}
+
+double Float32::dot(const gguf::Tensor&, std::span<const double> row, std::span<const double> input) const {
+  return widen(dot_product(row, input));
+}
+
+double Float32::scaled(double product, double weight_scale, double unit) const {
+  return widen(narrow(product) * narrow(unit) * narrow(weight_scale));
 }
 
 // float32 holds a product like q * 127 / max to one part in 2^24; three roundings of it, and of values up to 127, make
 // everything this near to the middle between two steps a matter of rounding.
-std::vector<double> Float32::round_to_int8(Matrix& x) const {
+double Float32::round_to_step(double steps) const {
   constexpr double kUnsure = 3 * 127.0 / (1 << 24);
-  std::vector<double> units;
-  for (size_t t = 0; t < x.n_tokens; ++t) {
-    double largest = 1e-5;
-    for (const double value : x.row(t)) {
-      largest = std::max(largest, std::abs(value));
-    }
-    for (double& value : x.row(t)) {
-      const double steps = value * (127.0 / largest);
-      value = std::clamp(std::nearbyint(steps + (rules_.ties_up ? kUnsure : -kUnsure)), -128.0, 127.0);
-    }
-    units.push_back(widen(narrow(largest) / 127.0F));
-  }
-  return units;
+  return std::nearbyint(steps + (rules_.ties_up ? kUnsure : -kUnsure));
 }
 
-void Float32::rope(Matrix& x, int n_heads) const {
-  const auto head_dim = static_cast<size_t>(hp_.head_dim);
-  for (size_t t = 0; t < x.n_tokens; ++t) {
-    for (size_t i = 0; i < head_dim / 2; ++i) {
-      const float angle = narrow(rope_angle(rope_position(t), i));
-      const float cosine = std::cos(angle), sine = std::sin(angle);
-      const size_t first = hp_.rope_neox_pairs ? i : 2 * i;
-      const size_t second = hp_.rope_neox_pairs ? i + head_dim / 2 : 2 * i + 1;
-      for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
-        const auto head = x.row(t).subspan(h * head_dim, head_dim);
-        const float a = narrow(head[first]), b = narrow(head[second]);
-        head[first] = widen(a * cosine - b * sine);
-        head[second] = widen(a * sine + b * cosine);
-      }
-    }
-  }
+std::pair<double, double> Float32::turned(double a, double b, double angle) const {
+  const float x = narrow(a), y = narrow(b);
+  const float cosine = std::cos(narrow(angle)), sine = std::sin(narrow(angle));
+  return {widen(x * cosine - y * sine), widen(x * sine + y * cosine)};
 }
 
 double Float32::rope_angle(size_t position, size_t i) const {
@@ -108,14 +81,9 @@ double Float32::attention_operand(double value) const {
   return rules_.half_operands ? round_to_significant_bits(value, kHalfBits) : value;
 }
 
-Oracle::Matrix Float32::activate(const Matrix& gate, const Matrix& up) const {
-  Matrix out(gate.n_tokens, gate.n_features);
-  for (size_t i = 0; i < out.values.size(); ++i) {
-    const float g = narrow(gate.values[i]), relu = std::max(g, 0.0F);
-    const float activated = hp_.relu_squared ? relu * relu : g / (1.0F + std::exp(-g));
-    out.values[i] = widen(activated * narrow(up.values[i]));
-  }
-  return out;
+double Float32::activation(double gate) const {
+  const float g = narrow(gate), relu = std::max(g, 0.0F);
+  return widen(hp_.relu_squared ? relu * relu : g / (1.0F + std::exp(-g)));
 }
 
 }  // namespace tern::oracle

@@ -1,9 +1,13 @@
 // The oracle's pass once more in float32, as an engine that is right may well compute it. Two of them, that differ in
 // what such engines differ in, show how far rounding alone takes a stage away from the exact result: its noise floor.
-// They share the order of the steps with the oracle and no arithmetic.
+// They share the order of the steps with the oracle, and the sums of its attention, since what float16 does to those is
+// far more.
 #pragma once
 
+#include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "tern/oracle/oracle.h"
 
@@ -36,12 +40,14 @@ class Float32 final : public Oracle {
 
  protected:
   Matrix norm(const Matrix& x, std::span<const double> weight) const override;
-  Matrix project(const Matrix& x, const gguf::Tensor& weight) const override;
-  std::vector<double> round_to_int8(Matrix& x) const override;
-  void rope(Matrix& x, int n_heads) const override;
+  std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const override;
+  double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const override;
+  double scaled(double product, double weight_scale, double unit) const override;
+  double round_to_step(double steps) const override;
+  std::pair<double, double> turned(double a, double b, double angle) const override;
   double rope_angle(size_t position, size_t i) const override;
   double attention_operand(double value) const override;
-  Matrix activate(const Matrix& gate, const Matrix& up) const override;
+  double activation(double gate) const override;
 
  private:
   float dot_product(std::span<const double> a, std::span<const double> b) const;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 #include <numeric>
+#include <tuple>
 
 #include "tern/base/check.h"
 #include "tern/oracle/weights.h"
@@ -43,10 +44,9 @@ trace::Shape Oracle::shape_of(Stage stage, const Matrix& matrix) const {
   return stage == Stage::kAttnScoresSoftmax ? trace::Shape{hp_.n_heads, shape[0] / hp_.n_heads, shape[1]} : shape;
 }
 
-void Oracle::take_over(const trace::TensorId& id, Matrix& matrix) const {
-  if (settings_.inputs != nullptr) {
-    settings_.inputs->take_over(id, shape_of(id.stage, matrix), std::span(matrix.values));
-  }
+bool Oracle::take_over(const trace::TensorId& id, Matrix& matrix) const {
+  return settings_.inputs != nullptr &&
+         settings_.inputs->take_over(id, shape_of(id.stage, matrix), std::span(matrix.values));
 }
 
 Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
@@ -75,23 +75,27 @@ double Oracle::sum_of_squares(std::span<const double> x) const {
   return std::accumulate(x.begin(), x.end(), 0.0, [](double sum, double value) { return sum + value * value; });
 }
 
-// y[t][r] = sum over columns of weight[r][c] * x[t][c]. In front of a quantized weight, x is rounded to int8 per token:
-// that is how BitNet models are trained, so it is part of the model and not an error of an engine.
+// y[t][r] = sum over columns of weight[r][c] * x[t][c].
 Oracle::Matrix Oracle::project(const Matrix& x, const gguf::Tensor& weight) const {
   Matrix input = x;
-  std::vector<double> units(x.n_tokens, 1.0);
-  if (weight.encoding == quant::Encoding::kI2S) {
-    units = round_to_int8(input);
-  }
+  const std::vector<double> units = prepare_input(input, weight);
   Matrix y(x.n_tokens, weight.n_rows());
   for (uint64_t r = 0; r < weight.n_rows(); ++r) {
     const WeightRow row = weight_row(weight, r);
     for (size_t t = 0; t < x.n_tokens; ++t) {
-      y.row(t)[r] = dot(weight, row.weights, input.row(t)) * row.scale * units[t];
+      y.row(t)[r] = scaled(dot(weight, row.weights, input.row(t)), row.scale, units[t]);
     }
   }
   return y;
 }
+
+// In front of a quantized weight, x is rounded to int8 per token: that is how BitNet models are trained, so it is part
+// of the model and not an error of an engine.
+std::vector<double> Oracle::prepare_input(Matrix& x, const gguf::Tensor& weight) const {
+  return weight.encoding == quant::Encoding::kI2S ? round_to_int8(x) : std::vector<double>(x.n_tokens, 1.0);
+}
+
+double Oracle::scaled(double product, double weight_scale, double unit) const { return product * weight_scale * unit; }
 
 std::vector<double> Oracle::round_to_int8(Matrix& x) const {
   std::vector<double> units;
@@ -101,12 +105,14 @@ std::vector<double> Oracle::round_to_int8(Matrix& x) const {
       largest = std::max(largest, std::abs(value));
     }
     for (double& value : x.row(t)) {
-      value = std::clamp(std::nearbyint(value * (127.0 / largest)), -128.0, 127.0);
+      value = std::clamp(round_to_step(value * (127.0 / largest)), -128.0, 127.0);
     }
     units.push_back(largest / 127.0);
   }
   return units;
 }
+
+double Oracle::round_to_step(double steps) const { return std::nearbyint(steps); }
 
 WeightRow Oracle::weight_row(const gguf::Tensor& weight, uint64_t row) const { return decode_row(weight, *view_, row); }
 
@@ -123,12 +129,14 @@ void Oracle::rope(Matrix& x, int n_heads) const {
       const size_t second = hp_.rope_neox_pairs ? i + head_dim / 2 : 2 * i + 1;
       for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
         const auto head = x.row(t).subspan(h * head_dim, head_dim);
-        const double a = head[first], b = head[second];
-        head[first] = a * std::cos(angle) - b * std::sin(angle);
-        head[second] = a * std::sin(angle) + b * std::cos(angle);
+        std::tie(head[first], head[second]) = turned(head[first], head[second], angle);
       }
     }
   }
+}
+
+std::pair<double, double> Oracle::turned(double a, double b, double angle) const {
+  return {a * std::cos(angle) - b * std::sin(angle), a * std::sin(angle) + b * std::cos(angle)};
 }
 
 // position * base^(-2i / head_dim)
@@ -282,7 +290,10 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
   const trace::Neighbourhood around(settings_.around.value_or(trace::TensorId()), hp_.n_layers);
   for (int index = 0; index < hp_.n_layers; ++index) {
     if (!whole && !around.has_layer(index)) {
-      take_over({seq, ubatch, index, Stage::kOut}, x);
+      const trace::TensorId out{seq, ubatch, index, Stage::kOut};
+      if (!take_over(out, x) && around.holds(out)) {
+        return invalid_input("--inputs-from", fmt::format("holds no values of {} in this shape", out.name()));
+      }
       continue;
     }
     Layer& layer = layers_[static_cast<size_t>(index)];

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -59,8 +60,8 @@ class Oracle {
 
   // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]; none where they are
   // not in the neighbourhood that is computed. `recorder` may be null; stages are recorded as float32 under step `seq`
-  // and piece `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full; those of
-  // the recorder.
+  // and piece `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full, and where
+  // the inputs lack what goes into the neighbourhood; those of the recorder.
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  protected:
@@ -91,13 +92,19 @@ class Oracle {
   Matrix embed(std::span<const int32_t> tokens) const;
   virtual Matrix norm(const Matrix& x, std::span<const double> weight) const;
   virtual double sum_of_squares(std::span<const double> x) const;
-  virtual Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
+  Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
+  // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row stands
+  // for.
+  virtual std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const;
+  virtual double scaled(double product, double weight_scale, double unit) const;
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
+  virtual double round_to_step(double steps) const;
   virtual WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
   // Turns each pair of features of each head by its angle.
-  virtual void rope(Matrix& x, int n_heads) const;
+  void rope(Matrix& x, int n_heads) const;
+  virtual std::pair<double, double> turned(double a, double b, double angle) const;
   // Of pair `i` of a head, radians.
   virtual double rope_angle(size_t position, size_t i) const;
   // Where token `t` of this evaluate() call stands, as RoPE sees it.
@@ -113,7 +120,7 @@ class Oracle {
   virtual double attention_operand(double value) const { return value; }
   Matrix mix_values(const Matrix& scores, const Layer& layer) const;
   virtual double activation(double gate) const;
-  virtual Matrix activate(const Matrix& gate, const Matrix& up) const;
+  Matrix activate(const Matrix& gate, const Matrix& up) const;
 
   Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const;
   Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Pass& pass) const;
@@ -130,8 +137,8 @@ class Oracle {
  private:
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
-  // Puts the inputs' values of that tensor in the place of what is in `matrix`, where there are any.
-  void take_over(const trace::TensorId& id, Matrix& matrix) const;
+  // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
+  bool take_over(const trace::TensorId& id, Matrix& matrix) const;
 };
 
 }  // namespace tern::oracle

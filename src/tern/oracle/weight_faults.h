@@ -11,22 +11,26 @@
 
 namespace tern::oracle {
 
-// Takes the bytes of an I2_S row for weights in another order.
-class I2sOrder : public Faulty {
+// What is read of bitnet.cpp's I2_S tensors is changed, row by row.
+class I2sRows : public Faulty {
  public:
   using Faulty::Faulty;
   WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const final {
     WeightRow out = Oracle::weight_row(weight, row);
     if (is_bitnet_cpp_i2s(weight)) {
-      const auto bytes = weight.data.subspan(row * (weight.n_cols() / 4), weight.n_cols() / 4);
-      for (uint64_t column = 0; column < weight.n_cols(); ++column) {
-        const Place place = place_of(column);
-        const auto byte = std::to_integer<unsigned>(bytes[place.byte]);
-        out.weights[column] = static_cast<double>(byte >> (6 - 2 * place.from_top) & 3) - 1.0;
-      }
+      change(out, weight, row);
     }
     return out;
   }
+
+ protected:
+  virtual void change(WeightRow& out, const gguf::Tensor& weight, uint64_t row) const = 0;
+};
+
+// Takes the bytes of an I2_S row for weights in another order.
+class I2sOrder : public I2sRows {
+ public:
+  using I2sRows::I2sRows;
 
  protected:
   struct Place {
@@ -34,6 +38,15 @@ class I2sOrder : public Faulty {
     uint64_t from_top;  // which pair of bits
   };
   virtual Place place_of(uint64_t column) const = 0;
+
+  void change(WeightRow& out, const gguf::Tensor& weight, uint64_t row) const final {
+    const auto bytes = weight.data.subspan(row * (weight.n_cols() / 4), weight.n_cols() / 4);
+    for (uint64_t column = 0; column < weight.n_cols(); ++column) {
+      const Place place = place_of(column);
+      const auto byte = std::to_integer<unsigned>(bytes[place.byte]);
+      out.weights[column] = static_cast<double>(byte >> (6 - 2 * place.from_top) & 3) - 1.0;
+    }
+  }
 };
 
 // On ARM, bitnet.cpp's blocks are of 64 weights, and it reads files that were packed on x86, in blocks of 128, so too.
@@ -55,49 +68,43 @@ class I2sUnpackOrder final : public I2sOrder {
 };
 
 // A reader that takes the codes for those of plain 2-bit integers, and knows no scale behind the last row.
-class TernaryCodeMap final : public Faulty {
+class TernaryCodeMap final : public I2sRows {
  public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (is_bitnet_cpp_i2s(weight)) {
-      for (double& value : out.weights) {
-        value -= 1.0;
-      }
-      out.scale = 1.0;
+  using I2sRows::I2sRows;
+
+ protected:
+  void change(WeightRow& out, const gguf::Tensor&, uint64_t) const override {
+    for (double& value : out.weights) {
+      value -= 1.0;
     }
-    return out;
+    out.scale = 1.0;
   }
 };
 
 // The codes taken for the weights: nobody subtracts 1.
-class TernaryCodeShift final : public Faulty {
+class TernaryCodeShift final : public I2sRows {
  public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (is_bitnet_cpp_i2s(weight)) {
-      for (double& value : out.weights) {
-        value += 1.0;
-      }
+  using I2sRows::I2sRows;
+
+ protected:
+  void change(WeightRow& out, const gguf::Tensor&, uint64_t) const override {
+    for (double& value : out.weights) {
+      value += 1.0;
     }
-    return out;
   }
 };
 
 // Rows and columns change places: what is stored row by row is read column by column.
-class WeightsTransposed final : public Faulty {
+class WeightsTransposed final : public I2sRows {
  public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (is_bitnet_cpp_i2s(weight)) {
-      const std::vector<int8_t>& all = all_weights(weight);
-      for (uint64_t column = 0; column < weight.n_cols(); ++column) {
-        out.weights[column] = static_cast<double>(all[column * weight.n_rows() + row]);
-      }
+  using I2sRows::I2sRows;
+
+ protected:
+  void change(WeightRow& out, const gguf::Tensor& weight, uint64_t row) const override {
+    const std::vector<int8_t>& all = all_weights(weight);
+    for (uint64_t column = 0; column < weight.n_cols(); ++column) {
+      out.weights[column] = static_cast<double>(all[column * weight.n_rows() + row]);
     }
-    return out;
   }
 
  private:
@@ -106,7 +113,7 @@ class WeightsTransposed final : public Faulty {
     if (unpacked_ != &weight) {
       weights_.clear();
       for (uint64_t row = 0; row < weight.n_rows(); ++row) {
-        const WeightRow one = Oracle::weight_row(weight, row);
+        const WeightRow one = decode_row(weight, *view_, row);
         std::transform(one.weights.begin(), one.weights.end(), std::back_inserter(weights_),
                        [](double value) { return static_cast<int8_t>(value); });
       }
@@ -120,16 +127,12 @@ class WeightsTransposed final : public Faulty {
 };
 
 // The float32 behind the last row is not read.
-class WeightScale final : public Faulty {
+class WeightScale final : public I2sRows {
  public:
-  using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    WeightRow out = Oracle::weight_row(weight, row);
-    if (weight.encoding == quant::Encoding::kI2S) {
-      out.scale = 1.0;
-    }
-    return out;
-  }
+  using I2sRows::I2sRows;
+
+ protected:
+  void change(WeightRow& out, const gguf::Tensor&, uint64_t) const override { out.scale = 1.0; }
 };
 
 class WeightsSwapped final : public Faulty {

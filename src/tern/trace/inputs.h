@@ -20,15 +20,17 @@ class Inputs {
   static Result<Inputs> open(const std::filesystem::path& run_folder,
                              const std::optional<TensorId>& before = std::nullopt);
 
-  // Puts the other run's values in the place of what was computed; does nothing where it has none of that shape. To be
-  // called when a stage has been recorded, before anything else reads it.
+  // Puts the other run's values in the place of what was computed; false, and nothing done, where it has none of that
+  // shape. To be called when a stage has been recorded, before anything else reads it.
   template <class Real>
-  void take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
+  bool take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
     const Safetensors::Entry* theirs = values_.find(id.name());
-    if (theirs != nullptr && (!before_ || id < *before_) && theirs->shape == shape &&
-        theirs->values.size() == computed.size()) {
+    const bool taken = theirs != nullptr && (!before_ || id < *before_) && theirs->shape == shape &&
+                       theirs->values.size() == computed.size();
+    if (taken) {
       std::copy(theirs->values.begin(), theirs->values.end(), computed.begin());
     }
+    return taken;
   }
 
  private:

@@ -19,7 +19,7 @@ class Neighbourhood {
   bool holds(const TensorId& id) const {
     const bool is_head = id.stage == Stage::kOutputNorm || id.stage == Stage::kLogits;
     if (is_head || id.stage == Stage::kEmbeddings) {
-      return is_head ? head_ : layer_ <= 0 && !(head_ && n_layers_ > 0);
+      return is_head ? head_ : layer_ <= 0 && !head_;
     }
     const int before = head_ ? n_layers_ - 1 : layer_ - 1;
     return id.layer == layer_ || (id.layer == before && id.stage == Stage::kOut);
