@@ -336,6 +336,13 @@ TEST_F(ThirdOpinion, EachStageCanBeComputedFromTheTensorsOfAnotherRun) {
   }
   EXPECT_EQ(diverged, std::set<std::string>{"ffn_act"});
   EXPECT_EQ(run(out("c"), {"--inputs-from", out("nowhere")}), 3);
+  // What goes into the layer is not there: nothing may be computed from something else.
+  ASSERT_EQ(run(out("first_layer"), {"--around", "blk0/q_proj"}), 0);
+  EXPECT_EQ(run(out("c"), {"--engine", "oracle", "--around", "blk0/out", "--inputs-from", out("first_layer")}), 0);
+  EXPECT_EQ(run(out("d"), {"--engine", "oracle", "--around", "blk2/out", "--inputs-from", out("first_layer")}), 3);
+  EXPECT_THAT(read_file(folder_.path() / "output.txt", 100000).value_or(""), HasSubstr("holds no values of blk1/out"));
+  EXPECT_FALSE(fs::exists(out("d")));
+  fs::remove_all(out("c"));
   EXPECT_EQ(run(out("c"), {"--around", "blk0/nonsense"}), 2);
   EXPECT_EQ(run(out("c"), {"--inputs-before", "blk0/out"}), 2);
   EXPECT_FALSE(fs::exists(out("c")));

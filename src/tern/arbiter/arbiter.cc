@@ -35,9 +35,12 @@ Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& questio
   return run;
 }
 
-void remove_run(const Question& question, const std::string& name) {
+Result<peer::PeerRun> evaluate_and_remove(const peer::Peer& engine, const Question& question, const std::string& name,
+                                          const fs::path& inputs_from) {
+  auto run = evaluate(engine, question, name, inputs_from);
   std::error_code ignored;
   fs::remove_all(question.folder / (name + "-run"), ignored);
+  return run;
 }
 
 std::vector<int32_t> fed_tokens(const trace::RunResult& result) {
@@ -63,6 +66,13 @@ int ubatch_of(const EngineRun& run) {
   return more && first != run.trace.end() ? n_tokens(*first) : 0;
 }
 
+// By hash, all that both have recorded, and values of it on both sides.
+bool have_equal_tensors(const EngineRun& a, const EngineRun& b) {
+  return a.values && b.values && !a.trace.empty() && a.values->entries().size() == b.values->entries().size() &&
+         std::equal(a.trace.begin(), a.trace.end(), b.trace.begin(), b.trace.end(),
+                    [](const auto& x, const auto& y) { return x.id == y.id && x.blake3 == y.blake3; });
+}
+
 }  // namespace
 
 Question::Question(const peer::RunSetting& setting, fs::path folder_of_runs, const EngineRun& run)
@@ -83,13 +93,12 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   }
   std::optional<compare::RoundingNoise> noise;
   for (const peer::Peer* engine : rounding) {
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate(*engine, question, "rounded-oracle"));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate_and_remove(*engine, question, "rounded-oracle"));
     if (noise) {
       noise->include(*oracle.run, *rounded.run);
     } else {
       noise.emplace(*oracle.run, *rounded.run);
     }
-    remove_run(question, "rounded-oracle");
   }
   return Arbiter(engines, std::move(question), std::move(oracle), std::move(*noise));
 }
@@ -100,15 +109,15 @@ Result<Arbiter::Examined> Arbiter::examine(const EngineRun& run, const std::stri
   if (!run.values || run.values->entries().empty()) {
     return examined;
   }
-  const std::string exact_name = "oracle-on-inputs-of-" + name;
-  TERN_ASSIGN_OR_RETURN(examined.exact, evaluate(*engines_->plain, examined.question, exact_name, run.folder));
-  remove_run(question_, exact_name);
+  TERN_ASSIGN_OR_RETURN(examined.exact, evaluate_and_remove(*engines_->plain, examined.question,
+                                                            "oracle-on-inputs-of-" + name, run.folder));
   std::vector<peer::PeerRun> rounded;
   for (const auto& engine : engines_->float32) {
-    const std::string rounded_name = fmt::format("float32-{}-on-inputs-of-{}", rounded.size(), name);
-    TERN_ASSIGN_OR_RETURN(peer::PeerRun float32, evaluate(*engine, examined.question, rounded_name, run.folder));
+    TERN_ASSIGN_OR_RETURN(
+        peer::PeerRun float32,
+        evaluate_and_remove(*engine, examined.question, fmt::format("float32-{}-on-inputs-of-{}", rounded.size(), name),
+                            run.folder));
     rounded.push_back(std::move(float32));
-    remove_run(question_, rounded_name);
   }
   std::vector<const EngineRun*> runs;
   for (const peer::PeerRun& float32 : rounded) {
@@ -127,7 +136,10 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
                                std::string_view subject_name) const {
   TERN_ASSIGN_OR_RETURN(const Examined ours, examine(subject, "subject"));
   std::optional<Examined> theirs;
-  if (reference != nullptr) {
+  if (reference != nullptr && have_equal_tensors(subject, *reference)) {
+    theirs =
+        Examined{reference, ours.question, std::nullopt, ours.isolation};  // what is wrong with it is the subject's
+  } else if (reference != nullptr) {
     TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference"));
   }
   const compare::Side reference_side = theirs ? theirs->side() : compare::Side();
@@ -146,22 +158,22 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
 }
 
 Result<compare::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
+  const trace::TensorId first = *arbitration.subject.first();
   const std::optional<trace::TensorId> place =
-      wrong.isolation ? arbitration.subject.first() : trace::TensorId::parse(question_.around);
+      arbitration.find(first)->subject_local ? first : trace::TensorId::parse(question_.around);
   Explanation explanation(wrong.side(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
   for (const OracleEngines::Fault& fault : engines_->faults) {
     if (!explanation.could_be(fault)) {
       continue;
     }
-    const std::string name = "oracle-with-" + fault.name;
-    auto run = evaluate(*fault.engine, wrong.question, name, wrong.isolation ? wrong.run->folder : fs::path());
+    auto run = evaluate_and_remove(*fault.engine, wrong.question, "oracle-with-" + fault.name,
+                                   wrong.isolation ? wrong.run->folder : fs::path());
     const bool interrupted = question_.interrupt != nullptr && question_.interrupt->signal() != 0;
     if (!run && (interrupted || run.error().code == ErrorCode::kIo)) {
       return tl::unexpected(run.error());
     }
     if (run) {  // otherwise a fault that this model cannot have
       explanation.try_fault(fault, *run->run);
-      remove_run(question_, name);
     }
   }
   return explanation.conclude();

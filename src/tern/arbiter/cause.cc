@@ -82,7 +82,9 @@ bool Explanation::could_be(const OracleEngines::Fault& fault) {
     trace::TensorId id = first_;
     id.stage = changed;
     const StageArbitration* stage = arbitration_.find(id);
-    return stage != nullptr && stage->subject && !stage->subject->is_lower_bound && !stage->subject_wrong;
+    const bool has_values =
+        stage != nullptr && (stage->subject_local || (stage->subject && !stage->subject->is_lower_bound));
+    return has_values && !stage->subject_wrong;
   };
   const Stage at = place_ ? place_->stage : first_.stage;
   const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), at) != fault.changes.end();
@@ -107,7 +109,7 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
   Fit fit{.fault = &fault};
   bool explains_first = false;
   for (const StageArbitration& stage : faulty.stages) {
-    if (!stage.subject) {
+    if (!stage.subject && !stage.subject_local) {
       continue;
     }
     const StageArbitration* before = arbitration_.find(stage.id);
@@ -174,9 +176,8 @@ Cause Explanation::conclude() const {
     return {"unknown", name, 0, "no known fault explains it" + seen() + others};
   }
   std::string evidence = fmt::format(
-      "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and {} "
-      "of "
-      "{} tensors are within rounding of it",
+      "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and "
+      "{} of {} tensors are within rounding of it",
       wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
       best_->error_at_first, best_->n_explained, best_->n_held);
   return {best_->fault->cause, name, best_->share(), evidence + others};

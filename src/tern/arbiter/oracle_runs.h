@@ -14,7 +14,8 @@ namespace tern::arbiter {
 Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& question, const std::string& name,
                                const std::filesystem::path& inputs_from = {});
 
-// Removes what evaluate() has left under this name. Values are mapped, so that a run in hand can still be read.
-void remove_run(const Question& question, const std::string& name);
+// The same, and its folder goes at once: values are mapped, so that the run can still be read.
+Result<peer::PeerRun> evaluate_and_remove(const peer::Peer& engine, const Question& question, const std::string& name,
+                                          const std::filesystem::path& inputs_from = {});
 
 }  // namespace tern::arbiter

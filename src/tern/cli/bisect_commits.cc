@@ -9,12 +9,12 @@
 #include <memory>
 
 #include "tern/base/child_process.h"
-#include "tern/base/interrupt.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/bisect_trial.h"
 #include "tern/cli/git_worktree.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/repro.h"
+#include "tern/cli/until_interrupted.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -298,12 +298,6 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
   return answer.candidates.size() == 1 ? 0 : exit_code(ErrorCode::kNoVerdict);
 }
 
-Result<int> bisect_commits(const CommitsOptions& options) {
-  const Interrupt interrupt;
-  auto done = search(options, interrupt);
-  return interrupt.signal() != 0 ? Result<int>(128 + interrupt.signal()) : std::move(done);
-}
-
 }  // namespace
 
 void add_bisect_commits(CLI::App& group, Action& action) {
@@ -333,7 +327,9 @@ void add_bisect_commits(CLI::App& group, Action& action) {
       "many could not be tested.\n"
       "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
       "m.gguf");
-  command->callback([options, &action] { action = [options] { return bisect_commits(*options); }; });
+  command->callback([options, &action] {
+    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+  });
 }
 
 }  // namespace tern::cli

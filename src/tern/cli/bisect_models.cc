@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <memory>
 
-#include "tern/base/interrupt.h"
 #include "tern/bisect/hybrid_model.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/bisect_trial.h"
+#include "tern/cli/until_interrupted.h"
 
 namespace tern::cli {
 namespace {
@@ -79,12 +79,6 @@ Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
   return 0;
 }
 
-Result<int> bisect_models(const ModelsOptions& options) {
-  const Interrupt interrupt;
-  auto done = search(options, interrupt);
-  return interrupt.signal() != 0 ? Result<int>(128 + interrupt.signal()) : std::move(done);
-}
-
 }  // namespace
 
 void add_bisect_models(CLI::App& group, Action& action) {
@@ -103,7 +97,9 @@ void add_bisect_models(CLI::App& group, Action& action) {
       "tolerances; without it, one that changes a bit.\n"
       "Exit codes: 0 found, 3 unreadable, 5 the good model is not good or the bad one not bad.\n"
       "Example: tern bisect models good.gguf bad.gguf --prompt 'Once upon a time' --max-tokens 8");
-  command->callback([options, &action] { action = [options] { return bisect_models(*options); }; });
+  command->callback([options, &action] {
+    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+  });
 }
 
 }  // namespace tern::cli

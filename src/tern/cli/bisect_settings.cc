@@ -8,9 +8,9 @@
 #include <memory>
 #include <optional>
 
-#include "tern/base/interrupt.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/bisect_trial.h"
+#include "tern/cli/until_interrupted.h"
 #include "tern/sweep/environment.h"
 
 namespace tern::cli {
@@ -191,12 +191,6 @@ Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
   return 0;
 }
 
-Result<int> bisect_settings(const SettingsOptions& options) {
-  const Interrupt interrupt;
-  auto done = search(options, interrupt);
-  return interrupt.signal() != 0 ? Result<int>(128 + interrupt.signal()) : std::move(done);
-}
-
 }  // namespace
 
 void add_bisect_settings(CLI::App& group, Action& action) {
@@ -220,7 +214,9 @@ void add_bisect_settings(CLI::App& group, Action& action) {
       "Exit codes: 0 found, 3 unreadable, 5 the good settings are not good or the bad ones not bad.\n"
       "Example: tern bisect settings --model m.gguf --subject 'command:./{build}/engine' --set build=old,new \\\n"
       "           --set OMP_NUM_THREADS=1,8 --set GGML_FLASH_ATTN=,1");
-  command->callback([options, &action] { action = [options] { return bisect_settings(*options); }; });
+  command->callback([options, &action] {
+    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+  });
 }
 
 }  // namespace tern::cli

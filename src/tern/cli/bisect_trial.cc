@@ -124,9 +124,7 @@ Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const st
 Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const fs::path& folder) const {
   sweep::SweepPlan plan(setting_);
   plan.scenarios = {{kTrial, options_.prompt, options_.token_ids, options_.max_tokens, ""}};
-  plan.compare.exactness = options_.exact      ? compare::Exactness::kExact
-                           : options_.tolerant ? compare::Exactness::kTolerant
-                                               : compare::Exactness::kAuto;
+  plan.compare.exactness = exactness_of(options_.exact, options_.tolerant);
   plan.subject = subject_.peer.get();
   plan.reference = reference;
   plan.reference_was_chosen = true;

@@ -216,9 +216,7 @@ Result<int> run_compare(const CompareArguments& arguments) {
   TERN_RETURN_IF_ERROR(settle_scenario(subject, reference, arguments));
   TERN_ASSIGN_OR_RETURN(const std::vector<std::string> notes, notes_on_models(subject, reference, arguments.model));
   compare::CompareOptions options;
-  options.exactness = arguments.exact      ? compare::Exactness::kExact
-                      : arguments.tolerant ? compare::Exactness::kTolerant
-                                           : compare::Exactness::kAuto;
+  options.exactness = exactness_of(arguments.exact, arguments.tolerant);
   ThirdOpinion third;
   if (!arguments.model.empty()) {
     const Interrupt interrupt;

@@ -5,16 +5,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "tern/arbiter/arbiter.h"
-#include "tern/base/interrupt.h"
 #include "tern/base/median.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
-#include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/run_setting.h"
 #include "tern/cli/third_opinion.h"
+#include "tern/cli/until_interrupted.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/trace/pack.h"
 
@@ -22,19 +22,20 @@ namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
 
-struct NoiseOptions {
-  std::string model = TERN_BUNDLED_MODEL_DIR "/tern-tiny-i2_s.gguf";
-  std::string tokenizer = TERN_BUNDLED_MODEL_DIR "/tokenizer.json";
-  std::string prompt = "Count: 1,2,3,", recording;
+struct NoiseOptions : OnePromptOptions {
+  std::string recording;
   int max_tokens = 4;
-  RunSettingOptions setting;
-  bool json = false;
 };
 
 struct StageRow {
   std::vector<double> floors;               // of each of its tensors
-  double inherited = 0;                     // relative error with what was inherited, at float16's precision
+  std::optional<double> inherited;          // relative error with what was inherited, at float16's precision
   std::map<std::string, double> multiples;  // by engine: the largest
+
+  std::optional<double> usual_floor() const { return floors.empty() ? std::nullopt : std::optional(median(floors)); }
+  std::optional<double> largest_floor() const {
+    return floors.empty() ? std::nullopt : std::optional(*std::max_element(floors.begin(), floors.end()));
+  }
 };
 
 struct NoiseTable {
@@ -53,9 +54,10 @@ class Measurement {
     TERN_ASSIGN_OR_RETURN(const arbiter::Arbiter arbiter,
                           arbiter::Arbiter::ask(engines, arbiter::Question(setting_, folder_, *ours.run)));
     for (const trace::TraceRecord& record : arbiter.oracle().trace) {
-      const auto bound = arbiter.noise().bound(record.id);
-      double& inherited = table_.rows[record.id.stage].inherited;
-      inherited = std::max(inherited, bound ? bound->relative / compare::kRoundingAllowance : 0);
+      if (const auto bound = arbiter.noise().bound(record.id)) {
+        auto& inherited = table_.rows[record.id.stage].inherited;
+        inherited = std::max(inherited.value_or(0), bound->relative / compare::kRoundingAllowance);
+      }
     }
     for (const kernels::KernelTable* kernels : kernels::runnable_tables()) {
       TERN_RETURN_IF_ERROR(add_engine(arbiter, std::string(kernels->name), kernels->name, {}));
@@ -129,10 +131,10 @@ void print(const NoiseTable& table) {
     line += " --- |";
   }
   fmt::print("{}\n{}\n", head, line);
+  const auto cell = [](const std::optional<double>& value) { return value ? fmt::format("{:.1e}", *value) : "-"; };
   for (const auto& [stage, row] : table.rows) {
-    const double usual = row.floors.empty() ? 0 : median(row.floors);
-    const double largest = row.floors.empty() ? 0 : *std::max_element(row.floors.begin(), row.floors.end());
-    fmt::print("| {} | {:.1e} | {:.1e} | {:.1e} |", trace::stage_name(stage), usual, largest, row.inherited);
+    fmt::print("| {} | {} | {} | {} |", trace::stage_name(stage), cell(row.usual_floor()), cell(row.largest_floor()),
+               cell(row.inherited));
     for (const std::string& engine : table.engines) {
       const auto multiple = row.multiples.find(engine);
       fmt::print(" {} |", multiple == row.multiples.end() ? "-" : fmt::format("{:.2f}", multiple->second));
@@ -142,19 +144,18 @@ void print(const NoiseTable& table) {
 }
 
 Json to_json(const NoiseTable& table) {
+  const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
   Json json = Json::array();
   for (const auto& [stage, row] : table.rows) {
     Json multiples = Json::object();
     for (const auto& [engine, multiple] : row.multiples) {
       multiples[engine] = multiple;
     }
-    json.push_back(
-        {{"stage", trace::stage_name(stage)},
-         {"usual_floor", row.floors.empty() ? Json(nullptr) : Json(median(row.floors))},
-         {"largest_floor",
-          row.floors.empty() ? Json(nullptr) : Json(*std::max_element(row.floors.begin(), row.floors.end()))},
-         {"inherited_at_float16", row.inherited},
-         {"largest_multiple_of_floor", std::move(multiples)}});
+    json.push_back({{"stage", trace::stage_name(stage)},
+                    {"usual_floor", or_null(row.usual_floor())},
+                    {"largest_floor", or_null(row.largest_floor())},
+                    {"inherited_at_float16", or_null(row.inherited)},
+                    {"largest_multiple_of_floor", std::move(multiples)}});
   }
   return json;
 }
@@ -169,27 +170,18 @@ double largest_multiple(const NoiseTable& table) {
   return largest;
 }
 
-Result<int> noise(const NoiseOptions& options) {
-  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
-  setting.model = options.model;
-  setting.tokenizer = options.tokenizer;
-  TERN_RETURN_IF_ERROR(open_model_and_tokenizer(setting.model, setting.tokenizer));
+Result<int> noise(const NoiseOptions& options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options, interrupt));
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
-  const Interrupt interrupt;
-  setting.interrupt = &interrupt;
-  const auto table = Measurement(options, setting, scratch.path()).run();
-  if (interrupt.signal() != 0) {
-    return 128 + interrupt.signal();
-  }
-  TERN_RETURN_IF_ERROR(table);
+  TERN_ASSIGN_OR_RETURN(const NoiseTable table, Measurement(options, setting, scratch.path()).run());
   if (options.json) {
-    fmt::print("{}", to_json_text(to_json(*table)));
+    fmt::print("{}", to_json_text(to_json(table)));
   } else {
-    print(*table);
-    fmt::print("\nlargest multiple of a floor: {:.2f}; {} would be wrong\n", largest_multiple(*table),
+    print(table);
+    fmt::print("\nlargest multiple of a floor: {:.2f}; {} would be wrong\n", largest_multiple(table),
                compare::kFloorAllowance);
   }
-  return largest_multiple(*table) > compare::kFloorAllowance ? 1 : 0;
+  return largest_multiple(table) > compare::kFloorAllowance ? 1 : 0;
 }
 
 }  // namespace
@@ -197,16 +189,12 @@ Result<int> noise(const NoiseOptions& options) {
 void add_noise(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("noise", "What rounding does in a model, stage by stage: the noise floor");
   auto options = std::make_shared<NoiseOptions>();
-  command->add_option("--model", options->model, "The GGUF file")->capture_default_str();
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a GGUF")->capture_default_str();
-  command->add_option("--prompt", options->prompt, "What is computed")->capture_default_str();
+  add_one_prompt_options(*command, *options);
   command->add_option("--max-tokens", options->max_tokens, "One prefill, and one decode step less than this")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   command->add_option("--recording", options->recording,
                       "Another engine's run folder or pack with values, of the same prompt, to be shown beside ours");
-  add_run_setting_options(*command, options->setting);
-  command->add_flag("--json", options->json, "As JSON");
   command->footer(
       "Each stage is computed from what the run in question recorded of the stages before it: by the oracle, and by\n"
       "evaluations in float32 that are as right. How far these are from the oracle is the tensor's noise floor. Under\n"
@@ -214,7 +202,11 @@ void add_noise(CLI::App& app, Action& action) {
       "it.\n"
       "Exit codes: 0 all are within rounding, 1 one is not.\n"
       "Example: tern noise --recording models/tern-tiny/reference");
-  command->callback([options, &action] { action = [options] { return noise(*options); }; });
+  command->callback([options, &action] {
+    action = [options] {
+      return until_interrupted([&](const Interrupt& interrupt) { return noise(*options, interrupt); });
+    };
+  });
 }
 
 }  // namespace tern::cli

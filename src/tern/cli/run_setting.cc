@@ -4,6 +4,7 @@
 #include <map>
 
 #include "tern/base/environment.h"
+#include "tern/cli/opened_model.h"
 #include "tern/sweep/environment.h"
 
 namespace tern::cli {
@@ -44,6 +45,27 @@ Result<peer::RunSetting> run_setting(const RunSettingOptions& options) {
   TERN_ASSIGN_OR_RETURN(setting.timeout_s, sweep::timeout_seconds(or_null(options.timeout),
                                                                   environment_variable("CROSSVAL_TIMEOUT_SECS")));
   return setting;
+}
+
+void add_one_prompt_options(CLI::App& command, OnePromptOptions& options) {
+  command.add_option("--model", options.model, "The GGUF file")->capture_default_str();
+  command.add_option("--tokenizer", options.tokenizer, "tokenizer.json, or a GGUF")->capture_default_str();
+  command.add_option("--prompt", options.prompt, "What all engines are given")->capture_default_str();
+  add_run_setting_options(command, options.setting);
+  command.add_flag("--json", options.json, "Everything as JSON");
+}
+
+Result<peer::RunSetting> run_setting(const OnePromptOptions& options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
+  setting.model = options.model;
+  setting.tokenizer = options.tokenizer;
+  setting.interrupt = &interrupt;
+  TERN_RETURN_IF_ERROR(open_model_and_tokenizer(setting.model, setting.tokenizer));
+  return setting;
+}
+
+compare::Exactness exactness_of(bool exact, bool tolerant) {
+  return exact ? compare::Exactness::kExact : tolerant ? compare::Exactness::kTolerant : compare::Exactness::kAuto;
 }
 
 void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {

@@ -6,7 +6,9 @@
 #include <string>
 
 #include "tern/base/error.h"
+#include "tern/base/interrupt.h"
 #include "tern/cli/third_opinion.h"
+#include "tern/compare/compare_runs.h"
 #include "tern/engine/session.h"
 #include "tern/peer/peer.h"
 
@@ -20,6 +22,22 @@ void add_run_setting_options(CLI::App& command, RunSettingOptions& options);
 // With RAYON_NUM_THREADS and CROSSVAL_TIMEOUT_SECS where the options are not given; model and tokenizer are the
 // caller's. Errors: kUsage.
 Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
+
+// Of commands that judge engines on one prompt, by default on the bundled model.
+struct OnePromptOptions {
+  std::string model = TERN_BUNDLED_MODEL_DIR "/tern-tiny-i2_s.gguf";
+  std::string tokenizer = TERN_BUNDLED_MODEL_DIR "/tokenizer.json";
+  std::string prompt = "Count: 1,2,3,";
+  RunSettingOptions setting;
+  bool json = false;
+};
+// --model, --tokenizer, --prompt, --threads, --timeout and --json.
+void add_one_prompt_options(CLI::App& command, OnePromptOptions& options);
+// Errors: kUsage; those of a model or tokenizer that cannot be read.
+Result<peer::RunSetting> run_setting(const OnePromptOptions& options, const Interrupt& interrupt);
+
+// Of --exact and --tolerant.
+compare::Exactness exactness_of(bool exact, bool tolerant);
 
 // --head-copy auto|always|never
 void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);

@@ -11,14 +11,13 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/file.h"
-#include "tern/base/interrupt.h"
 #include "tern/base/json.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
-#include "tern/cli/opened_model.h"
 #include "tern/cli/own_engine.h"
 #include "tern/cli/run_setting.h"
 #include "tern/cli/third_opinion.h"
+#include "tern/cli/until_interrupted.h"
 #include "tern/compare/compare_runs.h"
 #include "tern/gguf/synthetic_model.h"
 #include "tern/oracle/faults.h"
@@ -28,14 +27,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kMaxTokens = 4;
-
-struct SelftestOptions {
-  std::string model = TERN_BUNDLED_MODEL_DIR "/tern-tiny-i2_s.gguf";
-  std::string tokenizer = TERN_BUNDLED_MODEL_DIR "/tokenizer.json";
-  std::string prompt = "Count: 1,2,3,";
-  RunSettingOptions setting;
-  bool json = false;
-};
 
 // A line of the table. What cannot be told apart from a right engine on this model is said to be so, never passed over.
 struct Line {
@@ -150,7 +141,7 @@ constexpr FileFault kFileFaults[] = {
 
 class Selftest {
  public:
-  Selftest(const SelftestOptions& options, peer::RunSetting setting, const fs::path& folder)
+  Selftest(const OnePromptOptions& options, peer::RunSetting setting, const fs::path& folder)
       : options_(options), setting_(std::move(setting)), folder_(folder) {}
 
   Result<std::vector<Line>> run() {
@@ -371,7 +362,7 @@ class Selftest {
     return {};
   }
 
-  const SelftestOptions& options_;
+  const OnePromptOptions& options_;
   peer::RunSetting setting_;
   const fs::path& folder_;
   arbiter::OracleEngines engines_;
@@ -406,26 +397,17 @@ Json to_json(const std::vector<Line>& lines) {
   return json;
 }
 
-Result<int> selftest(const SelftestOptions& options) {
-  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
-  setting.model = options.model;
-  setting.tokenizer = options.tokenizer;
-  TERN_RETURN_IF_ERROR(open_model_and_tokenizer(setting.model, setting.tokenizer));
+Result<int> selftest(const OnePromptOptions& options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options, interrupt));
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
-  const Interrupt interrupt;
-  setting.interrupt = &interrupt;
-  const auto lines = Selftest(options, setting, scratch.path()).run();
-  if (interrupt.signal() != 0) {
-    return 128 + interrupt.signal();
-  }
-  TERN_RETURN_IF_ERROR(lines);
+  TERN_ASSIGN_OR_RETURN(const std::vector<Line> lines, Selftest(options, setting, scratch.path()).run());
   const auto count = [&](Line::Result result) {
-    return std::count_if(lines->begin(), lines->end(), [&](const Line& line) { return line.result == result; });
+    return std::count_if(lines.begin(), lines.end(), [&](const Line& line) { return line.result == result; });
   };
   if (options.json) {
-    fmt::print("{}", to_json_text(to_json(*lines)));
+    fmt::print("{}", to_json_text(to_json(lines)));
   } else {
-    print(*lines);
+    print(lines);
     fmt::print("\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, {} that this model cannot have\n",
                count(Line::Result::kRight), count(Line::Result::kLate), count(Line::Result::kHidden),
                count(Line::Result::kWrong), count(Line::Result::kNotOnThisModel));
@@ -437,19 +419,19 @@ Result<int> selftest(const SelftestOptions& options) {
 
 void add_selftest(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("selftest", "Prove that the judge can fail: engines with known faults");
-  auto options = std::make_shared<SelftestOptions>();
-  command->add_option("--model", options->model, "The GGUF file")->capture_default_str();
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a GGUF")->capture_default_str();
-  command->add_option("--prompt", options->prompt, "What all engines are given")->capture_default_str();
-  add_run_setting_options(*command, options->setting);
-  command->add_flag("--json", options->json, "Everything as JSON, with the evidence");
+  auto options = std::make_shared<OnePromptOptions>();
+  add_one_prompt_options(*command, *options);
   command->footer(
       "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong, "
       "and\n"
       "why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
       "Exit codes: 0 all right, 1 the judge was wrong at least once.\n"
       "Example: tern selftest");
-  command->callback([options, &action] { action = [options] { return selftest(*options); }; });
+  command->callback([options, &action] {
+    action = [options] {
+      return until_interrupted([&](const Interrupt& interrupt) { return selftest(*options, interrupt); });
+    };
+  });
 }
 
 }  // namespace tern::cli

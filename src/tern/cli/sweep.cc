@@ -361,12 +361,6 @@ Status fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, cons
   return {};
 }
 
-compare::Exactness exactness_of(const SweepOptions& options) {
-  return options.exact      ? compare::Exactness::kExact
-         : options.tolerant ? compare::Exactness::kTolerant
-                            : compare::Exactness::kAuto;
-}
-
 Result<int> sweep(const SweepOptions& options) {
   TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
   sweep::SweepPlan plan(setting);
@@ -422,7 +416,7 @@ Result<int> sweep(const SweepOptions& options) {
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
-  plan.compare.exactness = exactness_of(options);
+  plan.compare.exactness = exactness_of(options.exact, options.tolerant);
   TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
   tell_before_running(opened, outcome);
   return run_to_the_end(plan, output, options.resume, outcome);

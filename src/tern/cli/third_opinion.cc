@@ -79,7 +79,9 @@ std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
 
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
   if (ask == AskOracle::kNever || ask == AskOracle::kNear) {
-    return ask == AskOracle::kNever ? "--oracle never" : "--oracle near, and there is no difference to look at";
+    return ask == AskOracle::kNever
+               ? "--oracle never"
+               : "--oracle near asks it only about a difference, of a subject that can keep the values around it";
   }
   if (const Status computable = check_computable(view); !computable) {
     return "it cannot compute this model: " + computable.error().line();

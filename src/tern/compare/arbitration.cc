@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <set>
 
@@ -16,8 +15,6 @@ namespace {
 using trace::EngineRun;
 using trace::TensorId;
 using trace::TraceRecord;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // `record`: what the side traced under the oracle tensor's name, null where nothing.
 std::optional<OracleError> error_of(const Values& values, const TraceRecord* record, const TraceRecord& oracle_record,
@@ -190,14 +187,12 @@ void RoundingNoise::include(const EngineRun& oracle, const EngineRun& rounded) {
   }
 }
 
-std::optional<double> RoundingNoise::between_two(const TensorId& id) const {
-  const auto one = bound(id);
-  return one ? std::optional(2 * one->relative) : std::nullopt;
-}
-
 void use_noise(const RoundingNoise& noise, CompareOptions& options) {
   options.logits_noise = noise.logits();
-  options.tolerances.measured = [noise](const TensorId& id) { return noise.between_two(id); };
+  options.tolerances.measured = [noise](const TensorId& id) {
+    const auto bound = noise.bound(id);
+    return bound ? std::optional(2 * bound->relative) : std::nullopt;  // each side may be off by as much
+  };
 }
 
 std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {

@@ -58,8 +58,6 @@ class RoundingNoise {
   // The most that counts as rounding: kRoundingAllowance times the largest distance of this stage in any pass, up to
   // this layer. nullopt for a stage that was not seen.
   std::optional<OracleError> bound(const trace::TensorId& id) const;
-  // The most that two engines may differ by that are both right: each by its bound.
-  std::optional<double> between_two(const trace::TensorId& id) const;
   // Per row of logits, RMS.
   const std::vector<double>& logits() const { return logits_; }
 

@@ -1,7 +1,5 @@
 #include "tern/compare/distance.h"
 
-#include <limits>
-
 #include "tern/compare/metrics.h"
 
 namespace tern::compare {
@@ -39,7 +37,6 @@ std::optional<std::span<const float>> Values::of(const TraceRecord& wanted) cons
 }
 
 std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Metrics metrics = measure(x, oracle);
   if (metrics.n_non_finite > 0) {
     return OracleError{kInfinity, false, kInfinity};

@@ -1,6 +1,7 @@
 // How far one tensor of a run is from what it should have come to. For arbitration.cc and isolation.cc alone.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -9,6 +10,8 @@
 #include "tern/trace/run_folder.h"
 
 namespace tern::compare {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Which rows of the logits file each pass has. Only the oracle's records tell how the prompt was cut into ubatches.
 std::map<trace::TensorId, size_t> first_rows(const trace::EngineRun& oracle);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <limits>
 
 #include "tern/base/median.h"
 #include "tern/compare/distance.h"
@@ -15,7 +13,6 @@ using trace::EngineRun;
 using trace::TensorId;
 using trace::TraceRecord;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kFloatRounding = 0x1p-24;
 
 bool is_finite(const TraceRecord& record) { return record.finite_rms().has_value(); }
@@ -115,15 +112,6 @@ void Isolation::hold(const EngineRun& run, const EngineRun& exact, const std::ma
 const LocalError* Isolation::find(const TensorId& id) const {
   const auto found = errors_.find(id);
   return found == errors_.end() ? nullptr : &found->second;
-}
-
-std::vector<std::pair<TensorId, LocalError>> Isolation::ranking() const {
-  std::vector<std::pair<TensorId, LocalError>> wrong;
-  std::copy_if(errors_.begin(), errors_.end(), std::back_inserter(wrong),
-               [](const auto& entry) { return entry.second.is_wrong(); });
-  std::stable_sort(wrong.begin(), wrong.end(),
-                   [](const auto& a, const auto& b) { return a.second.multiple() > b.second.multiple(); });
-  return wrong;
 }
 
 }  // namespace tern::compare

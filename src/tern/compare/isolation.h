@@ -21,8 +21,8 @@ struct OracleError {
   std::optional<double> largest;  // max |x - oracle| / rms(oracle); absent without values
 };
 
-// A stage is wrong if its own error is more than this many times its noise floor. Engines that are right stay below 2
-// (docs/validation-framework.md has the table).
+// A stage is wrong if its own error is more than this many times its noise floor. docs/validation-framework.md says
+// why.
 constexpr double kFloorAllowance = 4;
 
 // What rounding alone explains of one tensor's own error. Never 0: no float32 is nearer to a number than 2^-24 of it.
@@ -53,8 +53,6 @@ class Isolation {
   // Null where the run has no values of that tensor, or its inputs were not finite.
   const LocalError* find(const trace::TensorId& id) const;
   const std::map<trace::TensorId, LocalError>& errors() const { return errors_; }
-  // Wrong tensors; the one with the largest multiple first.
-  std::vector<std::pair<trace::TensorId, LocalError>> ranking() const;
 
  private:
   Isolation() = default;

@@ -81,34 +81,27 @@ Clause constant_offset(const Pair& pair) {
   return fits && pair.is().size() > 1 ? Clause(fmt::format("every value is {:.6g} too large", offset)) : std::nullopt;
 }
 
+bool same_values(const Pair& pair, std::vector<float> a, std::vector<float> b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return pair.near_rows(a, b);
+}
+
 // Each token has its values, but in other places.
 Clause other_order(const Pair& pair) {
+  bool within_heads = pair.n_heads() > 1;
   for (size_t t = 0; t < pair.n_tokens(); ++t) {
     std::vector<float> is, should;
     for (size_t h = 0; h < pair.n_heads(); ++h) {
-      is.insert(is.end(), pair.is(t, h).begin(), pair.is(t, h).end());
-      should.insert(should.end(), pair.should(t, h).begin(), pair.should(t, h).end());
+      const auto x = pair.is(t, h), y = pair.should(t, h);
+      within_heads = within_heads && same_values(pair, {x.begin(), x.end()}, {y.begin(), y.end()});
+      is.insert(is.end(), x.begin(), x.end());
+      should.insert(should.end(), y.begin(), y.end());
     }
-    std::sort(is.begin(), is.end());
-    std::sort(should.begin(), should.end());
-    if (is.size() < 2 || !pair.near_rows(is, should)) {
+    if (is.size() < 2 || !same_values(pair, std::move(is), std::move(should))) {
       return std::nullopt;
     }
   }
-  const bool within_heads = [&] {
-    for (size_t t = 0; t < pair.n_tokens(); ++t) {
-      for (size_t h = 0; h < pair.n_heads(); ++h) {
-        std::vector<float> is(pair.is(t, h).begin(), pair.is(t, h).end());
-        std::vector<float> should(pair.should(t, h).begin(), pair.should(t, h).end());
-        std::sort(is.begin(), is.end());
-        std::sort(should.begin(), should.end());
-        if (!pair.near_rows(is, should)) {
-          return false;
-        }
-      }
-    }
-    return pair.n_heads() > 1;
-  }();
   return fmt::format("each token has the same values in another order{}", within_heads ? " within each head" : "");
 }
 

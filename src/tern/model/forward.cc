@@ -156,7 +156,8 @@ Result<Output> Forward::head(const Batch& batch, const Recording& recording) {
   norm(x_.data() + (n_tokens - n_rows) * h_.n_embd, model_.weights.output_norm, n_rows, normed_.data());
   const bool single = n_tokens == 1 || (!all && batch.head_as_single);
   const Matrix& head = model_.weights.head;
-  if (batch.logits == WantedLogits::kBestOfLastToken && batch.recorder == nullptr && greedy_head_ != nullptr) {
+  if (batch.logits == WantedLogits::kBestOfLastToken && batch.recorder == nullptr && batch.inputs == nullptr &&
+      greedy_head_ != nullptr) {
     if (const auto best = greedy_head_->best(normed_.data(), multiplier_.order(head.n_cols, single))) {
       return Output{.logits = {}, .best = *best};
     }

@@ -92,39 +92,22 @@ Status remove_trace_files(const fs::path& folder) {
   return {};
 }
 
-// The traces of a run folder as a list, whatever they came as.
-Result<uint64_t> list_traces(const fs::path& folder) {
-  TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces, trace::read_trace_folder(folder));
-  if (count_traces(folder) > 0) {
-    std::string lines;
-    for (const trace::TraceRecord& record : traces.records) {
-      lines += to_json_line(trace::to_json(record)) + "\n";
-    }
-    TERN_RETURN_IF_ERROR(remove_trace_files(folder));
-    TERN_RETURN_IF_ERROR(write_file(folder / "trace.jsonl", lines));
-  }
-  return traces.n_unknown_stages;
-}
-
-// Brings both places into the one form: trace_folder with a file per tensor, run_folder with a trace.jsonl. Returns how
-// many records are of none of our stages; those are not kept where they came in a list.
+// Brings both places into the one form: run_folder with a trace.jsonl and, where there is one, trace_folder with a file
+// per tensor. Returns how many records are of none of our stages; those are not kept where they came in a list.
 Result<uint64_t> unify_traces(const RunRequest& request) {
-  if (request.trace_folder.empty()) {
-    return list_traces(request.run_folder);
-  }
-  const fs::path list = request.trace_folder / "trace.jsonl";
-  const bool in_files = count_traces(request.trace_folder) > 0;
+  const bool wants_files = !request.trace_folder.empty();
+  const fs::path list = trace_folder_of(request) / "trace.jsonl";
+  const bool in_files = wants_files && count_traces(request.trace_folder) > 0;
   std::error_code error;
-  const bool in_trace_folder = in_files || fs::exists(list, error);
+  const bool in_trace_folder = wants_files && (in_files || fs::exists(list, error));
   TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces,
                         trace::read_trace_folder(in_trace_folder ? request.trace_folder : request.run_folder));
   std::string lines;
   for (const trace::TraceRecord& record : traces.records) {
-    const Json json = trace::to_json(record);
-    lines += to_json_line(json) + "\n";
-    if (!in_files) {
-      TERN_RETURN_IF_ERROR(
-          write_file(request.trace_folder / trace::trace_file_name(record.id), to_json_line(json) + "\n"));
+    const std::string line = to_json_line(trace::to_json(record)) + "\n";
+    lines += line;
+    if (wants_files && !in_files) {
+      TERN_RETURN_IF_ERROR(write_file(request.trace_folder / trace::trace_file_name(record.id), line));
     }
   }
   if (fs::remove(list, error); error) {
