@@ -19,6 +19,7 @@ fi
 rm -rf "$folder"
 mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial"
 own_lists=(
+  -o Acquire::Retries=5
   -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=
   -o Dir::State="$folder/apt" -o Dir::State::status=/dev/null -o Dir::Cache="$folder/apt/cache"
 )

@@ -66,7 +66,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 3
   fi
 fi
-apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >&2; }
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5 "$@" >&2; }
 
 apt update
 resolved=()

@@ -25,14 +25,18 @@ esac
 # From npm, into build/npm, by the checksums in tests/npm/package-lock.json: independent test data, and a llama.cpp for
 # x86-64 (elsewhere npm takes the package only with --force, and the tests that would run it are skipped).
 npm_folder="$root/build/npm"
-if ! cmp -s "$root/tests/npm/package-lock.json" "$npm_folder/package-lock.json" || [ ! -d "$npm_folder/node_modules" ]; then
+if ! cmp -s "$root/tests/npm/package-lock.json" "$npm_folder/installed.json"; then
   mkdir -p "$npm_folder"
-  cp "$root/tests/npm/package.json" "$npm_folder/"
-  cp "$root/tests/npm/package-lock.json" "$npm_folder/package-lock.json.new"
-  mv "$npm_folder/package-lock.json.new" "$npm_folder/package-lock.json"
-  other_cpu=()
-  [ "$(uname -m)" = x86_64 ] || other_cpu=(--force)
-  npm ci --prefix "$npm_folder" --ignore-scripts --omit=optional --no-audit --no-fund "${other_cpu[@]}" >&2
+  cp "$root/tests/npm/package.json" "$root/tests/npm/package-lock.json" "$npm_folder/"
+  npm_options=(--ignore-scripts --omit=optional --no-audit --no-fund --fetch-timeout=30000)
+  [ "$(uname -m)" = x86_64 ] || npm_options+=(--force)
+  # A connection that stalls ends npm, which tries again only what is refused; what arrived before is in its cache.
+  for attempt in 1 2 3 4 5; do
+    npm ci --prefix "$npm_folder" "${npm_options[@]}" >&2 && break
+    [ "$attempt" -lt 5 ] || { echo "npm could not fetch what the tests need, in $attempt attempts." >&2; exit 3; }
+    sleep $((5 * attempt))
+  done
+  cp "$npm_folder/package-lock.json" "$npm_folder/installed.json"
 fi
 
 build() {  # build PRESET [TARGET...]
