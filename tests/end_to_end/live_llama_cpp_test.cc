@@ -248,6 +248,33 @@ max_tokens = 4
   expect_parity(model, 5, 16, kFloatRounding, scenarios);
 }
 
+// llama.cpp is given what a faulty subject recorded: its operations differ where the fault is, and nowhere else.
+TEST_F(LiveLlamaCpp, ComputesFromTheSubjectsInputs) {
+  const fs::path model = synthetic_model("llama", "f32");
+  const fs::path out = folder_.path() / "out";
+  const Ended swept = tern({"sweep", model.string(), tokenizer_.string(), out.string(), "--reference", spec_,
+                            "--threads", "1", "--check-reference", "never", "--only", "scenario2", "--subject",
+                            "command:'" + test::tern_binary().string() +
+                                "' run --engine oracle --ignore-eos --dump-tensors --fault rope_base"});
+  ASSERT_EQ(swept.exit_code, 1) << swept.output;
+  const auto text = read_file(out / "sweep.json", uint64_t{64} << 20);
+  const auto json = parse_sorted_json(text.value_or(""), "sweep.json");
+  ASSERT_TRUE(json) << json.error().line();
+  const nlohmann::json& arbitration = (*json)["scenarios"][0]["arbitration"];
+  EXPECT_EQ(arbitration["same_inputs_of"], "subject") << arbitration["no_same_inputs_because"];
+  size_t n_faulty = 0;
+  for (const auto& stage : arbitration["stages"]) {
+    ASSERT_FALSE(stage["on_same_inputs"].is_null()) << stage;
+    const double multiple = stage["on_same_inputs"]["multiple_of_floor"];
+    if (stage["name"].get<std::string>().ends_with("_rope")) {
+      n_faulty += multiple > 1000 ? 1U : 0U;
+    } else {
+      EXPECT_LT(multiple, 8) << stage;
+    }
+  }
+  EXPECT_GE(n_faulty, 6U);  // the first position is turned by nothing
+}
+
 // Float32 rows of a run's logits.
 std::vector<float> logits_of(const fs::path& run) {
   const auto file = trace::Safetensors::open(run / "logits.safetensors");

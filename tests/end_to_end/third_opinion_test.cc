@@ -348,6 +348,59 @@ TEST_F(ThirdOpinion, EachStageCanBeComputedFromTheTensorsOfAnotherRun) {
   EXPECT_FALSE(fs::exists(out("c")));
 }
 
+// A sweep gives our engine the inputs that the other one recorded: only the fault is left, and what it changes is no
+// longer inherited by what comes after it.
+TEST_F(ThirdOpinion, ASweepHoldsBothSidesOnTheSameInputs) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("attention_scale"),
+                            "--check-reference", "never", "--only", "scenario2"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  const nlohmann::json scenario = json_in(fs::path(out("sweep")) / "sweep.json")["scenarios"][0];
+  const nlohmann::json& arbitration = scenario["arbitration"];
+  EXPECT_EQ(arbitration["same_inputs_of"], "reference");
+  size_t n_held = 0;
+  for (const auto& stage : arbitration["stages"]) {
+    const std::string name = stage["name"];
+    if (stage["on_same_inputs"].is_null()) continue;
+    ++n_held;
+    const double multiple = stage["on_same_inputs"]["multiple_of_floor"];
+    if (name.find("attn_scores_softmax") != std::string::npos) {
+      EXPECT_GT(multiple, 100) << name;
+    } else if (name.find("attn_out") == std::string::npos) {  // which ours computes from its own scores
+      EXPECT_LT(multiple, 8) << name;
+    }
+  }
+  EXPECT_GT(n_held, arbitration["stages"].size() * 9 / 10);
+  EXPECT_THAT(read_file(fs::path(out("sweep")) / "scenario2" / "report.txt", 1000000).value_or(""),
+              HasSubstr("both sides' operations on the reference's inputs: how far apart"));
+}
+
+// Two right engines, whose bits differ from the first norm on: the cause is rounding, in a sweep and in a comparison.
+TEST_F(ThirdOpinion, RightEnginesDifferByRounding) {
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty(""), "--check-reference",
+                            "never", "--only", "scenario2"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  const fs::path scenario = fs::path(out("sweep")) / "scenario2";
+  const Json parity = json_in(scenario / "logits-comparison.json")["parity"];
+  EXPECT_EQ(parity["cause"]["id"], "rounding");
+  EXPECT_EQ(parity["cause"]["name"], "blk0/attn_norm");
+  EXPECT_EQ(parity["cause"]["confidence"], 1.0);
+  ASSERT_EQ(tern({"compare", (scenario / "rs-run").string(), (scenario / "cpp-run").string(), "--model", model_,
+                  "--exact", "--json"})
+                .exit_code,
+            1);
+  const nlohmann::json json = json_in(folder_.path() / "output.txt");
+  EXPECT_EQ(json["verdict"], "diverged");  // as demanded
+  EXPECT_EQ(json["arbitration"]["wrong"], "neither");
+  EXPECT_EQ(json["cause"]["id"], "rounding");
+  // Without the values of one side, nobody can know.
+  fs::remove(scenario / "cpp-run" / "tensors.safetensors");
+  ASSERT_EQ(
+      tern({"compare", (scenario / "rs-run").string(), (scenario / "cpp-run").string(), "--model", model_, "--json"})
+          .exit_code,
+      0);
+  EXPECT_TRUE(json_in(folder_.path() / "output.txt")["cause"].is_null());
+}
+
 // The noise floors are measured, and engines that are right stay within them: ours in every instruction set, and the
 // recording of the real bitnet.cpp.
 TEST_F(ThirdOpinion, RightEnginesStayWithinTheNoiseFloor) {

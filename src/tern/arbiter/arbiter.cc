@@ -143,10 +143,14 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
     TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference"));
   }
   const compare::Side reference_side = theirs ? theirs->side() : compare::Side();
-  Opinion opinion{compare::arbitrate(ours.side(), reference_side, oracle(), noise_, subject_name), std::nullopt};
+  Opinion opinion{compare::arbitrate(ours.side(), reference_side, oracle(), noise_, subject_name), std::nullopt,
+                  ours.isolation, theirs ? theirs->isolation : std::nullopt};
   const compare::Arbitration& arbitration = opinion.arbitration;
   if (arbitration.wrong() == compare::Wrong::kNeither) {
-    opinion.cause = reference != nullptr ? cause_of_prompts(subject.result, reference->result) : std::nullopt;
+    if (reference != nullptr) {
+      opinion.cause = cause_of_prompts(subject.result, reference->result);
+      opinion.cause = opinion.cause ? opinion.cause : cause_of_rounding(subject, *reference, arbitration);
+    }
     return opinion;
   }
   if (arbitration.subject.first()) {

@@ -50,6 +50,7 @@ struct Question : peer::RunSetting {
 struct Opinion {
   compare::Arbitration arbitration;
   std::optional<compare::Cause> cause;  // where a side is wrong: the subject's, if both are
+  std::optional<compare::Isolation> subject_isolation, reference_isolation;  // of a side that has values
 };
 
 class Arbiter {
@@ -63,8 +64,8 @@ class Arbiter {
   // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: what it
   // computed is held against what the oracle computes with each fault that could be meant, from the same inputs where
   // there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
-  // Where the two sides saw different prompts, the cause is who tokenized them. Errors: kIo, and kEngine when
-  // interrupted.
+  // Where neither is wrong and they differ all the same, the cause is who tokenized the prompt, or rounding. Errors:
+  // kIo, and kEngine when interrupted.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject") const;
 

@@ -66,6 +66,24 @@ std::optional<Values> values_of(const trace::EngineRun& run, const trace::Engine
   return Values{record, is->values, should->values};
 }
 
+bool is_held_by_values(const std::optional<compare::OracleError>& error,
+                       const std::optional<compare::LocalError>& local) {
+  return local || (error && !error->is_lower_bound);
+}
+
+std::string rounding_figures(const StageArbitration& stage) {
+  if (stage.subject_local && stage.reference_local) {
+    return fmt::format("the subject's own error is {:.3g} times the noise floor, the reference's {:.3g} times",
+                       stage.subject_local->multiple(), stage.reference_local->multiple());
+  }
+  const auto error = [](const auto& inherited, const auto& local) {
+    return inherited ? inherited->relative : local->error.relative;
+  };
+  return fmt::format("the relative errors against the oracle are {:.3g} and {:.3g}, where rounding explains {:.3g}",
+                     error(stage.subject, stage.subject_local), error(stage.reference, stage.reference_local),
+                     stage.bound.relative);
+}
+
 }  // namespace
 
 Explanation::Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
@@ -204,6 +222,32 @@ std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const tra
                                  b.size(), at - a.begin());
   }
   return cause;
+}
+
+std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                       const compare::Arbitration& arbitration) {
+  const StageArbitration* first = nullptr;
+  size_t n_differ = 0, n_held = 0;
+  for (const StageArbitration& stage : arbitration.stages) {
+    const trace::TraceRecord* ours = subject.find(stage.id);
+    const trace::TraceRecord* theirs = reference.find(stage.id);
+    const bool was_asked = stage.subject || stage.subject_local;  // otherwise its inputs were other tokens
+    if (ours != nullptr && theirs != nullptr && was_asked && ours->blake3 != theirs->blake3) {
+      first = first == nullptr ? &stage : first;
+      ++n_differ;
+      n_held += is_held_by_values(stage.subject, stage.subject_local) &&
+                is_held_by_values(stage.reference, stage.reference_local);
+    }
+  }
+  if (first == nullptr || !is_held_by_values(first->subject, first->subject_local) ||
+      !is_held_by_values(first->reference, first->reference_local)) {
+    return std::nullopt;
+  }
+  return Cause{
+      "rounding", first->id.name(), static_cast<double>(n_held) / static_cast<double>(n_differ),
+      fmt::format("neither side is wrong by more than rounding: at {}, the first tensor whose bits differ, {}; "
+                  "{} of the {} that differ could be held against the oracle by their values",
+                  first->id.name(), rounding_figures(*first), n_held, n_differ)};
 }
 
 }  // namespace tern::arbiter

@@ -54,4 +54,10 @@ class Explanation {
 // Two sides that made different ids of one prompt; the reference is taken to be right. nullopt where they did not.
 std::optional<compare::Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference);
 
+// Two sides that differ although neither is wrong; `arbitration` is theirs. The place is the first tensor whose bits
+// differ, and the confidence the share of such tensors that the oracle could hold on both sides by their values.
+// nullopt where no bits differ, or where it could not do so with the first.
+std::optional<compare::Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                                const compare::Arbitration& arbitration);
+
 }  // namespace tern::arbiter

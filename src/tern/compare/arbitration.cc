@@ -308,4 +308,15 @@ Arbitration arbitrate(const Side& subject, const Side& reference, const EngineRu
   return arbitration;
 }
 
+void hold_on_same_inputs(const EngineRun& taker, const EngineRun& giver, const Isolation& of_giver,
+                         std::string_view inputs_of, Arbitration& arbitration) {
+  const Isolation apart = of_giver.under(taker, giver);
+  for (StageArbitration& stage : arbitration.stages) {
+    if (const LocalError* local = apart.find(stage.id)) {
+      stage.on_same_inputs = *local;
+    }
+  }
+  arbitration.inputs_of = inputs_of;
+}
+
 }  // namespace tern::compare

@@ -19,6 +19,9 @@ struct StageArbitration {
   std::optional<OracleError> subject, reference;  // with what was inherited; absent where the side has no such tensor
   OracleError bound;                              // the most of that which counts as rounding
   std::optional<LocalError> subject_local, reference_local;  // the stage's own; where there is one, it decides
+  // How far apart the two sides' operations are on the same inputs, where one was given the other's; as a multiple of
+  // the noise floor on these. Two that are right may be apart by their two errors.
+  std::optional<LocalError> on_same_inputs = {};
   bool subject_wrong = false, reference_wrong = false;
 };
 
@@ -39,6 +42,9 @@ struct Arbitration {
   Wrong wrong() const;
   const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
   std::string reason;                                             // one sentence with the figures
+  // Whose inputs on_same_inputs were measured on: "subject" or "reference"; empty where they were not, and then
+  // no_same_inputs may say why.
+  std::string inputs_of, no_same_inputs;
 };
 
 // A tensor without values of its inputs is wrong if it is further from the oracle than this many times what the rounded
@@ -79,5 +85,10 @@ struct Side {
 // `reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the reason.
 Arbitration arbitrate(const Side& subject, const Side& reference, const trace::EngineRun& oracle,
                       const RoundingNoise& noise, std::string_view subject_name = "subject");
+
+// Fills in on_same_inputs. `taker` computed each stage from what `giver` recorded of the stages before it; `of_giver`
+// knows the noise floors there. `inputs_of`: the giver's side.
+void hold_on_same_inputs(const trace::EngineRun& taker, const trace::EngineRun& giver, const Isolation& of_giver,
+                         std::string_view inputs_of, Arbitration& arbitration);
 
 }  // namespace tern::compare

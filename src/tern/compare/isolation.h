@@ -47,7 +47,8 @@ class Isolation {
   Isolation(const trace::EngineRun& run, const trace::EngineRun& exact,
             const std::vector<const trace::EngineRun*>& rounded);
 
-  // The same run and floors under a hypothesis: `exact` was computed, from the same inputs, with a fault.
+  // The same inputs and floors, and other computations on them: of the run itself, held against the oracle with a
+  // fault; or of another engine, held against what the run made of them.
   Isolation under(const trace::EngineRun& run, const trace::EngineRun& exact) const;
 
   // Null where the run has no values of that tensor, or its inputs were not finite.

@@ -44,13 +44,15 @@ Json stage_json(const StageArbitration& stage) {
           {"rounding_explains", error_json(stage.bound)},
           {"subject_own", local_json(stage.subject_local)},
           {"reference_own", local_json(stage.reference_local)},
+          {"on_same_inputs", local_json(stage.on_same_inputs)},
           {"subject_wrong", stage.subject_wrong},
           {"reference_wrong", stage.reference_wrong}};
 }
 
-// Stages by what they do wrong themselves, the worst first; each stage at its worst tensor.
-std::string ranking_text(const Arbitration& arbitration, std::string_view side,
-                         std::optional<LocalError> StageArbitration::*local) {
+// Stages by one of their figures, the worst first; each stage at its worst tensor. More than `allowance` times the
+// noise floor is marked.
+std::string ranking_text(const Arbitration& arbitration, std::string_view title, std::string_view column,
+                         std::optional<LocalError> StageArbitration::*local, double allowance) {
   std::map<trace::Stage, const StageArbitration*> worst;
   for (const StageArbitration& stage : arbitration.stages) {
     const StageArbitration*& known = worst[stage.id.stage];
@@ -72,12 +74,11 @@ std::string ranking_text(const Arbitration& arbitration, std::string_view side,
                    [&](auto* a, auto* b) { return (a->*local)->multiple() > (b->*local)->multiple(); });
   ranked.resize(std::min(ranked.size(), kMost));
   std::string out =
-      fmt::format("{}'s stages by their own errors, each from its recorded inputs\n  {:<28} {:>12} {:>12} {:>10}\n",
-                  side, "worst tensor", "own error", "noise floor", "multiple");
+      fmt::format("{}\n  {:<28} {:>12} {:>12} {:>10}\n", title, "worst tensor", column, "noise floor", "multiple");
   for (const StageArbitration* tensor : ranked) {
-    const LocalError& own = *(tensor->*local);
-    out += fmt::format("{} {:<28} {:>12.3g} {:>12.3g} {:>10.3g}\n", own.is_wrong() ? "!" : " ", tensor->id.name(),
-                       own.error.relative, own.floor.relative, own.multiple());
+    const LocalError& figure = *(tensor->*local);
+    out += fmt::format("{} {:<28} {:>12.3g} {:>12.3g} {:>10.3g}\n", figure.multiple() > allowance ? "!" : " ",
+                       tensor->id.name(), figure.error.relative, figure.floor.relative, figure.multiple());
   }
   return out;
 }
@@ -95,7 +96,9 @@ Json arbitration_summary_json(const Arbitration& arbitration) {
           {"reference_wrong_from", first_wrong_json(arbitration.reference)},
           {"subject_tensors", arbitration.n_subject},
           {"reference_tensors", arbitration.n_reference},
-          {"oracle_tensors", arbitration.stages.size()}};
+          {"oracle_tensors", arbitration.stages.size()},
+          {"same_inputs_of", text_or_null(arbitration.inputs_of)},
+          {"no_same_inputs_because", text_or_null(arbitration.no_same_inputs)}};
 }
 
 Json arbitration_json(const Arbitration& arbitration) {
@@ -139,10 +142,19 @@ std::string arbitration_text(const Arbitration& arbitration, const std::optional
                        cause->confidence, one_line(cause->evidence));
   }
   if (arbitration.subject.first()) {
-    out += ranking_text(arbitration, "subject", &StageArbitration::subject_local);
+    out += ranking_text(arbitration, "subject's stages by their own errors, each from its recorded inputs", "own error",
+                        &StageArbitration::subject_local, compare::kFloorAllowance);
   }
   if (arbitration.reference.first()) {
-    out += ranking_text(arbitration, "reference", &StageArbitration::reference_local);
+    out += ranking_text(arbitration, "reference's stages by their own errors, each from its recorded inputs",
+                        "own error", &StageArbitration::reference_local, compare::kFloorAllowance);
+  }
+  if (!arbitration.inputs_of.empty()) {
+    out += ranking_text(arbitration,
+                        fmt::format("both sides' operations on the {}'s inputs: how far apart", arbitration.inputs_of),
+                        "apart", &StageArbitration::on_same_inputs, 2 * compare::kFloorAllowance);
+  } else if (!arbitration.no_same_inputs.empty()) {
+    out += fmt::format("both sides on the same inputs: not measured: {}\n", one_line(arbitration.no_same_inputs));
   }
   const auto& first = arbitration.subject.first() ? arbitration.subject.first() : arbitration.reference.first();
   if (!first) {

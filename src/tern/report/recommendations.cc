@@ -158,15 +158,24 @@ void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
 
 // What the oracle found, which no advice that is based on two sides alone can outrank.
 void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
-  if (!scenario.arbitration || scenario.arbitration->wrong() == compare::Wrong::kNeither) {
+  if (!scenario.arbitration) {
+    return;
+  }
+  if (scenario.arbitration->wrong() == compare::Wrong::kNeither) {
+    if (scenario.status == ParityStatus::kDiverged && scenario.cause) {
+      out.push_back(fmt::format("By the oracle, neither side is wrong; likely cause: {} ({}).", scenario.cause->id,
+                                scenario.cause->evidence));
+    }
     return;
   }
   const compare::Arbitration& arbitration = *scenario.arbitration;
   const bool subject = arbitration.subject.first().has_value();
   const trace::TensorId id = *(subject ? arbitration.subject : arbitration.reference).first();
-  out.push_back(fmt::format(
-      "By the oracle, {}{} at {}. {}", subject ? "the subject goes wrong" : "the reference goes wrong, not the subject",
-      arbitration.wrong() == compare::Wrong::kBoth ? ", and so does the reference," : "", id.name(), advice_on(id)));
+  out.push_back(fmt::format("By the oracle, {} at {}. {}",
+                            arbitration.wrong() == compare::Wrong::kBoth ? "both sides go wrong, the subject"
+                            : subject                                    ? "the subject goes wrong"
+                                      : "the reference goes wrong, and not the subject,",
+                            id.name(), advice_on(id)));
   if (scenario.cause && scenario.cause->id != "unknown") {
     out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
   }

@@ -217,6 +217,9 @@ class ScenarioRun {
     if (both && outcome_.status == ParityStatus::kDiverged) {
       TERN_RETURN_IF_ERROR(look_closely());
     }
+    if (both && outcome_.arbitration) {
+      TERN_RETURN_IF_ERROR(exchange_inputs(*compared));
+    }
     if (outcome_.arbitration) {
       hear_oracle(outcome_);
     }
@@ -278,6 +281,42 @@ class ScenarioRun {
                 outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
   }
 
+  // Where the sides differ: the subject's operations on the inputs that the reference recorded, or, if only the
+  // reference can be given inputs, the other way round.
+  Status exchange_inputs(const trace::EngineRun& subject) {
+    const compare::RunComparison& comparison = *outcome_.comparison;
+    if (plan_.oracle == nullptr || !comparison.first_hash_difference || !comparison.tokens.prompt_equal) {
+      return {};
+    }
+    const trace::EngineRun& reference = *reference_->run;
+    if (reference_isolation_ && plan_.subject->abilities().inputs) {
+      return compute_from(reference, *reference_isolation_, "reference", *plan_.subject,
+                          "subject, on the reference's inputs", "rs-on-reference-inputs");
+    }
+    if (subject_isolation_ && plan_.reference->abilities().inputs) {
+      return compute_from(subject, *subject_isolation_, "subject", *plan_.reference,
+                          "reference, on the subject's inputs", "cpp-on-subject-inputs");
+    }
+    return {};
+  }
+
+  Status compute_from(const trace::EngineRun& giver, const compare::Isolation& of_giver, std::string_view inputs_of,
+                      const peer::Peer& taker, std::string_view side, const std::string& prefix) {
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun taken, run_side(taker, side, prefix, arbiter::fed_tokens(giver.result),
+                                                              [&](peer::RunRequest& request) {
+                                                                request.dump_tensors = true;
+                                                                request.inputs_from = giver.folder;
+                                                                request.trace_folder.clear();
+                                                              }));
+    if (taken.run) {
+      compare::hold_on_same_inputs(*taken.run, giver, of_giver, inputs_of, *outcome_.arbitration);
+    } else {
+      outcome_.arbitration->no_same_inputs =
+          fmt::format("the {}, {}", side, with_other_folder(taken.failure, partial_, final_path_));
+    }
+    return {};
+  }
+
   Status hear(const Result<arbiter::Arbiter>& arbiter, const trace::EngineRun& subject,
               const trace::EngineRun* reference, compare::CompareOptions& options) {
     if (!arbiter) {
@@ -294,6 +333,8 @@ class ScenarioRun {
     }
     outcome_.arbitration = std::move(opinion->arbitration);
     outcome_.cause = std::move(opinion->cause);
+    subject_isolation_ = std::move(opinion->subject_isolation);
+    reference_isolation_ = std::move(opinion->reference_isolation);
     outcome_.no_arbitration.clear();
     return {};
   }
@@ -327,6 +368,7 @@ class ScenarioRun {
   ScenarioOutcome outcome_;
   peer::PeerRun subject_;
   std::optional<peer::PeerRun> reference_, taught_;
+  std::optional<compare::Isolation> subject_isolation_, reference_isolation_;  // of the runs that were judged
 };
 
 // A command says only in its result what engine it is.

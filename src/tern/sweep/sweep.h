@@ -12,6 +12,8 @@
 //   rs-forced-run/, rs-forced-traces/      the subject again, fed the reference's tokens; only where their own differ
 //   rs-near-run/                           the subject again, with the values around the first difference: where a
 //                                          model is too large for the oracle as a whole
+//   rs-on-reference-inputs-run/            the subject again, each stage computed from what the reference recorded of
+//                                          those before it; only where they differ (or cpp-on-subject-inputs-run/)
 //   oracle-run/                            what the oracle computed on the same tokens, where it was asked
 //   report.txt, logits-comparison.json     by the caller's ReportWriter
 #pragma once
