@@ -1,6 +1,7 @@
 // Each fault changes what it says and nothing before it.
 #include "tern/oracle/faults.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -70,7 +71,7 @@ class Faults : public testing::Test {
   static std::unique_ptr<Oracle> faulty(const gguf::View& view, std::string_view fault, int n_threads = 1) {
     const Fault* const found = find_fault(fault);
     EXPECT_NE(found, nullptr) << fault;
-    return found->make(plain(view), n_threads);
+    return found->make(plain(view), {n_threads, std::nullopt});
   }
   static std::string first_difference_of(const gguf::View& view, std::string_view fault) {
     Oracle right = plain(view);
@@ -93,6 +94,8 @@ TEST_F(Faults, EachStartsWhereItSays) {
         {"weight_scale", "blk0/q_proj"},
         {"weights_swapped", "blk0/gate_proj"},
         {"qk_row_permutation", "blk0/q_proj"},
+        {"qk_row_permutation_undone", "blk0/q_proj"},
+        {"rope_position_behind", ""},  // the first pass is right
         {"head_tying", view.find_tensor("output.weight") != nullptr ? "logits" : ""},
         {"rope_base", "blk0/q_rope"},
         {"rope_position", "blk0/q_rope"},
@@ -132,10 +135,59 @@ TEST_F(Faults, TheTableIsComplete) {
     EXPECT_TRUE(names.insert(fault.name).second) << fault.name << " stands twice";
     EXPECT_FALSE(fault.does.empty());
     EXPECT_EQ(find_fault(fault.name), &fault);
-    EXPECT_NE(fault.make(plain(views_[0]), 2), nullptr);
+    EXPECT_NE(fault.make(plain(views_[0]), {2, std::nullopt}), nullptr);
   }
   EXPECT_EQ(find_fault("activation"), nullptr);
   EXPECT_EQ(find_fault(""), nullptr);
+}
+
+TEST_F(Faults, AWrongConstantCanBeChosen) {
+  const gguf::View& view = views_[0];
+  const double base = plain(view).hyperparameters().rope_base;
+  const auto q_rope_with = [&](const std::string& name) {
+    const auto chosen = parse_fault(name);
+    EXPECT_TRUE(chosen) << chosen.error().line();
+    for (const auto& record : evaluate(*chosen->fault->make(plain(view), {1, chosen->value}), kPrompt).records) {
+      if (record.id.name() == "blk0/q_rope") return record.blake3;
+    }
+    return std::string();
+  };
+  const std::string own = q_rope_with(fmt::format("rope_base={}", base));
+  const std::string another = base == 10000 ? "rope_base=5e5" : "rope_base=1e4";
+  EXPECT_EQ(q_rope_with("rope_base"), q_rope_with(another));
+  EXPECT_NE(q_rope_with("rope_base"), own);
+  EXPECT_NE(q_rope_with("rope_base=1e6"), q_rope_with("rope_base"));
+  EXPECT_EQ(q_rope_with("rope_scaling=1"), own);
+  EXPECT_EQ(q_rope_with("rope_scaling=4"), q_rope_with("rope_scaling"));
+  for (const char* text : {"", "rope", "rope_base=", "rope_base=0", "rope_base=-1", "rope_base=1e6x", "rope_base=nan",
+                           "rope_base=inf", "rope_pairing=2"}) {
+    const auto chosen = parse_fault(text);
+    ASSERT_FALSE(chosen) << text;
+    EXPECT_EQ(chosen.error().code, ErrorCode::kUsage) << text;
+  }
+}
+
+// Neither is the other one: heads are of more than four features.
+TEST_F(Faults, TheRowsOfQAndKAreReorderedInTwoWays) {
+  for (const gguf::View& view : views_) {
+    std::set<std::string> hashes;
+    for (const char* name : {"qk_row_permutation", "qk_row_permutation_undone"}) {
+      for (const auto& record : evaluate(*faulty(view, name), kPrompt).records) {
+        if (record.id.name() == "blk0/q_proj") hashes.insert(record.blake3);
+      }
+    }
+    EXPECT_EQ(hashes.size(), 2U);
+  }
+}
+
+TEST_F(Faults, PositionsLagFromTheSecondPassOn) {
+  const gguf::View& view = views_[0];
+  Oracle right = plain(view);
+  const auto wrong = faulty(view, "rope_position_behind");
+  EXPECT_EQ(first_difference(evaluate(right, kPrompt), evaluate(*wrong, kPrompt)), "");
+  const int32_t next = 4;
+  EXPECT_EQ(first_difference(evaluate(right, std::span(&next, 1)), evaluate(*wrong, std::span(&next, 1))),
+            "blk0/q_rope");
 }
 
 TEST_F(Faults, PrefillOnlyIsRightTokenByToken) {
@@ -253,7 +305,7 @@ TEST(Int16Wrap, WrapsWhereRowsAreLongAndOfOneSign) {
   ASSERT_TRUE(view) << view.error().line();
   auto right = Oracle::load(*view);
   ASSERT_TRUE(right) << right.error().line();
-  const auto wrong = find_fault("int16_wrap")->make(*right, 1);
+  const auto wrong = find_fault("int16_wrap")->make(*right, {});
   trace::MemoryRecorder rights(true), wrongs(true);
   const std::vector<int32_t> token = {1};
   ASSERT_TRUE(right->evaluate(token, 0, 0, &rights));
@@ -280,7 +332,7 @@ TEST(Int16Wrap, ExplainsTheRecordingThatWrapped) {
     const Oracle right = Oracle::load(*view).value();
     trace::MemoryRecorder rights, wrongs;
     ASSERT_TRUE(Oracle(right).evaluate(run->result.prompt_tokens, 0, 0, &rights));
-    ASSERT_TRUE(find_fault("int16_wrap")->make(right, 1)->evaluate(run->result.prompt_tokens, 0, 0, &wrongs));
+    ASSERT_TRUE(find_fault("int16_wrap")->make(right, {})->evaluate(run->result.prompt_tokens, 0, 0, &wrongs));
     for (size_t i = 0; i < wrongs.records().size(); ++i, ++n_stages) {
       const auto& record = wrongs.records()[i];
       const double recorded = run->find(record.id)->rms.value();

@@ -96,6 +96,9 @@ Explanation::Explanation(const compare::Side& wrong, const trace::EngineRun& exa
       first_(*arbitration.subject.first()) {}
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
+  if (best_ && best_->share() == 1 && best_->fault->cause == fault.cause) {
+    return false;
+  }
   const auto is_right = [&](Stage changed) {
     trace::TensorId id = first_;
     id.stage = changed;

@@ -18,8 +18,8 @@ class Explanation {
               const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
 
   // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
-  // changes, in the pass and layer of the first wrong tensor; and where the place is known, not where it is of another
-  // stage than the fault changes.
+  // changes, in the pass and layer of the first wrong tensor; where the place is known, not where it is of another
+  // stage than the fault changes; and not where another fault of the same cause explains all that is wrong.
   bool could_be(const OracleEngines::Fault& fault);
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);

@@ -1,6 +1,7 @@
 #include "tern/cli/oracle_engine.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
@@ -44,9 +45,8 @@ Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, cons
   if (options.fault.empty()) {
     return std::make_unique<oracle::Oracle>(std::move(plain));
   }
-  const oracle::Fault* const fault = oracle::find_fault(options.fault);
-  TERN_CHECK(fault != nullptr);
-  return fault->make(plain, options.n_threads);
+  TERN_ASSIGN_OR_RETURN(const oracle::ChosenFault chosen, oracle::parse_fault(options.fault));
+  return chosen.fault->make(plain, {options.n_threads, chosen.value});
 }
 
 }  // namespace
@@ -103,18 +103,14 @@ std::vector<std::string> oracle_arithmetics() {
   return names;
 }
 
-std::vector<std::string> fault_names() {
-  std::vector<std::string> names;
-  for (const oracle::Fault& fault : oracle::known_faults()) {
-    names.emplace_back(fault.name);
-  }
-  return names;
-}
-
 std::string fault_help() {
   std::string text = "Faults for --engine oracle --fault NAME:";
   for (const oracle::Fault& fault : oracle::known_faults()) {
-    text += fmt::format("\n  {:<24}{}", fault.name, fault.does);
+    text += fmt::format("\n  {:<27}{}", fault.name, fault.does);
+    if (!fault.values.empty()) {
+      text += fmt::format(": {0}=NUMBER; {0} alone takes the first of {1} that is not the model's", fault.name,
+                          fmt::join(fault.values, ", "));
+    }
   }
   return text;
 }

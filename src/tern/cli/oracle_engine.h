@@ -16,7 +16,7 @@ struct OracleOptions {
   int significant_bits = 0;               // oracle::Settings
   std::string arithmetic;                 // "double", or one of oracle/float32.h
   std::optional<trace::TensorId> around;  // oracle::Settings
-  std::string fault;                      // one of fault_names(), or empty
+  std::string fault;                      // as oracle::parse_fault() takes it, or empty
   int n_threads = 1;                      // matters to one of the faults only
 };
 
@@ -33,7 +33,6 @@ std::string oracle_engine_name(const OracleOptions& options);
 std::vector<std::string> oracle_arithmetics();
 
 // oracle/faults.h
-std::vector<std::string> fault_names();
 std::string fault_help();
 
 }  // namespace tern::cli

@@ -19,6 +19,7 @@
 #include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
+#include "tern/oracle/faults.h"
 #include "tern/sweep/environment.h"
 #include "tern/tokenizer/tokenizer.h"
 
@@ -399,7 +400,10 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
   command
       .add_option("--fault", options.fault,
                   "With --engine oracle: compute with a known fault, to test a judge. One of the list below")
-      ->check(CLI::IsMember(fault_names()));
+      ->check([](const std::string& text) {
+        const auto chosen = oracle::parse_fault(text);
+        return chosen ? std::string() : chosen.error().line();
+      });
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
       ->check(CLI::Range(1, 1 << 16))

@@ -259,20 +259,26 @@ class Selftest {
                                           : Line::Result::kWrong;
   }
 
-  // The oracle with one fault, held against our fast engine.
+  // The oracle with one fault, held against our fast engine; a wrong constant as the fault chooses it, and another one.
   Status faults(bool (*is_wanted)(const oracle::Fault&)) {
     for (const oracle::Fault& fault : oracle::known_faults()) {
       if (fault.cause.empty() || !is_wanted(fault)) {
         continue;
       }
-      const std::string name(fault.name);
-      TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
-      TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, name));
-      Line line{.fault = name, .does = std::string(fault.does)};
-      line.expected = fault.cause;
-      TERN_RETURN_IF_ERROR(judge(std::move(line), *run.run, arbiter_->oracle()));
+      TERN_RETURN_IF_ERROR(judge_fault(fault, std::string(fault.name)));
+      if (!fault.values.empty()) {
+        TERN_RETURN_IF_ERROR(judge_fault(fault, fmt::format("{}={}", fault.name, fault.values.back())));
+      }
     }
     return {};
+  }
+
+  Status judge_fault(const oracle::Fault& fault, const std::string& name) {
+    TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, name));
+    Line line{.fault = name, .does = std::string(fault.does)};
+    line.expected = fault.cause;
+    return judge(std::move(line), *run.run, arbiter_->oracle());
   }
 
   // Our fast engine on a changed file, held against itself on the right one.

@@ -28,6 +28,15 @@ uint64_t products_per_token(const gguf::View& view) {
   return n;
 }
 
+// A wrong constant could be any of those in use.
+std::vector<std::string> all_settings(const oracle::Fault& fault) {
+  std::vector<std::string> names;
+  for (const double value : fault.values) {
+    names.push_back(fmt::format("{}={}", fault.name, value));
+  }
+  return names.empty() ? std::vector<std::string>{std::string(fault.name)} : names;
+}
+
 }  // namespace
 
 Result<arbiter::OracleEngines> oracle_engines() {
@@ -40,9 +49,9 @@ Result<arbiter::OracleEngines> oracle_engines() {
     engines.float32.push_back(std::move(engine));
   }
   for (const oracle::Fault& fault : oracle::known_faults()) {
-    if (!fault.cause.empty()) {
-      TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", std::string(fault.name)}));
-      engines.faults.push_back({std::string(fault.name),
+    for (const std::string& name : fault.cause.empty() ? std::vector<std::string>() : all_settings(fault)) {
+      TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+      engines.faults.push_back({name,
                                 std::string(fault.cause),
                                 {fault.changes.begin(), fault.changes.end()},
                                 {fault.always_changes.begin(), fault.always_changes.end()},

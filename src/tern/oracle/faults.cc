@@ -1,7 +1,10 @@
 #include "tern/oracle/faults.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -97,7 +100,8 @@ class Nondeterministic final : public Faulty {
 // One partial sum in float32 for each thread.
 class ThreadDependent final : public Faulty {
  public:
-  ThreadDependent(const Oracle& plain, int n_threads) : Faulty(plain), n_threads_(static_cast<size_t>(n_threads)) {}
+  ThreadDependent(const Oracle& plain, const FaultSetting& setting)
+      : Faulty(plain), n_threads_(static_cast<size_t>(setting.n_threads)) {}
   double sum_of_squares(std::span<const double> x) const override {
     const size_t part = (x.size() + n_threads_ - 1) / n_threads_;
     double sum = 0;
@@ -134,10 +138,10 @@ class AllZero final : public Faulty {
 };
 
 template <class F>
-std::unique_ptr<Oracle> make(const Oracle& plain, [[maybe_unused]] int n_threads) {
-  TERN_CHECK(n_threads >= 1);
-  if constexpr (std::is_constructible_v<F, const Oracle&, int>) {
-    return std::make_unique<F>(plain, n_threads);
+std::unique_ptr<Oracle> make(const Oracle& plain, const FaultSetting& setting) {
+  TERN_CHECK(setting.n_threads >= 1);
+  if constexpr (std::is_constructible_v<F, const Oracle&, const FaultSetting&>) {
+    return std::make_unique<F>(plain, setting);
   } else {
     return std::make_unique<F>(plain);
   }
@@ -192,8 +196,10 @@ constexpr Fault kFaults[] = {
     {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProducts, kProjections,
      make<WeightScale>},
     {"weights_swapped", "gate and up change places", "weights_swapped", kGate, kGate, make<WeightsSwapped>},
-    {"qk_row_permutation", "rows of Q and K reordered within their heads", "qk_row_permutation", kQueriesAndKeys,
-     kQueriesAndKeys, make<QkRowPermutation>},
+    {"qk_row_permutation", "rows of Q and K reordered within their heads, once more than they should be",
+     "qk_row_permutation", kQueriesAndKeys, kQueriesAndKeys, make<QkRowPermutation>},
+    {"qk_row_permutation_undone", "rows of Q and K put back into the order that they had before they were reordered",
+     "qk_row_permutation", kQueriesAndKeys, kQueriesAndKeys, make<QkRowPermutationUndone>},
     {"head_tying", "the embeddings in place of the output matrix", "head_tying", kLogits, kLogits, make<HeadTying>},
     {"prefill_only",
      "batches: four tokens are scaled back with the first one's activation scale",
@@ -204,10 +210,12 @@ constexpr Fault kFaults[] = {
     {"int16_wrap", "I2_S sums wrap around in 16-bit lanes", "int16_wrap", kProducts, {}, make<Int16Wrap>},
     {"rope_pairing", "RoPE turns neighbours where the model pairs halves, and the other way round", "rope_pairing",
      kRope, kRope, make<RopePairing>},
-    {"rope_base", "RoPE with the base 10000, or 500000 where that is the model's", "rope_base", kRope, kRope,
-     make<RopeBase>},
+    {"rope_base", "RoPE with another base", "rope_base", kRope, kRope, make<RopeBase>, kRopeBases},
     {"rope_position", "RoPE counts positions from 1", "rope_position", kRope, kRope, make<RopePosition>},
-    {"rope_scaling", "RoPE's positions scaled down to a quarter", "rope_scaling", kRope, kRope, make<RopeScaling>},
+    {"rope_position_behind", "RoPE's positions are one behind, but in the first pass", "rope_position", kRope, kRope,
+     make<RopePositionBehind>},
+    {"rope_scaling", "RoPE's positions divided by a factor", "rope_scaling", kRope, kRope, make<RopeScaling>,
+     kRopeFactors},
     {"attention_scale", "scores divided by the head's width instead of its root", "attention_scale", kScores, kScores,
      make<AttentionScale>},
     {"attention_not_scaled", "scores not divided by the root of the head's width", "attention_scale", kScores, kScores,
@@ -221,12 +229,7 @@ constexpr Fault kFaults[] = {
     {"kv_cache_stale", "a decode step finds the key and value of the token before it in place of its own", "kv_cache",
      kScoresAndValues, kScores, make<KvCacheStale>},
     {"norm_doubled", "each norm is applied twice", "norm_doubled", kNorms, {}, make<NormDoubled>},
-    {"norm_epsilon",
-     "norms with the epsilon 1e-6, or 1e-5 where that is the model's",
-     "norm_epsilon",
-     kNorms,
-     {},
-     make<NormEpsilon>},
+    {"norm_epsilon", "norms with another epsilon", "norm_epsilon", kNorms, {}, make<NormEpsilon>, kNormEpsilons},
     {"norm_missing", "no norms before the output and down projections", "norm_missing", kSubNorms, kSubNormed,
      make<NormMissing>},
     {"observer_changes_result", "watched tensors are rounded to float32", "", {}, {}, make<ObserverChangesResult>},
@@ -254,6 +257,31 @@ const Fault* find_fault(std::string_view name) {
   const auto* const found =
       std::find_if(std::begin(kFaults), std::end(kFaults), [&](const Fault& fault) { return fault.name == name; });
   return found == std::end(kFaults) ? nullptr : found;
+}
+
+Result<ChosenFault> parse_fault(std::string_view text) {
+  const size_t equals = text.find('=');
+  const std::string_view name = text.substr(0, equals);
+  ChosenFault chosen{find_fault(name), std::nullopt};
+  if (chosen.fault == nullptr) {
+    return fail(ErrorCode::kUsage, fmt::format("fault {}", printable(name)), "is not known",
+                "tern run --help lists those that are");
+  }
+  if (equals == std::string_view::npos) {
+    return chosen;
+  }
+  if (chosen.fault->values.empty()) {
+    return fail(ErrorCode::kUsage, fmt::format("fault {}", name), "is no wrong constant, so it takes no number");
+  }
+  const std::string_view number = text.substr(equals + 1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  if (error != std::errc() || end != number.data() + number.size() || !std::isfinite(value) || value <= 0) {
+    return fail(ErrorCode::kUsage, fmt::format("fault {}", name),
+                fmt::format("takes a positive number, which {} is not", printable(number)));
+  }
+  chosen.value = value;
+  return chosen;
 }
 
 }  // namespace tern::oracle

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -10,6 +11,11 @@
 #include "tern/oracle/oracle.h"
 
 namespace tern::oracle {
+
+struct FaultSetting {
+  int n_threads = 1;            // as many as the faulty engine claims to run on
+  std::optional<double> value;  // of a wrong constant
+};
 
 struct Fault {
   std::string_view name;  // "activation_function"
@@ -22,13 +28,22 @@ struct Fault {
   // Those of them that it changes in every layer, pass and model that has them: where one is right, this is not it.
   // Empty: none for sure.
   std::span<const trace::Stage> always_changes;
-  // `n_threads`: as many as the faulty engine claims to run on.
-  std::unique_ptr<Oracle> (*make)(const Oracle& plain, int n_threads);
+  std::unique_ptr<Oracle> (*make)(const Oracle& plain, const FaultSetting& setting);
+  // Where the fault is a wrong constant: those that other models and engines use. Left to itself, it takes the first of
+  // them that is not the model's own.
+  std::span<const double> values = {};
 };
 
 std::span<const Fault> known_faults();
 
 // Null where there is none of this name.
 const Fault* find_fault(std::string_view name);
+
+struct ChosenFault {
+  const Fault* fault = nullptr;
+  std::optional<double> value;
+};
+// "rope_pairing", or with a positive number where the fault is a wrong constant: "rope_base=1000000". Errors: kUsage.
+Result<ChosenFault> parse_fault(std::string_view text);
 
 }  // namespace tern::oracle

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
+#include "tern/oracle/faults.h"
 #include "tern/oracle/faulty.h"
 
 namespace tern::oracle {
@@ -53,10 +55,23 @@ class RopePairing final : public Faulty {
   explicit RopePairing(const Oracle& plain) : Faulty(plain) { hp_.rope_neox_pairs = !hp_.rope_neox_pairs; }
 };
 
-// The base that most models have, or for those the next common one.
+// What models in use have; the first two are the most common.
+inline constexpr double kRopeBases[] = {10000, 500000, 1000000, 50000, 100000, 5000000, 10000000};
+inline constexpr double kRopeFactors[] = {4, 2, 8, 16, 32};  // of linear scaling; 1, none, is each model's own
+inline constexpr double kNormEpsilons[] = {1e-6, 1e-5, 1e-8};
+
+// The first that is not the model's own.
+inline double another(std::span<const double> values, double own) {
+  return *std::find_if(values.begin(), values.end(), [own](double value) {
+    return static_cast<float>(value) != static_cast<float>(own);  // files hold float32
+  });
+}
+
 class RopeBase final : public Faulty {
  public:
-  explicit RopeBase(const Oracle& plain) : Faulty(plain) { hp_.rope_base = hp_.rope_base == 10000 ? 500000 : 10000; }
+  RopeBase(const Oracle& plain, const FaultSetting& setting) : Faulty(plain) {
+    hp_.rope_base = setting.value.value_or(another(kRopeBases, hp_.rope_base));
+  }
 };
 
 class RopePosition final : public Faulty {
@@ -65,11 +80,22 @@ class RopePosition final : public Faulty {
   size_t rope_position(size_t t) const override { return Oracle::rope_position(t) + 1; }
 };
 
-// Linear scaling, for a context four times as long, of a model that was not trained with it.
-class RopeScaling final : public Faulty {
+// A counter that is moved on too late, or a length that leaves out the first token.
+class RopePositionBehind final : public Faulty {
  public:
   using Faulty::Faulty;
-  double rope_angle(size_t position, size_t i) const override { return Oracle::rope_angle(position, i) / 4; }
+  size_t rope_position(size_t t) const override { return Oracle::rope_position(t) - (n_past_ > 0 ? 1 : 0); }
+};
+
+// Linear scaling, for a longer context, of a model that was not trained with it.
+class RopeScaling final : public Faulty {
+ public:
+  RopeScaling(const Oracle& plain, const FaultSetting& setting)
+      : Faulty(plain), factor_(setting.value.value_or(another(kRopeFactors, 1))) {}
+  double rope_angle(size_t position, size_t i) const override { return Oracle::rope_angle(position, i) / factor_; }
+
+ private:
+  double factor_;
 };
 
 class AttentionScale final : public Faulty {
@@ -133,8 +159,8 @@ class NormDoubled final : public Faulty {
 
 class NormEpsilon final : public Faulty {
  public:
-  explicit NormEpsilon(const Oracle& plain) : Faulty(plain) {
-    hp_.norm_epsilon = hp_.norm_epsilon > 5e-6 ? 1e-6 : 1e-5;
+  NormEpsilon(const Oracle& plain, const FaultSetting& setting) : Faulty(plain) {
+    hp_.norm_epsilon = setting.value.value_or(another(kNormEpsilons, hp_.norm_epsilon));
   }
 };
 

@@ -144,21 +144,37 @@ class WeightsSwapped final : public Faulty {
   }
 };
 
-// Converters reorder the rows of Q and K within each head for engines that turn neighbours; here that is done once
-// more than it should be.
-class QkRowPermutation final : public Faulty {
+// Converters reorder the rows of Q and K within each head for engines that turn neighbours.
+class QkRows : public Faulty {
  public:
   using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const override {
-    for (const Layer& layer : layers_) {
-      if (&weight == layer.q || &weight == layer.k) {
-        const auto head_dim = static_cast<uint64_t>(hp_.head_dim);
-        const uint64_t i = row % head_dim;
-        return Oracle::weight_row(weight, row - i + i % 2 * (head_dim / 2) + i / 2);
-      }
-    }
-    return Oracle::weight_row(weight, row);
+  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const final {
+    const bool is_q_or_k =
+        std::any_of(layers_.begin(), layers_.end(), [&](const Layer& l) { return &weight == l.q || &weight == l.k; });
+    const auto head_dim = static_cast<uint64_t>(hp_.head_dim);
+    const uint64_t i = row % head_dim;
+    return Oracle::weight_row(weight, is_q_or_k ? row - i + taken_for(i, head_dim / 2) : row);
   }
+
+ protected:
+  // The row of the head that is taken for row `i`.
+  virtual uint64_t taken_for(uint64_t i, uint64_t half) const = 0;
+};
+
+class QkRowPermutation final : public QkRows {
+ public:
+  using QkRows::QkRows;
+
+ protected:
+  uint64_t taken_for(uint64_t i, uint64_t half) const override { return i % 2 * half + i / 2; }
+};
+
+class QkRowPermutationUndone final : public QkRows {
+ public:
+  using QkRows::QkRows;
+
+ protected:
+  uint64_t taken_for(uint64_t i, uint64_t half) const override { return i < half ? 2 * i : 2 * (i - half) + 1; }
 };
 
 // The output matrix is in the file, and the embeddings are taken in its place.
