@@ -25,7 +25,7 @@ class ThirdOpinion : public testing::Test {
   Ended tern(std::vector<std::string> arguments) {
     ChildCommand command = test::tern_command(std::move(arguments));
     command.output_path = folder_.path() / "output.txt";
-    command.timeout_s = 300;
+    command.timeout_s = 1200;  // under sanitizers
     Ended ended = test::run_program(command);
     ended.output = read_file(command.output_path, uint64_t{64} << 20).value_or("");  // all of it
     return ended;

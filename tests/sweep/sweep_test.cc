@@ -22,9 +22,11 @@ using testing::HasSubstr;
 class SilentProgress final : public Progress {
  public:
   void started(size_t, const compare::Scenario&, std::string_view) override { ++n_started; }
+  void differs(const trace::TensorId& first, double) override { differs_at = first.name(); }
   void running(double, const fs::path&) override {}
   void finished(size_t, const compare::ScenarioOutcome&) override { ++n_finished; }
   int n_started = 0, n_finished = 0;
+  std::string differs_at;
 };
 
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -53,6 +55,28 @@ class SweepTest : public testing::Test {
                                        "/scenario2/* $2 ;;\n*) cp " + golden +
                                        "/scenario3/* $2 ;;\nesac\necho done\n"));
     return peer::make_command_peer(peer::CommandTemplate({"sh", script, "{prompt}", "{out}"}), "stand-in");
+  }
+
+  // An engine that traces scenario1 up to a tensor of which hash and RMS are wrong, sleeps, and does the rest.
+  std::unique_ptr<peer::Peer> slow_engine(const std::string& wrong, int seconds) {
+    const fs::path golden = test::golden_dir() / "tiny-i2_s" / "scenario1";
+    const fs::path script = folder_.path() / ("engine" + std::to_string(n_engines_++) + ".sh");
+    const auto traces = trace::read_trace_folder(golden);
+    EXPECT_TRUE(traces) << traces.error().line();
+    std::string text;
+    for (trace::TraceRecord record : traces->records) {
+      const bool is_wrong = record.id.name() == wrong;
+      if (is_wrong) {
+        record.blake3[0] = record.blake3[0] == '0' ? '1' : '0';
+        record.rms = 2 * record.rms.value_or(1);
+      }
+      text += "echo '" + to_json_line(trace::to_json(record)) + "' >$BITNET_TRACE_DIR/" +
+              trace::trace_file_name(record.id) + "\n";
+      text += is_wrong ? "sleep " + std::to_string(seconds) + "\n" : "";
+    }
+    text += "cp " + (golden / "result.json").string() + " " + (golden / "logits.safetensors").string() + " $1\n";
+    EXPECT_TRUE(write_file(script, text));
+    return peer::make_command_peer(peer::CommandTemplate({"sh", script, "{out}"}), "stand-in");
   }
 
   Status sweep() {
@@ -112,6 +136,68 @@ TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
   EXPECT_EQ(outcome_.scenarios[0].subject.environment.at("BITNET_TRACE_DIR"),
             fs::absolute(output_dir_ / "scenario1" / "rs-traces").string());
   EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3"));
+}
+
+// A difference is known before the engine that makes it has ended: here, from its half on it only sleeps.
+TEST_F(SweepTest, ADifferenceIsSeenWhileTheEngineRuns) {
+  plan_.scenarios.resize(1);
+  plan_.equal_bits = true;
+  plan_.compare.exactness = compare::Exactness::kExact;
+  const auto pack = trace::Pack::create(folder_.path() / "pack", {"m", "s", ""}, "", {{"name", "e"}},
+                                        {test::golden_dir() / "tiny-i2_s" / "scenario1"});
+  ASSERT_TRUE(pack) << pack.error().line();
+  for (const bool subject_is_slow : {true, false}) {
+    const auto slow = slow_engine("blk1/k_rope", 1);
+    const auto quick = engine("tiny-i2_s");
+    const auto recording = peer::make_pack_peer(*pack, "pack:x");
+    plan_.subject = subject_is_slow ? slow.get() : quick.get();
+    plan_.reference = subject_is_slow ? recording.get() : slow.get();
+    ASSERT_TRUE(sweep());
+    const auto& outcome = outcome_.scenarios.at(0);
+    ASSERT_TRUE(outcome.seen_while_running);
+    EXPECT_EQ(outcome.seen_while_running->id.name(), "blk1/k_rope");
+    EXPECT_EQ(outcome.seen_while_running->side, subject_is_slow ? "subject" : "reference");
+    EXPECT_EQ(progress_.differs_at, "blk1/k_rope");
+    ASSERT_TRUE(outcome.comparison);
+    EXPECT_EQ(outcome.comparison->first_hash_difference, outcome.seen_while_running->id);
+    EXPECT_LT(outcome.seen_while_running->after_s, subject_is_slow ? outcome.subject.wall_s : outcome.reference.wall_s);
+    EXPECT_FALSE(outcome.subject.ended_at_difference || outcome.reference.ended_at_difference);
+    EXPECT_EQ(outcome.status, ParityStatus::kDiverged);
+    EXPECT_THAT(outcome.reason, HasSubstr("blk1/k_rope is the only tensor that differs"));
+  }
+}
+
+TEST_F(SweepTest, ItCanEndTheEngineThere) {
+  plan_.scenarios.resize(1);
+  plan_.stop_at_divergence = true;
+  const auto reference = engine("tiny-i2_s");
+  // Bits, and where no equal bits are promised, the RMS.
+  for (const bool equal_bits : {true, false}) {
+    plan_.equal_bits = equal_bits;
+    plan_.compare.exactness = equal_bits ? compare::Exactness::kExact : compare::Exactness::kTolerant;
+    plan_.timeout_s = 100;
+    const auto slow = slow_engine("blk1/k_rope", 100);
+    const auto quick = engine("tiny-i2_s");
+    plan_.subject = quick.get();
+    plan_.reference = slow.get();
+    ASSERT_TRUE(sweep());
+    const auto& outcome = outcome_.scenarios.at(0);
+    EXPECT_EQ(outcome.status, ParityStatus::kDiverged);
+    EXPECT_THAT(outcome.reason, HasSubstr("blk1/k_rope is the first tensor that differs"));
+    EXPECT_THAT(outcome.reason, HasSubstr("the reference was ended there, after"));
+    EXPECT_TRUE(outcome.reference.ended_at_difference);
+    EXPECT_TRUE(outcome.reference.failure.empty()) << outcome.reference.failure;
+    EXPECT_LT(outcome.reference.wall_s, 90);
+    ASSERT_TRUE(outcome.comparison);
+    EXPECT_EQ(outcome.comparison->exact, equal_bits);
+    EXPECT_EQ(outcome.comparison->first_divergence->name(), "blk1/k_rope");
+    EXPECT_EQ(outcome.comparison->coverage.tensors_expected, outcome.comparison->coverage.tensors_compared);
+    EXPECT_EQ(outcome.comparison->n_hash_equal + 1, outcome.comparison->coverage.tensors_compared);
+    EXPECT_FALSE(outcome.reference_result);
+    EXPECT_TRUE(fs::exists(output_dir_ / "scenario1" / "cpp-traces" / "blk1_k_rope.trace"));
+    EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "cpp-run"));
+    EXPECT_EQ(compare::exit_code(outcome_), 1);
+  }
 }
 
 TEST_F(SweepTest, WithoutAReferenceItIsRustOnly) {

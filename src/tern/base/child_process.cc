@@ -250,14 +250,18 @@ void supervise(const ChildCommand& command, const Started& child, const Stopwatc
       output_open = drain(child.output.get(), sink);
     }
     const double elapsed_s = stopwatch.seconds();
-    if (command.on_tick && elapsed_s >= next_tick_s) {
-      command.on_tick(elapsed_s);
+    const bool tick = elapsed_s >= next_tick_s;
+    if (tick) {
       next_tick_s = elapsed_s + kTickSeconds;
+    }
+    if (tick && command.on_tick) {
+      command.on_tick(elapsed_s);
     }
     if (!since_asked) {
       result.interrupted = command.interrupt != nullptr && command.interrupt->signal() != 0;
       result.timed_out = !result.interrupted && elapsed_s >= command.timeout_s;
-      if (result.interrupted || result.timed_out) {
+      result.did_enough = tick && !result.interrupted && !result.timed_out && command.enough && command.enough();
+      if (result.interrupted || result.timed_out || result.did_enough) {
         if (command.before_ending) {
           command.before_ending();
         }

@@ -27,6 +27,7 @@ struct ChildCommand {
   double grace_s = 2;                             // between SIGTERM and SIGKILL
   const Interrupt* interrupt = nullptr;           // where set and signalled, the child is ended
   std::function<void(double elapsed_s)> on_tick;  // called about 10 times a second while the child runs
+  std::function<bool()> enough;         // asked after each of these: true ends the child, which has done what it should
   std::function<void()> before_ending;  // called before SIGTERM is sent: a last look at what the child has done
 };
 
@@ -35,18 +36,19 @@ struct ChildResult {
   std::optional<int> signal;
   bool timed_out = false;
   bool interrupted = false;
+  bool did_enough = false;  // and was ended for that
   double wall_s = 0;
   uint64_t peak_rss_bytes = 0;  // of the child and of those of its children that it waited for
   uint64_t output_bytes = 0;    // all that it wrote, dropped bytes included
   std::string output_tail;      // the last 4 KiB of it
 };
 
-// Runs the command with /dev/null as stdin in a process group of its own. At the deadline, or when interrupted, that
-// group gets SIGTERM and, after the grace, the child and all its descendants get SIGKILL. Whatever outlives the child
-// is killed with it, even where it has left the group (setsid, daemons), and also if our own process dies
-// (child_guardian.h says how). Does not depend on what our process does with SIGCHLD. Call it from a thread that lives
-// as long as the child may. Errors: kEngine when it cannot be started (naming argv[0] and the cause), kIo when
-// `output_path` cannot be written.
+// Runs the command with /dev/null as stdin in a process group of its own. At the deadline, when interrupted, or when it
+// has done enough, that group gets SIGTERM and, after the grace, the child and all its descendants get SIGKILL.
+// Whatever outlives the child is killed with it, even where it has left the group (setsid, daemons), and also if our
+// own process dies (child_guardian.h says how). Does not depend on what our process does with SIGCHLD. Call it from a
+// thread that lives as long as the child may. Errors: kEngine when it cannot be started (naming argv[0] and the cause),
+// kIo when `output_path` cannot be written.
 Result<ChildResult> run_child(const ChildCommand& command);
 
 // Where a program is, as execvp() looks it up: through PATH, or as it stands if it holds a '/'. Errors: kEngine, when

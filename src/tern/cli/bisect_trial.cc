@@ -21,6 +21,7 @@ constexpr const char* kTrial = "trial";
 class NoProgress final : public sweep::Progress {
  public:
   void started(size_t, const compare::Scenario&, std::string_view) override {}
+  void differs(const trace::TensorId&, double) override {}
   void running(double, const fs::path&) override {}
   void finished(size_t, const ScenarioOutcome&) override {}
 };

@@ -44,4 +44,16 @@ std::vector<std::string> typed_command() {
   return words;
 }
 
+std::string own_arithmetic(const gguf::View& view, kernels::ActivationRounding rounding) {
+  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
+    return {};
+  }
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    if (tensor.name.starts_with("blk.") && tensor.dims.size() > 1 && tensor.encoding != quant::Encoding::kI2S) {
+      return {};
+    }
+  }
+  return rounding == kernels::ActivationRounding::kFused ? "bitnet.cpp-x86-64-fused" : "bitnet.cpp-x86-64";
+}
+
 }  // namespace tern::cli

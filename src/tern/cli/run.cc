@@ -15,6 +15,7 @@
 #include "tern/cli/command.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/oracle_engine.h"
+#include "tern/cli/own_engine.h"
 #include "tern/cli/run_setting.h"
 #include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
@@ -148,20 +149,6 @@ Result<std::string> prompt_text(const RunOptions& options) {
                                      : read_file(options.prompt_file, kMaxPromptBytes);
 }
 
-// The arithmetic is claimed only where it is specified to the bit: bitnet.cpp's own layout with float16 or float32
-// embeddings. No reference says how the two other layouts, or float projections of any width, are to be summed.
-std::string arithmetic(const gguf::View& view, kernels::ActivationRounding rounding) {
-  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
-    return {};
-  }
-  for (const gguf::Tensor& tensor : view.tensors()) {
-    if (tensor.name.starts_with("blk.") && tensor.dims.size() > 1 && tensor.encoding != quant::Encoding::kI2S) {
-      return {};
-    }
-  }
-  return rounding == kernels::ActivationRounding::kFused ? "bitnet.cpp-x86-64-fused" : "bitnet.cpp-x86-64";
-}
-
 engine::RunFiles run_files(const RunOptions& options, const model::Hyperparameters& h, size_t n_prompt) {
   engine::RunFiles files;
   if (!options.out.empty()) {
@@ -289,7 +276,7 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
     result.engine = oracle_engine_name(oracle_options(options, session.n_threads));
   } else {
     result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
-    result.arithmetic = arithmetic(prepared.view, session.rounding);
+    result.arithmetic = own_arithmetic(prepared.view, session.rounding);
   }
   result.max_tokens = options.max_tokens;
   result.teacher_tokens = options.teacher;

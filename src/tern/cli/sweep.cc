@@ -59,6 +59,12 @@ Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<compar
   return most;
 }
 
+// With which our engine is to meet a reference of that arithmetic.
+kernels::ActivationRounding rounding_of(const std::string& arithmetic) {
+  return arithmetic.ends_with("-fused") ? kernels::ActivationRounding::kFused
+                                        : kernels::ActivationRounding::kProductFirst;
+}
+
 Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
                                         const peer::Subject& about, const std::string& arithmetic) {
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
@@ -73,7 +79,7 @@ Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const Opene
   TERN_RETURN_IF_ERROR(check_computable(opened.view));
   peer::OpenedEngine own;
   own.kind = "tern";
-  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(arithmetic.ends_with("-fused")
+  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(rounding_of(arithmetic) == kernels::ActivationRounding::kFused
                                                      ? std::vector<std::string>{"--activation-rounding", "fused"}
                                                      : std::vector<std::string>()));
   return own;
@@ -104,6 +110,19 @@ Result<Engines> open_engines(const SweepOptions& options, const peer::EngineSpec
   TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic));
   TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic));
   return engines;
+}
+
+// As far as it is known before they run.
+bool claim_one_arithmetic(const Engines& engines, const OpenedModel& opened, const std::string& arithmetic) {
+  const auto claimed = [](const peer::OpenedEngine& engine) {
+    return engine.details.is_object() && engine.details.contains("arithmetic") &&
+                   engine.details["arithmetic"].is_string()
+               ? engine.details["arithmetic"].get<std::string>()
+               : std::string();
+  };
+  const std::string subject =
+      engines.subject.kind == "tern" ? own_arithmetic(opened.view, rounding_of(arithmetic)) : claimed(engines.subject);
+  return !subject.empty() && subject == claimed(engines.reference);
 }
 
 // Only --allow-model-mismatch lets such a pack come this far.
@@ -287,6 +306,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"--exact", options.exact},
               {"--tolerant", options.tolerant},
               {"--dump-tensors", options.dump_tensors},
+              {"--stop-at-divergence", options.stop_at_divergence},
               {"--tolerances", tolerances},
               {"environment", sweep::describe_environment(plan.threads, plan.timeout_s)}};
 }
@@ -413,6 +433,8 @@ Result<int> sweep(const SweepOptions& options) {
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
+  plan.stop_at_divergence = options.stop_at_divergence;
+  plan.equal_bits = options.exact || (!options.tolerant && claim_one_arithmetic(engines, opened, arithmetic));
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
@@ -461,6 +483,9 @@ void add_sweep(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,
                     "Keep every traced tensor's values, too [where a pack holds them]");
+  command->add_flag("--stop-at-divergence", options->stop_at_divergence,
+                    "End the engine that runs second as soon as one of its tensors differs from the other side's, and "
+                    "compare only what is up to there");
   command->add_flag("--resume", options->resume,
                     "Go on with a sweep that was interrupted or killed: the same command again, with this; engine runs "
                     "that had ended are not repeated");

@@ -29,6 +29,7 @@ Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::
   words.add_flag("--exact", options.exact);
   words.add_flag("--tolerant", options.tolerant);
   words.add_flag("--dump-tensors", options.dump_tensors);
+  words.add_flag("--stop-at-divergence", options.stop_at_divergence);
   return words.command(options.output_dir);
 }
 

@@ -8,6 +8,11 @@ namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
 
+std::string difference(const trace::TensorId& first, double elapsed_s) {
+  return fmt::format("first differs at {} ({}), seen after {:.1f} s", first.name(), compare::place_of(first),
+                     elapsed_s);
+}
+
 class LineProgress : public sweep::Progress {
  public:
   explicit LineProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
@@ -17,6 +22,10 @@ class LineProgress : public sweep::Progress {
       fmt::print(stderr, "[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name);
       std::fflush(stderr);
     }
+  }
+  void differs(const trace::TensorId& first, double elapsed_s) override {
+    fmt::print(stderr, "{} ... ", difference(first, elapsed_s));
+    std::fflush(stderr);
   }
   void running(double, const fs::path&) override {}
   void finished(size_t, const compare::ScenarioOutcome& outcome) override {
@@ -37,6 +46,10 @@ class LiveProgress final : public sweep::Progress {
 
   void started(size_t index, const compare::Scenario& scenario, std::string_view side) override {
     label_ = fmt::format("[{}/{}] {}: {}", index + 1, n_scenarios_, scenario.name, side);
+    show(label_);
+  }
+  void differs(const trace::TensorId& first, double elapsed_s) override {
+    label_ += ", " + difference(first, elapsed_s) + ";";
     show(label_);
   }
   void running(double elapsed_s, const fs::path& trace_folder) override {

@@ -110,6 +110,7 @@ RunComparison compare_outputs(const trace::EngineRun& subject, const trace::Engi
 RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
                            const CompareOptions& options) {
   RunComparison comparison = compare_outputs(subject, reference, options);
+  comparison.cut_short = options.cut_short;
   comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   comparison.coverage = coverage_of(subject, reference, comparison);
   comparison.n_hash_equal =

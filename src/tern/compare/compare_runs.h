@@ -48,6 +48,7 @@ struct CompareOptions {
   Tolerances tolerances;
   // Per row of logits, what rounding alone moves them by (RMS), where it was measured (arbitration.h).
   std::vector<double> logits_noise = {};
+  bool cut_short = false;  // both runs hold no more than what is up to a first difference
 };
 
 enum class TensorStatus {
@@ -157,6 +158,7 @@ struct RunComparison {
   std::optional<TokenComparison> free_running;
   std::optional<LogitsComparison> logits;  // where both sides have them
   std::vector<TensorComparison> tensors;   // in execution order
+  bool cut_short = false;                  // nothing behind first_divergence was compared
   // First tensor in execution order whose hash differs, whatever its size: where to look.
   std::optional<trace::TensorId> first_hash_difference;
   // First tensor outside of what was demanded; equals first_hash_difference when exact.

@@ -21,6 +21,7 @@ struct Execution {
   std::optional<int> exit_code;                    // absent if it was killed or never started
   std::optional<int> signal;
   bool timed_out = false;
+  bool ended_at_difference = false;  // it was ended there, before its time (SweepPlan::stop_at_divergence)
   double timeout_s = 0;
   double wall_s = 0;
   std::optional<uint64_t> peak_rss_bytes;
@@ -74,6 +75,13 @@ struct Scenario {
   std::string description;
 };
 
+// The first tensor in execution order that differed, seen while the second side still ran.
+struct SeenWhileRunning {
+  trace::TensorId id;
+  std::string side;    // that ran: "subject" or "reference"
+  double after_s = 0;  // since its start
+};
+
 struct ScenarioOutcome {
   Scenario scenario;
   ParityStatus status = ParityStatus::kSubjectFailed;
@@ -83,6 +91,7 @@ struct ScenarioOutcome {
   size_t n_subject_traces = 0, n_reference_traces = 0;
   std::optional<size_t> logits_dim;
   std::optional<RunComparison> comparison;
+  std::optional<SeenWhileRunning> seen_while_running;
   std::optional<Arbitration> arbitration;  // where the oracle was asked
   std::string no_arbitration;              // otherwise why not
   std::optional<Cause> cause;              // where a side is wrong

@@ -143,9 +143,11 @@ void Judge::name_first_divergence() {
 
 std::string Judge::tensor_reason(const TensorComparison& tensor) const {
   const std::string name = tensor.id.name();
-  std::string out = n_diverged_ == 1 ? fmt::format("{} is the only tensor that differs ({})", name, place_of(tensor.id))
-                                     : fmt::format("{} is the first of {} tensors that differ ({})", name, n_diverged_,
-                                                   place_of(tensor.id));
+  std::string out =
+      c_.cut_short ? fmt::format("{} is the first tensor that differs ({})", name, place_of(tensor.id))
+      : n_diverged_ == 1
+          ? fmt::format("{} is the only tensor that differs ({})", name, place_of(tensor.id))
+          : fmt::format("{} is the first of {} tensors that differ ({})", name, n_diverged_, place_of(tensor.id));
   if (!c_.exact) {
     out += " by more than the tolerance";
   }

@@ -52,7 +52,8 @@ bool Oracle::take_over(const trace::TensorId& id, Matrix& matrix) const {
 Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
   Matrix x(tokens.size(), static_cast<size_t>(hp_.n_embd));
   for (size_t t = 0; t < tokens.size(); ++t) {
-    const WeightRow row = decode_row(*embeddings_, *view_, static_cast<uint64_t>(tokens[t]));
+    WeightRow row;
+    decode_row(*embeddings_, *view_, static_cast<uint64_t>(tokens[t]), row);
     std::copy(row.weights.begin(), row.weights.end(), x.row(t).begin());
   }
   return x;
@@ -80,8 +81,9 @@ Oracle::Matrix Oracle::project(const Matrix& x, const gguf::Tensor& weight) cons
   Matrix input = x;
   const std::vector<double> units = prepare_input(input, weight);
   Matrix y(x.n_tokens, weight.n_rows());
+  WeightRow row;
   for (uint64_t r = 0; r < weight.n_rows(); ++r) {
-    const WeightRow row = weight_row(weight, r);
+    weight_row(weight, r, row);
     for (size_t t = 0; t < x.n_tokens; ++t) {
       y.row(t)[r] = scaled(dot(weight, row.weights, input.row(t)), row.scale, units[t]);
     }
@@ -114,7 +116,9 @@ std::vector<double> Oracle::round_to_int8(Matrix& x) const {
 
 double Oracle::round_to_step(double steps) const { return std::nearbyint(steps); }
 
-WeightRow Oracle::weight_row(const gguf::Tensor& weight, uint64_t row) const { return decode_row(weight, *view_, row); }
+void Oracle::weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const {
+  decode_row(weight, *view_, row, out);
+}
 
 double Oracle::dot(const gguf::Tensor&, std::span<const double> row, std::span<const double> input) const {
   return std::inner_product(row.begin(), row.end(), input.begin(), 0.0);

@@ -100,7 +100,7 @@ class Oracle {
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
   virtual double round_to_step(double steps) const;
-  virtual WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const;
+  virtual void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
   // Turns each pair of features of each head by its angle.
   void rope(Matrix& x, int n_heads) const;

@@ -15,12 +15,11 @@ namespace tern::oracle {
 class I2sRows : public Faulty {
  public:
   using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const final {
-    WeightRow out = Oracle::weight_row(weight, row);
+  void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const final {
+    Oracle::weight_row(weight, row, out);
     if (is_bitnet_cpp_i2s(weight)) {
       change(out, weight, row);
     }
-    return out;
   }
 
  protected:
@@ -112,8 +111,9 @@ class WeightsTransposed final : public I2sRows {
   const std::vector<int8_t>& all_weights(const gguf::Tensor& weight) const {
     if (unpacked_ != &weight) {
       weights_.clear();
+      WeightRow one;
       for (uint64_t row = 0; row < weight.n_rows(); ++row) {
-        const WeightRow one = decode_row(weight, *view_, row);
+        decode_row(weight, *view_, row, one);
         std::transform(one.weights.begin(), one.weights.end(), std::back_inserter(weights_),
                        [](double value) { return static_cast<int8_t>(value); });
       }
@@ -148,12 +148,12 @@ class WeightsSwapped final : public Faulty {
 class QkRows : public Faulty {
  public:
   using Faulty::Faulty;
-  WeightRow weight_row(const gguf::Tensor& weight, uint64_t row) const final {
+  void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const final {
     const bool is_q_or_k =
         std::any_of(layers_.begin(), layers_.end(), [&](const Layer& l) { return &weight == l.q || &weight == l.k; });
     const auto head_dim = static_cast<uint64_t>(hp_.head_dim);
     const uint64_t i = row % head_dim;
-    return Oracle::weight_row(weight, is_q_or_k ? row - i + taken_for(i, head_dim / 2) : row);
+    Oracle::weight_row(weight, is_q_or_k ? row - i + taken_for(i, head_dim / 2) : row, out);
   }
 
  protected:

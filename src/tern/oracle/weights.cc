@@ -20,12 +20,13 @@ T load_value(std::span<const std::byte> bytes, uint64_t index) {
   return value;
 }
 
-WeightRow decode_i2s_row(const gguf::Tensor& tensor, quant::I2sLayout layout, uint64_t row) {
+void decode_i2s_row(const gguf::Tensor& tensor, quant::I2sLayout layout, uint64_t row, WeightRow& out) {
   const uint64_t row_bytes = quant::i2s_row_bytes(layout, tensor.n_cols());
   const auto bytes = tensor.data.subspan(row * row_bytes, row_bytes);
-  std::vector<int8_t> factors(tensor.n_cols());
-  quant::i2s_unpack_row(layout, bytes, factors);
-  WeightRow out{{factors.begin(), factors.end()}, 1.0};
+  out.factors.resize(tensor.n_cols());
+  quant::i2s_unpack_row(layout, bytes, out.factors);
+  out.weights.assign(out.factors.begin(), out.factors.end());
+  out.scale = 1.0;
   if (layout == quant::I2sLayout::kBitnetCpp) {
     out.scale = static_cast<double>(quant::i2s_tail_scale(tensor.data, tensor.n_rows(), tensor.n_cols()));
   } else {
@@ -33,7 +34,6 @@ WeightRow decode_i2s_row(const gguf::Tensor& tensor, quant::I2sLayout layout, ui
       out.weights[c] *= static_cast<double>(quant::i2s_scale_at(layout, bytes, c, 1.0F));
     }
   }
-  return out;
 }
 
 // Finds a tensor of exactly this shape in an encoding that can be decoded.
@@ -58,7 +58,9 @@ Result<std::vector<double>> require_vector(const gguf::View& view, const std::st
   if (tensor->encoding == quant::Encoding::kI2S) {
     return invalid_input(view.where_tensor(*tensor), "is I2_S, where a norm needs F32 or F16");
   }
-  return decode_row(*tensor, view, 0).weights;
+  WeightRow row;
+  decode_row(*tensor, view, 0, row);
+  return std::move(row.weights);
 }
 
 Result<Hyperparameters> read_hyperparameters(const gguf::View& view) {
@@ -101,12 +103,12 @@ Result<Hyperparameters> read_hyperparameters(const gguf::View& view) {
 
 }  // namespace
 
-WeightRow decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_t row) {
+void decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_t row, WeightRow& out) {
   TERN_CHECK(tensor.encoding.has_value() && row < tensor.n_rows());
   if (tensor.encoding == quant::Encoding::kI2S) {
-    return decode_i2s_row(tensor, view.i2s_layout().value(), row);
+    return decode_i2s_row(tensor, view.i2s_layout().value(), row, out);
   }
-  WeightRow out;
+  out.scale = 1.0;
   out.weights.resize(tensor.n_cols());
   for (uint64_t c = 0; c < tensor.n_cols(); ++c) {
     const uint64_t index = row * tensor.n_cols() + c;
@@ -115,7 +117,6 @@ WeightRow decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_
                              : load_value<float>(tensor.data, index);
     out.weights[c] = static_cast<double>(weight);
   }
-  return out;
 }
 
 Result<Oracle> Oracle::load(const gguf::View& view, const Settings& settings) {

@@ -14,7 +14,9 @@ namespace tern::oracle {
 struct WeightRow {
   std::vector<double> weights;
   double scale = 1.0;
+  std::vector<int8_t> factors;  // room to decode in
 };
-WeightRow decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_t row);
+// Into `out`, whose memory is used again: a matrix has many rows.
+void decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_t row, WeightRow& out);
 
 }  // namespace tern::oracle

@@ -31,6 +31,9 @@ std::string failure_of(const ChildResult& process, double timeout_s) {
   if (process.interrupted) {
     return "was interrupted";
   }
+  if (process.did_enough) {
+    return "was ended before its time";
+  }
   if (process.timed_out) {
     return fmt::format("timed out after {} s", timeout_s);
   }
@@ -241,6 +244,7 @@ class CommandPeer final : public Peer {
     child.timeout_s = request.timeout_s;
     child.interrupt = request.interrupt;
     child.on_tick = request.on_tick;
+    child.enough = request.enough;
     // An engine that is asked to end may tidy up after itself (ours does): look before.
     child.before_ending = [&] { outcome.last_tensor = last_tensor_in(trace_folder_of(request)); };
     auto process = run_child(child);

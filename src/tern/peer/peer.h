@@ -49,6 +49,7 @@ struct RunRequest : RunSetting {
   std::filesystem::path trace_folder;  // gets one *.trace per tensor; empty: trace.jsonl in run_folder is enough
   std::filesystem::path output_file;   // gets what the engine printed
   std::function<void(double elapsed_s)> on_tick;
+  std::function<bool()> enough;  // asked after each tick: true ends the engine, and the run has no result
 };
 
 struct PeerRun {

@@ -21,7 +21,7 @@ struct CodePosition {
   unsigned shift;
 };
 
-CodePosition code_position(I2sLayout layout, size_t col) {
+constexpr CodePosition code_position(I2sLayout layout, size_t col) {
   switch (layout) {
     case I2sLayout::kBitnetCpp: {
       const size_t in_block = col % 128;
@@ -70,13 +70,30 @@ uint64_t i2s_row_bytes(I2sLayout layout, uint64_t n_cols) {
   return 0;  // unreachable: every enumerator returns above
 }
 
+namespace {
+
+// The layout is a template argument, so that the compiler sees through code_position().
+template <I2sLayout kLayout>
+void unpack_row(std::span<const std::byte> row, std::span<int8_t> factors) {
+  for (size_t col = 0; col < factors.size(); ++col) {
+    const CodePosition at = code_position(kLayout, col);
+    const auto code = std::to_integer<unsigned>(row[at.byte]) >> at.shift & 3u;
+    factors[col] =
+        kLayout == I2sLayout::kBitnetCpp ? static_cast<int8_t>(static_cast<int>(code) - 1) : kFourLevels[code];
+  }
+}
+
+}  // namespace
+
 void i2s_unpack_row(I2sLayout layout, std::span<const std::byte> row, std::span<int8_t> factors) {
   TERN_CHECK(row.size() == i2s_row_bytes(layout, factors.size()));
-  for (size_t col = 0; col < factors.size(); ++col) {
-    const CodePosition at = code_position(layout, col);
-    const auto code = static_cast<unsigned>(row[at.byte] >> at.shift) & 3u;
-    factors[col] =
-        layout == I2sLayout::kBitnetCpp ? static_cast<int8_t>(static_cast<int>(code) - 1) : kFourLevels[code];
+  switch (layout) {
+    case I2sLayout::kBitnetCpp:
+      return unpack_row<I2sLayout::kBitnetCpp>(row, factors);
+    case I2sLayout::kBitNet32F16:
+      return unpack_row<I2sLayout::kBitNet32F16>(row, factors);
+    case I2sLayout::kQK256:
+      return unpack_row<I2sLayout::kQK256>(row, factors);
   }
 }
 

@@ -178,6 +178,9 @@ std::string ending_of(const compare::Execution& execution) {
   if (execution.timed_out) {
     return fmt::format("timed out after {:g} s", execution.timeout_s);
   }
+  if (execution.ended_at_difference) {
+    return fmt::format("ended after {:.2f} s, at the first difference", execution.wall_s);
+  }
   if (execution.signal) {
     return fmt::format("killed by {} after {:.2f} s", signal_name(*execution.signal), execution.wall_s);
   }

@@ -138,6 +138,10 @@ std::string trace_analysis(const ScenarioOutcome& scenario) {
   out += line("Held to", fmt::format("{} ({})", c.exact ? "equal hashes" : "tolerances", c.exact_reason));
   out += line("Equal by BLAKE3", fmt::format("{} of {} tensors", c.n_hash_equal, c.coverage.tensors_expected));
   out += line("First bit difference", c.first_hash_difference ? c.first_hash_difference->name() : "none");
+  if (const auto& seen = scenario.seen_while_running) {
+    out += line("Seen while running",
+                fmt::format("{}, {:.2f} s after the {} was started", seen->id.name(), seen->after_s, seen->side));
+  }
   if (!c.first_divergence) {
     return out + line("First diverging trace", c.tokens.prompt_equal ? "none" : kNotMeasured);
   }

@@ -18,6 +18,7 @@ Json execution_json(const Execution& execution) {
           {"exit_code", count_or_null(execution.exit_code)},
           {"signal", execution.signal ? Json(signal_name(*execution.signal)) : Json(nullptr)},
           {"timed_out", execution.timed_out},
+          {"ended_at_difference", execution.ended_at_difference},
           {"timeout_s", json_number(execution.timeout_s)},
           {"wall_s", json_number(execution.wall_s)},
           {"peak_rss_bytes", count_or_null(execution.peak_rss_bytes)},
@@ -27,6 +28,11 @@ Json execution_json(const Execution& execution) {
 
 Json result_json(const std::optional<trace::RunResult>& result) {
   return result ? trace::to_json(*result) : Json(nullptr);
+}
+
+Json seen_json(const std::optional<compare::SeenWhileRunning>& seen) {
+  return seen ? Json{{"name", seen->id.name()}, {"side", seen->side}, {"after_s", json_number(seen->after_s)}}
+              : Json(nullptr);
 }
 
 Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
@@ -51,6 +57,7 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
         {"result", result_json(scenario.reference_result)},
         {"traces", scenario.n_reference_traces}}},
       {"comparison", scenario.comparison ? comparison_json(*scenario.comparison) : Json(nullptr)},
+      {"seen_while_running", seen_json(scenario.seen_while_running)},
       {"arbitration", scenario.arbitration ? arbitration_json(*scenario.arbitration) : Json(nullptr)},
       {"cause", cause_json(scenario.cause)},
       {"recommendations", recommendations(sweep, scenario)},

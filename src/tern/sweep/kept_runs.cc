@@ -107,13 +107,14 @@ Json to_json(const peer::RunRequest& request, const std::string& variant) {
 Json read_back(const Json& json) { return Json::parse(to_json_line(json)); }
 
 // An engine's own failure is a result like any other. Not so what others did to it: it was stopped together with the
-// sweep, or killed, as the kernel does when memory runs out and as kill -9 does to all that is called tern.
+// sweep, ended where it differed from the other side, or killed, as the kernel does when memory runs out and as kill -9
+// does to all that is called tern.
 bool is_its_own_doing(const peer::PeerRun& run, const peer::RunRequest& request) {
   if (run.run) {
     return true;
   }
   const bool interrupted = request.interrupt != nullptr && request.interrupt->signal() != 0;
-  return run.process && !interrupted && (run.process->timed_out || run.process->signal != SIGKILL);
+  return run.process && !interrupted && !run.process->did_enough && (run.process->timed_out || run.process->signal != SIGKILL);
 }
 
 void remove_files(const peer::RunRequest& request) {

@@ -2,8 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "tern/base/check.h"
+#include "tern/base/file.h"
 #include "tern/base/stopwatch.h"
+#include "tern/sweep/watch.h"
 
 namespace tern::sweep {
 namespace fs = std::filesystem;
@@ -30,10 +35,11 @@ Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs
     execution.exit_code = run.process->exit_code;
     execution.signal = run.process->signal;
     execution.timed_out = run.process->timed_out;
+    execution.ended_at_difference = run.process->did_enough;
     execution.wall_s = run.process->wall_s;
     execution.peak_rss_bytes = run.process->peak_rss_bytes;
   }
-  execution.failure = with_other_folder(run.failure, partial, final_path);
+  execution.failure = execution.ended_at_difference ? "" : with_other_folder(run.failure, partial, final_path);
   execution.last_tensor = run.last_tensor;
   return execution;
 }
@@ -133,6 +139,20 @@ void hear_oracle(ScenarioOutcome& outcome) {
   outcome.reason = arbitration.reason + cause + "; held against each other: " + outcome.reason;
 }
 
+// A run up to a tensor, that one included.
+trace::EngineRun up_to(const trace::TensorId& first, std::vector<trace::TraceRecord> records, const fs::path& folder,
+                       trace::RunResult result) {
+  trace::EngineRun run;
+  run.folder = folder;
+  run.result = std::move(result);
+  run.result.generated_tokens.resize(
+      std::min(run.result.generated_tokens.size(), static_cast<size_t>(std::max(first.seq, 0))));
+  run.result.text.clear();
+  std::erase_if(records, [&](const trace::TraceRecord& record) { return first < record.id; });
+  run.trace = std::move(records);
+  return run;
+}
+
 class ScenarioRun {
  public:
   ScenarioRun(const SweepPlan& plan, size_t index, const fs::path& partial, const fs::path& final_path,
@@ -143,12 +163,19 @@ class ScenarioRun {
   Result<std::optional<ScenarioOutcome>> run() {
     outcome_.scenario = plan_.scenarios[index_];
     outcome_.folder = final_path_;
-    const auto run_all = [this]() -> Status {
-      TERN_RETURN_IF_ERROR(run_subject());
-      if (plan_.reference != nullptr && !is_interrupted(plan_)) {
+    // Of a recording all is known at once, so that the subject can be watched; otherwise it is the reference.
+    const bool reference_first = plan_.reference != nullptr && !plan_.reference->abilities().runs;
+    const auto run_all = [&]() -> Status {
+      if (reference_first) {
         TERN_RETURN_IF_ERROR(run_reference());
       }
-      if (subject_.run && reference_ && reference_->run && !is_interrupted(plan_)) {
+      if (!is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(run_subject());
+      }
+      if (plan_.reference != nullptr && !reference_first && !is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(run_reference());
+      }
+      if (subject_.run && reference_ && reference_->run && !cut_short_ && !is_interrupted(plan_)) {
         TERN_RETURN_IF_ERROR(teach_subject());
       }
       return is_interrupted(plan_) ? Status() : conclude();
@@ -162,10 +189,11 @@ class ScenarioRun {
 
  private:
   Status run_subject() {
-    TERN_ASSIGN_OR_RETURN(subject_, run_side(*plan_.subject, "subject", "rs"));
+    const trace::EngineRun* known = reference_ && reference_->run ? &*reference_->run : nullptr;
+    TERN_ASSIGN_OR_RETURN(subject_, run_watched(*plan_.subject, "subject", "rs", known));
     outcome_.subject = execution_of(subject_, plan_, partial_, final_path_);
     outcome_.n_subject_traces = subject_.n_traces;
-    if (subject_.run) {
+    if (subject_.run && !outcome_.subject.ended_at_difference) {
       outcome_.subject_result = subject_.run->result;
       if (const auto* logits = subject_.run->logits()) {
         outcome_.logits_dim = static_cast<size_t>(logits->shape[1]);
@@ -175,10 +203,11 @@ class ScenarioRun {
   }
 
   Status run_reference() {
-    TERN_ASSIGN_OR_RETURN(reference_, run_side(*plan_.reference, "reference", "cpp"));
+    TERN_ASSIGN_OR_RETURN(reference_,
+                          run_watched(*plan_.reference, "reference", "cpp", subject_.run ? &*subject_.run : nullptr));
     outcome_.reference = execution_of(*reference_, plan_, partial_, final_path_);
     outcome_.n_reference_traces = reference_->n_traces;
-    if (reference_->run) {
+    if (reference_->run && !outcome_.reference.ended_at_difference) {
       outcome_.reference_result = reference_->run->result;
     }
     return {};
@@ -198,7 +227,78 @@ class ScenarioRun {
     return {};
   }
 
+  // The side that is known tells what to expect of this one.
+  Result<peer::PeerRun> run_watched(const peer::Peer& peer, std::string_view side, const std::string& prefix,
+                                    const trace::EngineRun* known) {
+    if (known == nullptr || known->trace.empty()) {
+      return run_side(peer, side, prefix);
+    }
+    const fs::path trace_folder = partial_ / (prefix + "-traces");
+    Watch watch(known->trace, trace_folder,
+                [&](const auto& theirs, const auto& seen) { return differs(theirs, seen); });
+    TERN_ASSIGN_OR_RETURN(peer::PeerRun run, run_side(peer, side, prefix, {}, [&](peer::RunRequest& request) {
+                            request.on_tick = [&, show = request.on_tick](double elapsed_s) {
+                              note_difference(watch, side, elapsed_s);
+                              show(elapsed_s);
+                            };
+                            request.enough = [&] { return is_enough(watch); };
+                          }));
+    if (run.process && run.process->did_enough) {
+      std::error_code ignored;
+      fs::remove(partial_ / (prefix + "-run"), ignored);  // if it is empty: it has no result
+      TERN_RETURN_IF_ERROR(keep_what_was_seen(watch, trace_folder, *known, run));
+    }
+    return run;
+  }
+
+  bool differs(const trace::TraceRecord& known, const trace::TraceRecord& seen) const {
+    if (plan_.equal_bits) {
+      return known.blake3 != seen.blake3;
+    }
+    const auto a = known.finite_rms(), b = seen.finite_rms();
+    if (seen.id.seq > 0 || !a || !b || *a == 0) {  // which tokens later passes were fed is not known yet
+      return false;
+    }
+    return std::abs(*b / *a - 1) > plan_.compare.tolerances.rms_ratio_deviation(seen.id);
+  }
+
+  void note_difference(Watch& watch, std::string_view side, double elapsed_s) {
+    if (outcome_.seen_while_running) {
+      return;
+    }
+    watch.look();
+    if (const auto& first = watch.first_difference()) {
+      outcome_.seen_while_running = {*first, std::string(side), elapsed_s};
+      progress_.differs(*first, elapsed_s);
+    }
+  }
+
+  // Where the embeddings differ, only the whole result can say whether the token ids do.
+  bool is_enough(const Watch& watch) const {
+    const auto& first = watch.first_difference();
+    return plan_.stop_at_divergence && first && first->stage != trace::Stage::kEmbeddings;
+  }
+
+  // The engine has been told to end and may have tidied up.
+  Status keep_what_was_seen(const Watch& watch, const fs::path& trace_folder, const trace::EngineRun& known,
+                            peer::PeerRun& run) {
+    cut_short_ = watch.first_difference();
+    TERN_RETURN_IF_ERROR(create_folder(trace_folder));
+    for (const trace::TraceRecord& record : watch.seen()) {
+      TERN_RETURN_IF_ERROR(
+          write_file(trace_folder / trace::trace_file_name(record.id), to_json_line(trace::to_json(record)) + "\n"));
+    }
+    run.n_traces = std::max(run.n_traces, watch.seen().size());
+    trace::RunResult result = known.result;  // fed the same until there
+    result.arithmetic = plan_.equal_bits ? result.arithmetic : "";
+    run.run = up_to(*cut_short_, watch.seen(), trace_folder, std::move(result));
+    return {};
+  }
+
   Status conclude() {
+    if (cut_short_) {
+      return conclude_cut_short();
+    }
     const bool both = subject_.run && reference_ && reference_->run;
     const trace::EngineRun* compared = taught_ && taught_->run ? &*taught_->run
                                        : subject_.run          ? &*subject_.run
@@ -231,6 +331,24 @@ class ScenarioRun {
     return {};
   }
 
+  Status conclude_cut_short() {
+    const auto shortened = [&](const trace::EngineRun& run) {
+      return up_to(*cut_short_, run.trace, run.folder, run.result);
+    };
+    compare::CompareOptions options = plan_.compare;
+    options.cut_short = true;
+    outcome_.comparison = compare::compare_runs(shortened(*subject_.run), shortened(*reference_->run), options);
+    judge(plan_, subject_, reference_, outcome_);
+    outcome_.no_arbitration = plan_.why_no_oracle;
+    TERN_RETURN_IF_ERROR(look_closely());
+    if (outcome_.arbitration) {
+      hear_oracle(outcome_);
+    }
+    outcome_.reason += fmt::format("; the {} was ended there, after {:.2f} s", outcome_.seen_while_running->side,
+                                   outcome_.seen_while_running->after_s);
+    return {};
+  }
+
   Status ask_oracle(const trace::EngineRun& subject, const trace::EngineRun* reference,
                     compare::CompareOptions& options) {
     outcome_.no_arbitration = plan_.why_no_oracle;
@@ -255,11 +373,13 @@ class ScenarioRun {
   Status look_closely() {
     const auto& first =
         outcome_.comparison->exact ? outcome_.comparison->first_hash_difference : outcome_.comparison->first_divergence;
-    if (plan_.close_look == nullptr || !first || !plan_.subject->abilities().around) {
+    const arbiter::OracleEngines* const engines = cut_short_ && plan_.oracle ? plan_.oracle : plan_.close_look;
+    if (engines == nullptr || !first || !plan_.subject->abilities().around) {
       return {};
     }
     const trace::EngineRun& reference = *reference_->run;
-    std::vector<int32_t> fed = arbiter::fed_tokens(reference.result);
+    const bool reference_is_whole = !outcome_.reference.ended_at_difference;
+    std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference.result : subject_.run->result);
     fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_side(*plan_.subject, "subject, around the first difference",
                                                              "rs-near", fed, [&](peer::RunRequest& request) {
@@ -277,7 +397,7 @@ class ScenarioRun {
     question.inputs_from = near.run->folder;
     progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
     compare::CompareOptions ignored;
-    return hear(arbiter::Arbiter::ask(*plan_.close_look, std::move(question)), *near.run,
+    return hear(arbiter::Arbiter::ask(*engines, std::move(question)), *near.run,
                 outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
   }
 
@@ -368,6 +488,7 @@ class ScenarioRun {
   ScenarioOutcome outcome_;
   peer::PeerRun subject_;
   std::optional<peer::PeerRun> reference_, taught_;
+  std::optional<trace::TensorId> cut_short_;  // where a side was ended; its run holds no more than that
   std::optional<compare::Isolation> subject_isolation_, reference_isolation_;  // of the runs that were judged
 };
 

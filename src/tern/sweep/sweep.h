@@ -47,6 +47,11 @@ struct SweepPlan : peer::RunSetting {
   // For a model that is too large for it as a whole: it is asked about the neighbourhood of the first difference. Null:
   // not even that.
   const arbiter::OracleEngines* close_look = nullptr;
+  // Whether it is known, before they run, that both sides must be equal bit for bit. Then each difference is seen while
+  // they run; otherwise those of the prefill that are beyond the tolerance of an RMS.
+  bool equal_bits = false;
+  // The engine is ended where it first differs from the other side, and only what is up to there is compared.
+  bool stop_at_divergence = false;
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
   // Why the reference is not believed whatever it says; empty: it is. (It failed its own checks.)
   std::string reference_distrust;
@@ -63,6 +68,8 @@ class Progress {
   virtual ~Progress() = default;
   // `side`: "subject", "reference", "subject, fed the reference's tokens", or "oracle".
   virtual void started(size_t index, const compare::Scenario& scenario, std::string_view side) = 0;
+  // The side that runs has traced a tensor that differs from the other side's, the first in execution order.
+  virtual void differs(const trace::TensorId& first, double elapsed_s) = 0;
   // About ten times a second while an engine runs.
   virtual void running(double elapsed_s, const std::filesystem::path& trace_folder) = 0;
   virtual void finished(size_t index, const compare::ScenarioOutcome& outcome) = 0;

@@ -181,6 +181,11 @@ const TraceRecord* EngineRun::find(const TensorId& id) const {
   return it != trace.end() && it->id == id ? &*it : nullptr;
 }
 
+Result<std::optional<TraceRecord>> read_trace_file(const fs::path& path) {
+  TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(path, kMaxTraceBytes));
+  return record_from_json(json, path.string());
+}
+
 Result<TraceFolder> read_trace_folder(const fs::path& folder) {
   TraceFolder out;
   std::error_code error;

@@ -72,4 +72,7 @@ struct TraceFolder {
 };
 Result<TraceFolder> read_trace_folder(const std::filesystem::path& folder);
 
+// One *.trace file; nullopt for a name that is none of our stages. Errors: kIo, kInvalidInput.
+Result<std::optional<TraceRecord>> read_trace_file(const std::filesystem::path& path);
+
 }  // namespace tern::trace
