@@ -33,11 +33,12 @@ using testing::Not;
 
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
-// Whatever may differ from sweep to sweep, and nothing else, is masked: time stamps, durations (and rates), memory, and
-// what was resumed.
+// Whatever may differ from sweep to sweep, and nothing else, is masked: time stamps, durations (and rates), memory,
+// what was resumed, and what was seen of a run before its end.
 Json without_times(Json json) {
   if (json.is_object()) {
     json.erase("resumed");
+    json.erase("seen_while_running");
     for (const char* key : {"timestamp", "wall_s", "load_s", "prefill_s", "decode_s", "peak_rss_bytes"}) {
       if (json.contains(key)) {
         EXPECT_TRUE(json[key].is_number() || json[key].is_string()) << key;
@@ -60,7 +61,7 @@ std::string without_times(const std::string& text) {
       {std::regex(R"(\d+(\.\d+)? tokens/s)"), "RATE"},
       {std::regex(R"( time="\d+\.\d+")"), " time"},
       {std::regex(R"(memory: +\d+(\.\d+)? [kMG]B)"), "memory: BYTES"},
-      {std::regex(R"(^- \*\*Resumed:\*\* .*$)"), "RESUMED"},
+      {std::regex(R"(^(- \*\*Resumed:\*\*|Seen while running:) .*$)"), "LEFT OUT"},
   };
   std::string out;
   for (size_t begin = 0; begin < text.size();) {
@@ -69,7 +70,7 @@ std::string without_times(const std::string& text) {
     for (const auto& [pattern, mask] : kMasks) {
       line = std::regex_replace(line, pattern, mask);
     }
-    out += line == "RESUMED" ? "" : line + "\n";
+    out += line == "LEFT OUT" ? "" : line + "\n";
     begin = newline + 1;
   }
   return out;

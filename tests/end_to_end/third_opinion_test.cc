@@ -274,6 +274,14 @@ TEST_F(ThirdOpinion, NamesTheFaultOfAnEngineContractFolder) {
     EXPECT_EQ(json["arbitration"]["wrong"], "reference");
     EXPECT_EQ(json["cause"]["id"], "attention_scale") << "with values: " << with_values;
     EXPECT_EQ(json["cause"]["name"], "blk0/attn_scores_softmax") << "with values: " << with_values;
+    // The same again, from another folder and by nothing but this line.
+    ChildCommand again;
+    again.argv = {"sh", "-c", json["repro"].get<std::string>() + " --json"};
+    again.working_dir = "/";
+    again.output_path = folder_.path() / "again.txt";
+    again.timeout_s = 1200;
+    EXPECT_EQ(test::run_program(again).exit_code, 1);
+    EXPECT_EQ(json_in(folder_.path() / "again.txt"), json);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "tern/base/hash.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
+#include "tern/cli/repro.h"
 #include "tern/cli/run_setting.h"
 #include "tern/cli/third_opinion.h"
 #include "tern/compare/compare_runs.h"
@@ -175,6 +176,27 @@ compare::VerdictKind verdict_of(const compare::RunComparison& comparison, compar
   return wrong == compare::Wrong::kSubject ? compare::VerdictKind::kDiverged : compare::VerdictKind::kMistrusted;
 }
 
+// This comparison alone, from anywhere.
+Result<std::string> repro_of(const CompareArguments& arguments) {
+  TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("compare"));
+  words.add_path(arguments.subject);
+  words.add_path(arguments.reference);
+  if (!arguments.model.empty()) {
+    words.add_option("--model", absolute_path(arguments.model));
+    words.add_option("--oracle", oracle_word(arguments.ask));
+  }
+  words.add_option("--scenario", arguments.scenario);
+  if (arguments.prompt_given) {
+    words.add_option("--prompt", arguments.prompt);
+  }
+  if (!arguments.tolerances.empty()) {
+    words.add_option("--tolerances", absolute_path(arguments.tolerances));
+  }
+  words.add_flag("--exact", arguments.exact);
+  words.add_flag("--tolerant", arguments.tolerant);
+  return report::shell_line(words.command());
+}
+
 void print_text(const Recording& a, const Recording& b, const std::vector<std::string>& notes,
                 const compare::RunComparison& comparison, const ThirdOpinion& third) {
   const auto side = [](const char* label, const Recording& recording) {
@@ -240,10 +262,15 @@ Result<int> run_compare(const CompareArguments& arguments) {
         arbitration->reason +
         (comparison.verdict.reason.empty() ? "" : "; held against each other: " + comparison.verdict.reason);
   }
+  std::string repro;
+  if (exit_code_of(comparison.verdict.kind) != 0) {
+    TERN_ASSIGN_OR_RETURN(repro, repro_of(arguments));
+  }
   if (arguments.json) {
     Json json = report::comparison_json(comparison);
     json["subject"] = side_json(subject);
     json["reference"] = side_json(reference);
+    json["repro"] = repro.empty() ? Json(nullptr) : Json(repro);
     json["notes"] = notes;
     json["arbitration"] = arbitration != nullptr ? report::arbitration_json(*arbitration) : Json(nullptr);
     json["no_arbitration_because"] = third.why_not.empty() ? Json(nullptr) : Json(third.why_not);
@@ -251,6 +278,9 @@ Result<int> run_compare(const CompareArguments& arguments) {
     std::fputs(to_json_text(json).c_str(), stdout);
   } else {
     print_text(subject, reference, notes, comparison, third);
+    if (!repro.empty()) {
+      fmt::print("\nto reproduce: {}\n", repro);
+    }
   }
   return exit_code_of(comparison.verdict.kind);
 }

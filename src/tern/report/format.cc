@@ -163,9 +163,14 @@ std::string repro_line(const compare::SweepOutcome& sweep, const compare::Scenar
     return {};
   }
   const std::string& name = scenario.scenario.name;
-  std::vector<std::string> words = repro.command;
-  words.insert(words.end(), {fmt::format("{}-{}-repro", repro.output_dir.string(), name), "--only", name});
-  const std::string line = shell_line(repro.environment, words);
+  compare::ReproCommand alone = repro;
+  alone.command.insert(alone.command.end(),
+                       {fmt::format("{}-{}-repro", repro.output_dir.string(), name), "--only", name});
+  return shell_line(alone);
+}
+
+std::string shell_line(const compare::ReproCommand& repro) {
+  const std::string line = shell_line(repro.environment, repro.command);
   return repro.working_dir.empty() ? line : fmt::format("(cd {} && {})", shell_word(repro.working_dir.string()), line);
 }
 

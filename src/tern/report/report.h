@@ -37,6 +37,8 @@ std::string junit_xml(const compare::SweepOutcome& sweep);
 // One line for a shell that runs just this scenario again, into a folder of its own; empty where it needs no attention.
 // Part of every report of a scenario.
 std::string repro_line(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+// A command as one line that can be pasted into a shell, in any folder.
+std::string shell_line(const compare::ReproCommand& repro);
 
 // `tern compare --json`, and `comparison` in sweep.json.
 Json comparison_json(const compare::RunComparison& comparison);
