@@ -45,6 +45,27 @@ class ThirdOpinion : public testing::Test {
     return json ? std::move(*json) : nlohmann::json();
   }
 
+  // Into "pack", hashes only: our engine on a copy of the model whose RoPE base is another.
+  void record_with_another_rope_base(const std::vector<std::string>& more = {}) {
+    std::string bytes = read_file(model_, uint64_t{64} << 20).value_or("");
+    const size_t key = bytes.find("rope.freq_base");
+    ASSERT_NE(key, std::string::npos);
+    char* const place = bytes.data() + key + std::strlen("rope.freq_base") + sizeof(uint32_t);
+    float base = 0;
+    std::memcpy(&base, place, sizeof(base));
+    base = base == 10000.0F ? 500000.0F : 10000.0F;
+    std::memcpy(place, &base, sizeof(base));
+    ASSERT_TRUE(write_file(out("wrong.gguf"), bytes));
+    const std::string wrong = "command:'" + test::tern_binary().string() + "' run --ignore-eos --model " +
+                              out("wrong.gguf") + " --prompt {prompt} --max-tokens {max_tokens} --threads {threads} " +
+                              "--out {out}";
+    std::vector<std::string> words = {"pack", "record",      "--reference", wrong,   "--model",
+                                      model_, "--tokenizer", tokenizer_,    "--out", out("pack")};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ended recorded = tern(words);
+    ASSERT_EQ(recorded.exit_code, 0) << recorded.output;
+  }
+
   test::TemporaryFolder folder_;
   std::string model_ = (test::golden_dir() / "models" / "tiny-i2_s.gguf").string();
   std::string tokenizer_ = (test::golden_dir() / "models" / "tokenizer.json").string();
@@ -288,21 +309,7 @@ TEST_F(ThirdOpinion, NamesTheFaultOfAnEngineContractFolder) {
 // A model too large for the oracle as a whole, as it were: it computes one layer only, from what the subject recorded
 // there, and names the fault of a recording that holds nothing but hashes.
 TEST_F(ThirdOpinion, ACloseLookNamesTheFaultOfARecordingWithoutValues) {
-  std::string bytes = read_file(model_, uint64_t{64} << 20).value_or("");
-  const size_t key = bytes.find("rope.freq_base");
-  ASSERT_NE(key, std::string::npos);
-  char* const place = bytes.data() + key + std::strlen("rope.freq_base") + sizeof(uint32_t);
-  float base = 0;
-  std::memcpy(&base, place, sizeof(base));
-  base = base == 10000.0F ? 500000.0F : 10000.0F;
-  std::memcpy(place, &base, sizeof(base));
-  ASSERT_TRUE(write_file(out("wrong.gguf"), bytes));
-  const std::string wrong = "command:'" + test::tern_binary().string() + "' run --ignore-eos --model " +
-                            out("wrong.gguf") + " --prompt {prompt} --max-tokens {max_tokens} --threads {threads} " +
-                            "--out {out}";
-  const Ended recorded = tern(
-      {"pack", "record", "--reference", wrong, "--model", model_, "--tokenizer", tokenizer_, "--out", out("pack")});
-  ASSERT_EQ(recorded.exit_code, 0) << recorded.output;
+  record_with_another_rope_base();
   const Ended ended =
       tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"), "--oracle", "near"});
   EXPECT_EQ(ended.exit_code, 5) << ended.output;
@@ -317,6 +324,26 @@ TEST_F(ThirdOpinion, ACloseLookNamesTheFaultOfARecordingWithoutValues) {
   for (const auto& [name, entry] : near->entries()) {
     EXPECT_TRUE(name.find("blk0/") != std::string::npos || name.find("embeddings") != std::string::npos) << name;
   }
+}
+
+// Of many tokens, the first pass is enough: the engine is ended where it differs, and the fault is named all the same.
+TEST_F(ThirdOpinion, ADifferenceThatIsSeenWhileTheEngineRunsEndsIt) {
+  ASSERT_TRUE(
+      write_file(out("s.toml"), "[[scenario]]\nname = \"long\"\nprompt = \"Count: 1,2,3,\"\nmax_tokens = 100\n"));
+  record_with_another_rope_base({"--scenarios", out("s.toml")});
+  const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"),
+                            "--scenarios", out("s.toml"), "--stop-at-divergence"});
+  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("first differs at blk0/q_rope (prefill, layer 0), seen after"));
+  const nlohmann::json scenario = json_in(fs::path(out("sweep")) / "sweep.json")["scenarios"][0];
+  EXPECT_EQ(scenario["seen_while_running"]["name"], "blk0/q_rope");
+  EXPECT_EQ(scenario["seen_while_running"]["side"], "subject");
+  EXPECT_EQ(scenario["subject"]["execution"]["ended_at_difference"], true);
+  EXPECT_TRUE(scenario["subject"]["result"].is_null());
+  EXPECT_EQ(scenario["comparison"]["first_divergence"]["name"], "blk0/q_rope");
+  EXPECT_EQ(scenario["arbitration"]["wrong"], "reference");
+  EXPECT_EQ(scenario["cause"]["id"], "rope_base");
+  EXPECT_EQ(scenario["cause"]["name"], "blk0/q_rope");
 }
 
 // Fed its own tensors, an engine computes what it had computed; fed another's, only what is its own is left to differ.
