@@ -114,7 +114,8 @@ bool is_its_own_doing(const peer::PeerRun& run, const peer::RunRequest& request)
     return true;
   }
   const bool interrupted = request.interrupt != nullptr && request.interrupt->signal() != 0;
-  return run.process && !interrupted && !run.process->did_enough && (run.process->timed_out || run.process->signal != SIGKILL);
+  return run.process && !interrupted && !run.process->did_enough &&
+         (run.process->timed_out || run.process->signal != SIGKILL);
 }
 
 void remove_files(const peer::RunRequest& request) {

@@ -1,0 +1,406 @@
+#include "tern/sweep/scenario_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tern/base/file.h"
+#include "tern/sweep/scenario_verdict.h"
+#include "tern/sweep/watch.h"
+
+namespace tern::sweep {
+namespace fs = std::filesystem;
+namespace {
+
+using compare::Execution;
+using compare::ParityStatus;
+using compare::Scenario;
+using compare::ScenarioOutcome;
+
+Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs::path& partial,
+                       const fs::path& final_path) {
+  Execution execution;
+  for (const std::string& word : run.command) {
+    execution.command.push_back(with_other_folder(word, partial, final_path));
+  }
+  for (const auto& [name, value] : run.environment) {
+    execution.environment[name] = with_other_folder(value, partial, final_path);
+  }
+  execution.timeout_s = plan.timeout_s;
+  if (run.process) {
+    execution.exit_code = run.process->exit_code;
+    execution.signal = run.process->signal;
+    execution.timed_out = run.process->timed_out;
+    execution.ended_at_difference = run.process->did_enough;
+    execution.wall_s = run.process->wall_s;
+    execution.peak_rss_bytes = run.process->peak_rss_bytes;
+  }
+  execution.failure = execution.ended_at_difference ? "" : with_other_folder(run.failure, partial, final_path);
+  execution.last_tensor = run.last_tensor;
+  return execution;
+}
+
+// A run up to a tensor, that one included.
+trace::EngineRun up_to(const trace::TensorId& first, std::vector<trace::TraceRecord> records, const fs::path& folder,
+                       trace::RunResult result) {
+  trace::EngineRun run;
+  run.folder = folder;
+  run.result = std::move(result);
+  run.result.generated_tokens.resize(
+      std::min(run.result.generated_tokens.size(), static_cast<size_t>(std::max(first.seq, 0))));
+  run.result.text.clear();
+  std::erase_if(records, [&](const trace::TraceRecord& record) { return first < record.id; });
+  run.trace = std::move(records);
+  return run;
+}
+
+class ScenarioRun {
+ public:
+  ScenarioRun(const SweepPlan& plan, size_t index, const fs::path& partial, const fs::path& final_path,
+              Progress& progress)
+      : plan_(plan), index_(index), partial_(partial), final_path_(final_path), progress_(progress) {}
+
+  // nullopt: interrupted.
+  Result<std::optional<ScenarioOutcome>> run() {
+    outcome_.scenario = plan_.scenarios[index_];
+    outcome_.folder = final_path_;
+    // Of a recording all is known at once, so that the subject can be watched; otherwise it is the reference.
+    const bool reference_first = plan_.reference != nullptr && !plan_.reference->abilities().runs;
+    const auto run_all = [&]() -> Status {
+      if (reference_first) {
+        TERN_RETURN_IF_ERROR(run_reference());
+      }
+      if (!is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(run_subject());
+      }
+      if (plan_.reference != nullptr && !reference_first && !is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(run_reference());
+      }
+      if (subject_.run && reference_ && reference_->run && !cut_short_ && !is_interrupted(plan_)) {
+        TERN_RETURN_IF_ERROR(teach_subject());
+      }
+      return is_interrupted(plan_) ? Status() : conclude();
+    };
+    TERN_RETURN_IF_ERROR(run_all());
+    if (is_interrupted(plan_)) {
+      return std::optional<ScenarioOutcome>();
+    }
+    return std::optional<ScenarioOutcome>(std::move(outcome_));
+  }
+
+ private:
+  Status run_subject() {
+    const trace::EngineRun* known = reference_ && reference_->run ? &*reference_->run : nullptr;
+    TERN_ASSIGN_OR_RETURN(subject_, run_watched(*plan_.subject, "subject", "rs", known));
+    outcome_.subject = execution_of(subject_, plan_, partial_, final_path_);
+    outcome_.n_subject_traces = subject_.n_traces;
+    if (subject_.run && !outcome_.subject.ended_at_difference) {
+      outcome_.subject_result = subject_.run->result;
+      if (const auto* logits = subject_.run->logits()) {
+        outcome_.logits_dim = static_cast<size_t>(logits->shape[1]);
+      }
+    }
+    return {};
+  }
+
+  Status run_reference() {
+    TERN_ASSIGN_OR_RETURN(reference_,
+                          run_watched(*plan_.reference, "reference", "cpp", subject_.run ? &*subject_.run : nullptr));
+    outcome_.reference = execution_of(*reference_, plan_, partial_, final_path_);
+    outcome_.n_reference_traces = reference_->n_traces;
+    if (reference_->run && !outcome_.reference.ended_at_difference) {
+      outcome_.reference_result = reference_->run->result;
+    }
+    return {};
+  }
+
+  // Once the two have chosen different tokens, whatever follows has other inputs. So the subject is asked again, fed
+  // the reference's tokens; where they had chosen the same, its first run is that run.
+  Status teach_subject() {
+    const auto& own = subject_.run->result;
+    const auto& theirs = reference_->run->result;
+    const int last = compare::last_pass_with_equal_inputs(own, theirs);
+    const auto fed = arbiter::fed_tokens(theirs);
+    if (last < 0 || static_cast<size_t>(last) >= fed.size() || !plan_.subject->abilities().teacher_tokens) {
+      return {};
+    }
+    TERN_ASSIGN_OR_RETURN(taught_, run_side(*plan_.subject, "subject, fed the reference's tokens", "rs-forced", fed));
+    return {};
+  }
+
+  // The side that is known tells what to expect of this one.
+  Result<peer::PeerRun> run_watched(const peer::Peer& peer, std::string_view side, const std::string& prefix,
+                                    const trace::EngineRun* known) {
+    if (known == nullptr || known->trace.empty()) {
+      return run_side(peer, side, prefix);
+    }
+    const fs::path trace_folder = partial_ / (prefix + "-traces");
+    Watch watch(known->trace, trace_folder,
+                [&](const auto& theirs, const auto& seen) { return differs(theirs, seen); });
+    TERN_ASSIGN_OR_RETURN(peer::PeerRun run, run_side(peer, side, prefix, {}, [&](peer::RunRequest& request) {
+                            request.on_tick = [&, show = request.on_tick](double elapsed_s) {
+                              note_difference(watch, side, elapsed_s);
+                              show(elapsed_s);
+                            };
+                            request.enough = [&] { return is_enough(watch); };
+                          }));
+    if (run.process && run.process->did_enough) {
+      std::error_code ignored;
+      fs::remove(partial_ / (prefix + "-run"), ignored);  // if it is empty: it has no result
+      TERN_RETURN_IF_ERROR(keep_what_was_seen(watch, trace_folder, *known, run));
+    }
+    return run;
+  }
+
+  bool differs(const trace::TraceRecord& known, const trace::TraceRecord& seen) const {
+    if (plan_.equal_bits) {
+      return known.blake3 != seen.blake3;
+    }
+    const auto a = known.finite_rms(), b = seen.finite_rms();
+    if (seen.id.seq > 0 || !a || !b || *a == 0) {  // which tokens later passes were fed is not known yet
+      return false;
+    }
+    return std::abs(*b / *a - 1) > plan_.compare.tolerances.rms_ratio_deviation(seen.id);
+  }
+
+  void note_difference(Watch& watch, std::string_view side, double elapsed_s) {
+    if (outcome_.seen_while_running) {
+      return;
+    }
+    watch.look();
+    if (const auto& first = watch.first_difference()) {
+      outcome_.seen_while_running = {*first, std::string(side), elapsed_s};
+      progress_.differs(*first, elapsed_s);
+    }
+  }
+
+  // Where the embeddings differ, only the whole result can say whether the token ids do.
+  bool is_enough(const Watch& watch) const {
+    const auto& first = watch.first_difference();
+    return plan_.stop_at_divergence && first && first->stage != trace::Stage::kEmbeddings;
+  }
+
+  // The engine has been told to end and may have tidied up.
+  Status keep_what_was_seen(const Watch& watch, const fs::path& trace_folder, const trace::EngineRun& known,
+                            peer::PeerRun& run) {
+    cut_short_ = watch.first_difference();
+    TERN_RETURN_IF_ERROR(create_folder(trace_folder));
+    for (const trace::TraceRecord& record : watch.seen()) {
+      TERN_RETURN_IF_ERROR(
+          write_file(trace_folder / trace::trace_file_name(record.id), to_json_line(trace::to_json(record)) + "\n"));
+    }
+    run.n_traces = std::max(run.n_traces, watch.seen().size());
+    trace::RunResult result = known.result;  // fed the same until there
+    result.arithmetic = plan_.equal_bits ? result.arithmetic : "";
+    run.run = up_to(*cut_short_, watch.seen(), trace_folder, std::move(result));
+    return {};
+  }
+
+  Status conclude() {
+    if (cut_short_) {
+      return conclude_cut_short();
+    }
+    const bool both = subject_.run && reference_ && reference_->run;
+    const trace::EngineRun* compared = taught_ && taught_->run ? &*taught_->run
+                                       : subject_.run          ? &*subject_.run
+                                                               : nullptr;
+    compare::CompareOptions options = plan_.compare;
+    if (compared != nullptr && (both || !reference_)) {
+      TERN_RETURN_IF_ERROR(ask_oracle(*compared, both ? &*reference_->run : nullptr, options));
+    }
+    if (both) {
+      outcome_.comparison = compare::compare_runs(*compared, *reference_->run, options);
+      if (compared != &*subject_.run) {
+        outcome_.comparison->free_running = compare::compare_generation(*subject_.run, *reference_->run, options);
+      }
+    }
+    judge(plan_, subject_, reference_, outcome_);
+    if (both && outcome_.status == ParityStatus::kDiverged) {
+      TERN_RETURN_IF_ERROR(look_closely());
+    }
+    if (both && outcome_.arbitration) {
+      TERN_RETURN_IF_ERROR(exchange_inputs(*compared));
+    }
+    if (outcome_.arbitration) {
+      hear_oracle(outcome_);
+    }
+    if (taught_ && !taught_->run) {
+      outcome_.reason +=
+          fmt::format("; nothing was compared beyond that, since the subject, fed the reference's tokens, {}",
+                      with_other_folder(taught_->failure, partial_, final_path_));
+    }
+    return {};
+  }
+
+  Status conclude_cut_short() {
+    const auto shortened = [&](const trace::EngineRun& run) {
+      return up_to(*cut_short_, run.trace, run.folder, run.result);
+    };
+    compare::CompareOptions options = plan_.compare;
+    options.cut_short = true;
+    outcome_.comparison = compare::compare_runs(shortened(*subject_.run), shortened(*reference_->run), options);
+    judge(plan_, subject_, reference_, outcome_);
+    outcome_.no_arbitration = plan_.why_no_oracle;
+    TERN_RETURN_IF_ERROR(look_closely());
+    if (outcome_.arbitration) {
+      hear_oracle(outcome_);
+    }
+    outcome_.reason += fmt::format("; the {} was ended there, after {:.2f} s", outcome_.seen_while_running->side,
+                                   outcome_.seen_while_running->after_s);
+    return {};
+  }
+
+  Status ask_oracle(const trace::EngineRun& subject, const trace::EngineRun* reference,
+                    compare::CompareOptions& options) {
+    outcome_.no_arbitration = plan_.why_no_oracle;
+    if (plan_.oracle == nullptr) {
+      return {};
+    }
+    arbiter::Question question(plan_, partial_, reference != nullptr ? *reference : subject);
+    if (question.prompt_tokens.empty()) {
+      question.prompt_tokens = subject.result.prompt_tokens;
+    }
+    if (question.prompt_tokens.empty()) {
+      outcome_.no_arbitration = "no side tells the prompt's token ids";
+      return {};
+    }
+    progress_.started(index_, plan_.scenarios[index_], "oracle");
+    return hear(arbiter::Arbiter::ask(*plan_.oracle, std::move(question)), subject, reference, options);
+  }
+
+  // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the
+  // oracle computes only that layer of them. What is executed before the first difference was equal on both sides, so
+  // the reference's values of it are known, too; unless only tolerances say what is equal.
+  Status look_closely() {
+    const auto& first =
+        outcome_.comparison->exact ? outcome_.comparison->first_hash_difference : outcome_.comparison->first_divergence;
+    const arbiter::OracleEngines* const engines = cut_short_ && plan_.oracle ? plan_.oracle : plan_.close_look;
+    if (engines == nullptr || !first || !plan_.subject->abilities().around) {
+      return {};
+    }
+    const trace::EngineRun& reference = *reference_->run;
+    const bool reference_is_whole = !outcome_.reference.ended_at_difference;
+    std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference.result : subject_.run->result);
+    fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_side(*plan_.subject, "subject, around the first difference",
+                                                             "rs-near", fed, [&](peer::RunRequest& request) {
+                                                               request.max_tokens = static_cast<int>(fed.size()) + 1;
+                                                               request.dump_tensors = true;
+                                                               request.around = first->name();
+                                                               request.trace_folder.clear();
+                                                             }));
+    if (!near.run) {
+      outcome_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
+      return {};
+    }
+    arbiter::Question question(plan_, partial_, *near.run);
+    question.around = first->name();
+    question.inputs_from = near.run->folder;
+    progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
+    compare::CompareOptions ignored;
+    return hear(arbiter::Arbiter::ask(*engines, std::move(question)), *near.run,
+                outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
+  }
+
+  // Where the sides differ: the subject's operations on the inputs that the reference recorded, or, if only the
+  // reference can be given inputs, the other way round.
+  Status exchange_inputs(const trace::EngineRun& subject) {
+    const compare::RunComparison& comparison = *outcome_.comparison;
+    if (plan_.oracle == nullptr || !comparison.first_hash_difference || !comparison.tokens.prompt_equal) {
+      return {};
+    }
+    const trace::EngineRun& reference = *reference_->run;
+    if (reference_isolation_ && plan_.subject->abilities().inputs) {
+      return compute_from(reference, *reference_isolation_, "reference", *plan_.subject,
+                          "subject, on the reference's inputs", "rs-on-reference-inputs");
+    }
+    if (subject_isolation_ && plan_.reference->abilities().inputs) {
+      return compute_from(subject, *subject_isolation_, "subject", *plan_.reference,
+                          "reference, on the subject's inputs", "cpp-on-subject-inputs");
+    }
+    return {};
+  }
+
+  Status compute_from(const trace::EngineRun& giver, const compare::Isolation& of_giver, std::string_view inputs_of,
+                      const peer::Peer& taker, std::string_view side, const std::string& prefix) {
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun taken, run_side(taker, side, prefix, arbiter::fed_tokens(giver.result),
+                                                              [&](peer::RunRequest& request) {
+                                                                request.dump_tensors = true;
+                                                                request.inputs_from = giver.folder;
+                                                                request.trace_folder.clear();
+                                                              }));
+    if (taken.run) {
+      compare::hold_on_same_inputs(*taken.run, giver, of_giver, inputs_of, *outcome_.arbitration);
+    } else {
+      outcome_.arbitration->no_same_inputs =
+          fmt::format("the {}, {}", side, with_other_folder(taken.failure, partial_, final_path_));
+    }
+    return {};
+  }
+
+  Status hear(const Result<arbiter::Arbiter>& arbiter, const trace::EngineRun& subject,
+              const trace::EngineRun* reference, compare::CompareOptions& options) {
+    if (!arbiter) {
+      if (arbiter.error().code == ErrorCode::kIo) {
+        return tl::unexpected(arbiter.error());
+      }
+      outcome_.no_arbitration = arbiter.error().line();
+      return {};
+    }
+    compare::use_noise(arbiter->noise(), options);
+    auto opinion = arbiter->judge(subject, reference);
+    if (!opinion) {
+      return is_interrupted(plan_) ? Status() : Status(tl::unexpected(opinion.error()));
+    }
+    outcome_.arbitration = std::move(opinion->arbitration);
+    outcome_.cause = std::move(opinion->cause);
+    subject_isolation_ = std::move(opinion->subject_isolation);
+    reference_isolation_ = std::move(opinion->reference_isolation);
+    outcome_.no_arbitration.clear();
+    return {};
+  }
+
+  Result<peer::PeerRun> run_side(const peer::Peer& peer, std::string_view side, const std::string& prefix,
+                                 const std::vector<int32_t>& teacher_tokens = {},
+                                 const std::function<void(peer::RunRequest&)>& change = {}) {
+    const Scenario& scenario = plan_.scenarios[index_];
+    progress_.started(index_, scenario, side);
+    peer::RunRequest request(plan_);
+    request.prompt = scenario.prompt;
+    request.token_ids = scenario.token_ids;
+    request.max_tokens = scenario.max_tokens;
+    request.teacher_tokens = teacher_tokens;
+    request.dump_tensors = plan_.dump_tensors && peer.abilities().dump_tensors;
+    request.run_folder = partial_ / (prefix + "-run");
+    request.trace_folder = partial_ / (prefix + "-traces");
+    request.output_file = partial_ / (prefix + "-output.txt");
+    request.on_tick = [&](double elapsed_s) { progress_.running(elapsed_s, request.trace_folder); };
+    if (change) {
+      change(request);
+    }
+    return peer.run(request);
+  }
+
+  const SweepPlan& plan_;
+  size_t index_;
+  const fs::path& partial_;
+  const fs::path& final_path_;
+  Progress& progress_;
+  ScenarioOutcome outcome_;
+  peer::PeerRun subject_;
+  std::optional<peer::PeerRun> reference_, taught_;
+  std::optional<trace::TensorId> cut_short_;  // where a side was ended; its run holds no more than that
+  std::optional<compare::Isolation> subject_isolation_, reference_isolation_;  // of the runs that were judged
+};
+
+}  // namespace
+
+bool is_interrupted(const SweepPlan& plan) { return plan.interrupt != nullptr && plan.interrupt->signal() != 0; }
+
+Result<std::optional<ScenarioOutcome>> run_scenario(const SweepPlan& plan, size_t index, const fs::path& partial,
+                                                    const fs::path& final_path, Progress& progress) {
+  return ScenarioRun(plan, index, partial, final_path, progress).run();
+}
+
+}  // namespace tern::sweep
