@@ -128,7 +128,7 @@ TEST(BadTokenizerJson, Merges) {
 
 TEST(BadTokenizerJson, UnsupportedPartsAreNamed) {
   for (const char* type : {"Unigram", "WordPiece", "WordLevel", "\n\x1b[31m"}) {
-    expect_refused({"/model/type", type, "/model/type", "is not supported"});
+    expect_refused({"/model/type", type, "/model/type", "is not supported (supported: BPE)"});
   }
   expect_refused({"/model/dropout", 0.1, "/model/dropout", "random"});
   expect_refused({"/model/dropout", "x", "/model/dropout", "random"});
@@ -257,9 +257,9 @@ TEST(BadGgufVocabulary, MissingAndMistyped) {
 
 TEST(BadGgufVocabulary, Values) {
   EXPECT_THAT(gguf_error([](auto& h) { set(h, "tokenizer.ggml.model", std::string("bert")); }),
-              HasSubstr("'bert' is not supported"));
+              HasSubstr("'bert' is not supported (supported: gpt2, llama)"));
   EXPECT_THAT(gguf_error([](auto& h) { set(h, "tokenizer.ggml.pre", std::string("x\n")); }),
-              HasSubstr("is not supported"));
+              AllOf(HasSubstr("'x\\x0a' is not supported (supported: llama3, "), HasSubstr(", tekken, default)")));
   EXPECT_THAT(gguf_error([](auto& h) { set(h, "tokenizer.ggml.tokens", std::vector<std::string>{}); }),
               HasSubstr("tokenizer.ggml.to"));
   EXPECT_THAT(gguf_error([](auto& h) {

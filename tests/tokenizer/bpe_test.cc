@@ -51,7 +51,7 @@ RandomBpe random_bpe(std::mt19937& random) {
               Bpe::MergeOutcome::kAdded);
     made.merges[{left, right}] = {rank++, static_cast<int32_t>(tokens.size() - 1)};
   }
-  made.bpe.set_byte_tokens(made.vocabulary.byte_tokens());
+  made.bpe.set_byte_tokens(made.vocabulary);
   return made;
 }
 

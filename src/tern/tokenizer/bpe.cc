@@ -81,6 +81,15 @@ Bpe::MergeOutcome Bpe::add_merge(const Vocabulary& vocabulary, uint32_t rank, st
   return merges_.add(*left_id, *right_id, {rank, *joined_id}) ? MergeOutcome::kAdded : MergeOutcome::kListedTwice;
 }
 
+void Bpe::set_byte_tokens(const Vocabulary& vocabulary) {
+  byte_tokens_.assign(256, -1);
+  for (size_t byte = 0; byte < 256; ++byte) {
+    std::string spelled;
+    append_spelling_of_bytes(std::string(1, static_cast<char>(byte)), spelled);
+    byte_tokens_[byte] = vocabulary.find_model(spelled).value_or(-1);
+  }
+}
+
 bool Bpe::covers_all_bytes() const {
   return byte_tokens_.size() == 256 && std::find(byte_tokens_.begin(), byte_tokens_.end(), -1) == byte_tokens_.end();
 }
@@ -201,6 +210,13 @@ Status Bpe::encode(const Vocabulary& vocabulary, std::string_view piece, std::ve
     }
   }
   return {};
+}
+
+void Bpe::append_text(const Vocabulary& vocabulary, int32_t id, std::string& text) const {
+  const std::string_view spelled = vocabulary.spelling(id);
+  if ((vocabulary.flags(id) & Vocabulary::kAdded) != 0 || !append_bytes_of_spelling(spelled, text)) {
+    text.append(spelled);
+  }
 }
 
 }  // namespace tern::tokenizer

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/tokenizer/token_model.h"
 #include "tern/tokenizer/vocabulary.h"
 
 namespace tern::tokenizer {
@@ -35,7 +36,7 @@ class MergeTable {
   size_t n_merges_ = 0;
 };
 
-class Bpe {
+class Bpe final : public TokenModel {
  public:
   enum class MergeOutcome { kAdded, kUnusable, kNoJoinedToken, kListedTwice };
   // Merge number `rank`: `left` and `right` as spelled in the vocabulary. kUnusable: the vocabulary lacks one of the
@@ -43,19 +44,20 @@ class Bpe {
   // here). kNoJoinedToken: it could apply, to something that is no token.
   MergeOutcome add_merge(const Vocabulary& vocabulary, uint32_t rank, std::string_view left, std::string_view right);
   void reserve(size_t n_merges) { merges_.reserve(n_merges); }
-  // To be called once the vocabulary is complete.
-  void set_byte_tokens(std::vector<int32_t> ids) { byte_tokens_ = std::move(ids); }
+  // Finds the tokens that stand for single bytes, in the alphabet of byte-level BPE. To be called once `vocabulary` is
+  // complete.
+  void set_byte_tokens(const Vocabulary& vocabulary);
   bool covers_all_bytes() const;
   // A piece that is a token as a whole becomes that token, whatever the merges say (tokenizer.json's ignore_merges).
   void set_ignore_merges(bool ignore) { ignore_merges_ = ignore; }
 
-  // Appends the ids of one piece (raw bytes, fewer than 2^31). O(n log n). Errors: kInvalidInput for a byte that the
-  // vocabulary has no token for.
-  Status encode(const Vocabulary& vocabulary, std::string_view piece, std::vector<int32_t>& ids) const;
+  // Takes any bytes. O(n log n). Errors: kInvalidInput for a byte that the vocabulary has no token for.
+  Status encode(const Vocabulary& vocabulary, std::string_view piece, std::vector<int32_t>& ids) const override;
+  void append_text(const Vocabulary& vocabulary, int32_t id, std::string& text) const override;
 
  private:
   MergeTable merges_;
-  std::vector<int32_t> byte_tokens_;
+  std::vector<int32_t> byte_tokens_;  // by byte value; -1 where there is none
   bool ignore_merges_ = false;
   std::string joined_;  // scratch of add_merge
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,11 +10,10 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
-#include "tern/tokenizer/bpe.h"
-#include "tern/tokenizer/sentencepiece.h"
 #include "tern/tokenizer/text/added_tokens.h"
 #include "tern/tokenizer/text/normalizer.h"
 #include "tern/tokenizer/text/pre_tokenizer.h"
+#include "tern/tokenizer/token_model.h"
 #include "tern/tokenizer/vocabulary.h"
 
 namespace tern::tokenizer {
@@ -23,8 +23,7 @@ struct Definition {
   std::string where;      // the file, for messages
   std::string sha256;
   Vocabulary vocabulary;
-  Bpe bpe;
-  std::optional<SentencePiece> sentencepiece;  // instead of bpe
+  std::unique_ptr<const TokenModel> token_model;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   AddedTokens added_tokens;
@@ -33,28 +32,6 @@ struct Definition {
   std::optional<int32_t> declared_bos;  // GGUF: tokenizer.ggml.bos_token_id, whether it is put in front or not
   std::vector<int32_t> end_of_text;     // sorted
   std::vector<std::string> warnings;
-};
-
-// The merges of one file, with what a user must know about them.
-class MergeList {
- public:
-  explicit MergeList(Definition& definition) : definition_(definition) {}
-  // `where` is called for the place only when there is something to say. Errors: kInvalidInput.
-  template <class Where>
-  Status add(std::string_view left, std::string_view right, const Where& where) {
-    const auto outcome = definition_.bpe.add_merge(definition_.vocabulary, rank_++, left, right);
-    return outcome == Bpe::MergeOutcome::kAdded ? Status{} : report(outcome, left, right, where());
-  }
-  // Adds the warning about unusable merges, if there were any.
-  void finish();
-
- private:
-  Status report(Bpe::MergeOutcome outcome, std::string_view left, std::string_view right, const std::string& where);
-
-  Definition& definition_;
-  uint32_t rank_ = 0;
-  uint32_t n_unusable_ = 0;
-  std::string first_unusable_;
 };
 
 // Errors: kInvalidInput, with the place as a JSON pointer or a metadata key.

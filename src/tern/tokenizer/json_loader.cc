@@ -1,10 +1,9 @@
 // tokenizer.json of the Hugging Face tokenizers library -> Definition. What tern would not encode exactly as that
 // library does is refused by name.
-#include <array>
-
 #include "tern/base/hash.h"
 #include "tern/tokenizer/definition.h"
 #include "tern/tokenizer/json_node.h"
+#include "tern/tokenizer/token_models.h"
 
 namespace tern::tokenizer {
 namespace {
@@ -25,7 +24,8 @@ class JsonLoader {
 
   Status load(const Node& root) {
     TERN_ASSIGN_OR_RETURN(const Node model, root.need("model"));
-    TERN_RETURN_IF_ERROR(load_model(model));
+    TERN_ASSIGN_OR_RETURN(const JsonTokenModel* token_model, find_json_token_model(model));
+    TERN_RETURN_IF_ERROR(token_model->load(model, out_));
     TERN_ASSIGN_OR_RETURN(const auto normalizer, root.find("normalizer"));
     if (normalizer && !normalizer->is_null()) {
       TERN_RETURN_IF_ERROR(load_normalizer(*normalizer, 0));
@@ -34,14 +34,7 @@ class JsonLoader {
     if (added && !added->is_null()) {
       TERN_RETURN_IF_ERROR(load_added_tokens(*added));
     }
-    TERN_ASSIGN_OR_RETURN(const auto pre_tokenizer, root.find("pre_tokenizer"));
-    if (!pre_tokenizer || pre_tokenizer->is_null()) {
-      return root.refused("has no pre_tokenizer: only byte-level BPE (pre_tokenizer ByteLevel) is supported");
-    }
-    TERN_RETURN_IF_ERROR(load_pre_tokenizer(*pre_tokenizer, 0));
-    if (!byte_level_) {
-      return pre_tokenizer->refused("has no ByteLevel: only byte-level BPE is supported");
-    }
+    TERN_RETURN_IF_ERROR(load_pre_tokenizers(root, *token_model));
     TERN_ASSIGN_OR_RETURN(const auto post_processor, root.find("post_processor"));
     if (post_processor && !post_processor->is_null()) {
       TERN_RETURN_IF_ERROR(load_post_processor(*post_processor, 0));
@@ -60,98 +53,6 @@ class JsonLoader {
   }
 
  private:
-  Status load_model(const Node& model) {
-    TERN_ASSIGN_OR_RETURN(const auto type, model.find("type"));  // files before 2020 have none
-    if (type) {
-      TERN_ASSIGN_OR_RETURN(const std::string_view name, type->string());
-      if (name != "BPE") {
-        return type->refused("the model type " + in_quotes(name) + " is not supported", "only BPE is");
-      }
-    }
-    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      TERN_ASSIGN_OR_RETURN(const bool unset, model.is_unset(key));
-      if (!unset) {
-        return model.refused(std::string(key) + " is not supported");
-      }
-    }
-    TERN_ASSIGN_OR_RETURN(const auto dropout, model.find("dropout"));
-    if (dropout && !dropout->is_null() && (dropout->value().get_double().error() || double(dropout->value()) != 0.0)) {
-      return dropout->refused("dropout makes the encoding random and is not supported");
-    }
-    TERN_ASSIGN_OR_RETURN(const bool ignore_merges, model.flag("ignore_merges", false));
-    out_.bpe.set_ignore_merges(ignore_merges);
-    TERN_ASSIGN_OR_RETURN(const Node vocab, model.need("vocab"));
-    TERN_RETURN_IF_ERROR(load_vocab(vocab));
-    TERN_ASSIGN_OR_RETURN(const Node merges, model.need("merges"));
-    TERN_RETURN_IF_ERROR(load_merges(merges));
-    out_.bpe.set_byte_tokens(out_.vocabulary.byte_tokens());
-    // Both only ever act on bytes that have no token.
-    TERN_ASSIGN_OR_RETURN(const bool byte_fallback, model.flag("byte_fallback", false));
-    TERN_ASSIGN_OR_RETURN(const bool no_unknown, model.is_unset("unk_token"));
-    if ((byte_fallback || !no_unknown) && !out_.bpe.covers_all_bytes()) {
-      return model.refused(std::string(byte_fallback ? "byte_fallback" : "unk_token") +
-                           " is not supported with a vocabulary that lacks tokens for single bytes");
-    }
-    return {};
-  }
-
-  Status load_vocab(const Node& vocab) {
-    TERN_ASSIGN_OR_RETURN(const object entries, vocab.members());
-    out_.vocabulary.reserve(entries.size(), 8 * entries.size());
-    for (const auto entry : entries) {
-      const auto place = [&] { return vocab.member(entry.key, entry.value).where(); };
-      int64_t id = 0;
-      if (entry.value.get(id) != simdjson::SUCCESS) {
-        return vocab.member(entry.key, entry.value).wrong_type("an integer that fits 64 bits");
-      }
-      TERN_RETURN_IF_ERROR(out_.vocabulary.add(id, entry.key, Vocabulary::kModel, place));
-    }
-    if (out_.vocabulary.size() == 0) {
-      return vocab.refused("is empty");
-    }
-    return {};
-  }
-
-  Status load_merges(const Node& merges) {
-    TERN_ASSIGN_OR_RETURN(const array all, merges.items());
-    out_.bpe.reserve(all.size());
-    MergeList list(out_);
-    size_t index = 0;
-    for (const element merge : all) {
-      std::array<std::string_view, 2> parts;
-      if (!read_merge(merge, parts)) {
-        return merges.item(merge, index).refused("is not a merge: neither \"a b\" nor [\"a\",\"b\"]");
-      }
-      TERN_RETURN_IF_ERROR(list.add(parts[0], parts[1], [&] { return merges.item(merge, index).where(); }));
-      ++index;
-    }
-    list.finish();
-    return {};
-  }
-
-  static bool read_merge(element merge, std::array<std::string_view, 2>& parts) {
-    std::string_view text;
-    if (merge.get(text) == simdjson::SUCCESS) {
-      const size_t space = text.find(' ');
-      if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-        return false;
-      }
-      parts = {text.substr(0, space), text.substr(space + 1)};
-      return true;
-    }
-    array pair;
-    if (merge.get(pair) != simdjson::SUCCESS || pair.size() != 2) {
-      return false;
-    }
-    size_t n_read = 0;
-    for (const element part : pair) {
-      if (part.get(parts[n_read++]) != simdjson::SUCCESS) {
-        return false;
-      }
-    }
-    return true;
-  }
-
   Status load_added_tokens(const Node& added) {
     TERN_ASSIGN_OR_RETURN(const array all, added.items());
     std::vector<AddedToken> tokens;
@@ -233,6 +134,20 @@ class JsonLoader {
       return {};
     }
     return normalizer.refused("the normalizer " + in_quotes(type) + " is not supported");
+  }
+
+  // Byte-level BPE without ByteLevel would find no tokens; the Hugging Face library needs no pre-tokenizer elsewhere.
+  Status load_pre_tokenizers(const Node& root, const JsonTokenModel& token_model) {
+    TERN_ASSIGN_OR_RETURN(const auto found, root.find("pre_tokenizer"));
+    const bool missing = !found || found->is_null();
+    if (!missing) {
+      TERN_RETURN_IF_ERROR(load_pre_tokenizer(*found, 0));
+    }
+    if (token_model.needs_byte_level && !byte_level_) {
+      return missing ? root.refused("has no pre_tokenizer: only byte-level BPE (pre_tokenizer ByteLevel) is supported")
+                     : found->refused("has no ByteLevel: only byte-level BPE is supported");
+    }
+    return {};
   }
 
   template <class Load>

@@ -1,8 +1,10 @@
 #include "tern/tokenizer/sentencepiece.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "tern/tokenizer/text/unicode.h"
+#include "tern/tokenizer/token_models.h"
 
 namespace tern::tokenizer {
 namespace {
@@ -85,11 +87,50 @@ class Joiner {
   std::vector<Candidate> queue_;
 };
 
+Result<std::vector<float>> read_scores(const GgufTokens& tokens) {
+  const std::string place = tokens.view.where_key("tokenizer.ggml.scores");
+  const auto* metadata = tokens.view.find("tokenizer.ggml.scores");
+  const auto* numbers = metadata == nullptr ? nullptr : std::get_if<std::vector<double>>(&metadata->value);
+  if (numbers == nullptr || numbers->size() != tokens.spellings.size()) {
+    return invalid_input(place,
+                         "is not an array of " + std::to_string(tokens.spellings.size()) + " floats, one per token");
+  }
+  std::vector<float> scores;
+  scores.reserve(numbers->size());
+  for (const double number : *numbers) {
+    if (std::isnan(number)) {
+      return invalid_input(place + "[" + std::to_string(scores.size()) + "]", "is NaN");
+    }
+    scores.push_back(static_cast<float>(number));
+  }
+  return scores;
+}
+
 }  // namespace
 
-Status SentencePiece::encode(const Vocabulary& vocabulary, std::string_view text, std::vector<int32_t>& ids) const {
+Result<bool> load_sentencepiece(const GgufTokens& tokens, Definition& definition) {
+  TERN_ASSIGN_OR_RETURN(std::vector<float> scores, read_scores(tokens));
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::vector<int32_t> byte_tokens;
+  for (size_t byte = 0; byte < 256; ++byte) {
+    const std::string spelled = std::string("<0x") + kHex[byte / 16] + kHex[byte % 16] + ">";
+    const auto id = definition.vocabulary.find(spelled);
+    byte_tokens.push_back(id && tokens.types[static_cast<size_t>(*id)] == GgufTokens::kByte ? *id : -1);
+  }
+  const auto unknown = std::find(tokens.types.begin(), tokens.types.end(), GgufTokens::kUnknown);
+  bool add_space = true;
+  if (tokens.view.has("tokenizer.ggml.add_space_prefix")) {
+    TERN_ASSIGN_OR_RETURN(add_space, tokens.view.get_bool("tokenizer.ggml.add_space_prefix"));
+  }
+  definition.token_model = std::make_unique<SentencePiece>(
+      std::move(scores), std::move(byte_tokens),
+      unknown == tokens.types.end() ? -1 : static_cast<int32_t>(unknown - tokens.types.begin()), add_space);
+  return true;
+}
+
+Status SentencePiece::encode(const Vocabulary& vocabulary, std::string_view piece, std::vector<int32_t>& ids) const {
   std::string spelled(add_space_ ? kSpace : std::string_view());
-  for (const char c : text) {
+  for (const char c : piece) {
     if (c == ' ') {
       spelled.append(kSpace);
     } else {
@@ -98,18 +139,18 @@ Status SentencePiece::encode(const Vocabulary& vocabulary, std::string_view text
   }
   Joiner joiner(vocabulary, scores_, spelled);
   for (const Symbol& symbol : joiner.run()) {
-    const std::string_view piece = std::string_view(spelled).substr(symbol.begin, symbol.length);
-    if (piece.empty()) {
+    const std::string_view joined = std::string_view(spelled).substr(symbol.begin, symbol.length);
+    if (joined.empty()) {
       continue;
     }
-    if (const auto id = vocabulary.find(piece)) {
+    if (const auto id = vocabulary.find(joined)) {
       ids.push_back(*id);
       continue;
     }
-    for (const char c : piece) {
+    for (const char c : joined) {
       const int32_t byte_token = byte_tokens_[static_cast<uint8_t>(c)];
       if (byte_token < 0 && unknown_ < 0) {
-        return invalid_input("text", "the vocabulary has no token for '" + printable(piece, 60) + "'");
+        return invalid_input("text", "the vocabulary has no token for '" + printable(joined, 60) + "'");
       }
       ids.push_back(byte_token >= 0 ? byte_token : unknown_);
     }

@@ -29,8 +29,6 @@ struct Tokenizer::Impl {
     for (const Segment& segment : segments) {
       if (segment.id) {
         ids.push_back(*segment.id);
-      } else if (definition.sentencepiece) {
-        TERN_RETURN_IF_ERROR(definition.sentencepiece->encode(definition.vocabulary, segment.text, ids));
       } else {
         TERN_RETURN_IF_ERROR(encode_segment(segment.text, ids));
       }
@@ -52,7 +50,7 @@ struct Tokenizer::Impl {
       }
       TERN_ASSIGN_OR_RETURN(const Pieces pieces, definition.pre_tokenizer.split(segment.text));
       for (const std::string_view piece : pieces.views) {
-        TERN_RETURN_IF_ERROR(definition.bpe.encode(definition.vocabulary, piece, ids));
+        TERN_RETURN_IF_ERROR(definition.token_model->encode(definition.vocabulary, piece, ids));
       }
     }
     return {};
@@ -128,11 +126,7 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool with_sp
     if (is_special(ids[i]) && !with_special) {
       continue;
     }
-    if (definition.sentencepiece) {
-      definition.sentencepiece->append_text(definition.vocabulary, ids[i], text);
-    } else {
-      definition.vocabulary.append_text(ids[i], text);
-    }
+    definition.token_model->append_text(definition.vocabulary, ids[i], text);
   }
   return text;
 }

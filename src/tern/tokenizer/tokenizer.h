@@ -1,4 +1,5 @@
-// Text <-> token ids by byte-level BPE, read from a Hugging Face tokenizer.json or from a GGUF file's own vocabulary.
+// Text <-> token ids, read from a Hugging Face tokenizer.json or from a GGUF file's own vocabulary. token_models.h
+// lists what either may hold.
 #pragma once
 
 #include <cstdint>

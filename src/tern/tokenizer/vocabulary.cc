@@ -92,21 +92,4 @@ std::optional<int32_t> Vocabulary::find_model(std::string_view spelling) const {
   return id && (flags(*id) & kModel) != 0 ? id : std::nullopt;
 }
 
-void Vocabulary::append_text(int32_t id, std::string& text) const {
-  const std::string_view spelled = spelling(id);
-  if ((flags(id) & kAdded) != 0 || !append_bytes_of_spelling(spelled, text)) {
-    text.append(spelled);
-  }
-}
-
-std::vector<int32_t> Vocabulary::byte_tokens() const {
-  std::vector<int32_t> ids(256, -1);
-  for (size_t byte = 0; byte < 256; ++byte) {
-    std::string spelled;
-    append_spelling_of_bytes(std::string(1, static_cast<char>(byte)), spelled);
-    ids[byte] = find_model(spelled).value_or(-1);
-  }
-  return ids;
-}
-
 }  // namespace tern::tokenizer

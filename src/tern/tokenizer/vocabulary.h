@@ -18,7 +18,7 @@ class Vocabulary {
   static constexpr size_t kMaxSpellingBytes = 0xFFFF;
 
   enum Flag : uint8_t {
-    kModel = 1,    // a token that the model (BPE) itself knows, not only an added one
+    kModel = 1,    // a token of the model itself, not only an added one
     kAdded = 2,    // its spelling is its text, not the byte alphabet's
     kSpecial = 4,  // left out of decoded text
   };
@@ -39,11 +39,6 @@ class Vocabulary {
   std::string_view spelling(int32_t id) const;                                         // empty for holes
   std::optional<int32_t> find(std::string_view spelling) const;
   std::optional<int32_t> find_model(std::string_view spelling) const;
-
-  // The token's text as bytes.
-  void append_text(int32_t id, std::string& text) const;
-  // Ids by byte value of the tokens that stand for single bytes; -1 where there is none.
-  std::vector<int32_t> byte_tokens() const;
 
  private:
   struct Entry {
