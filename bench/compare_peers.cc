@@ -236,7 +236,7 @@ class Peers {
 
   Status measure_tracing(int run) {
     double seconds[2] = {0, 0};
-    for (const compare::Scenario& scenario : sweep::builtin_scenarios()) {
+    for (const outcome::Scenario& scenario : sweep::builtin_scenarios()) {
       for (const bool traced : {run % 2 == 0, run % 2 != 0}) {
         TERN_ASSIGN_OR_RETURN(const ScratchFolder folder, ScratchFolder::in_temporary_folder());
         std::vector<std::string> arguments = {"run",

@@ -9,7 +9,7 @@
 namespace tern::arbiter {
 namespace {
 
-using Status = compare::ReferenceCheck::Status;
+using Status = outcome::ReferenceCheck::Status;
 using testing::HasSubstr;
 
 class ReferenceCheckTest : public testing::Test {
@@ -42,10 +42,10 @@ class ReferenceCheckTest : public testing::Test {
     plan.threads = 2;
     plan.folder = folder.path();
     std::vector<std::string> told;
-    const auto result = check_reference(plan, [&](const compare::ReferenceCheck& done) { told.push_back(done.id); });
+    const auto result = check_reference(plan, [&](const outcome::ReferenceCheck& done) { told.push_back(done.id); });
     EXPECT_TRUE(result) << result.error().line();
     std::map<std::string, Status> statuses;
-    for (const compare::ReferenceCheck& done : result ? result->checks : std::vector<compare::ReferenceCheck>()) {
+    for (const outcome::ReferenceCheck& done : result ? result->checks : std::vector<outcome::ReferenceCheck>()) {
       statuses[done.id] = done.status;
     }
     EXPECT_EQ(told.size(), statuses.size());

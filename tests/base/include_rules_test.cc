@@ -26,9 +26,10 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"oracle", {"base", "quant", "gguf", "trace"}},
     {"peer", {"base", "trace"}},
     {"compare", {"base", "trace"}},
-    {"arbiter", {"base", "trace", "peer", "compare"}},
-    {"sweep", {"base", "trace", "peer", "compare", "arbiter", "report"}},
-    {"report", {"base", "trace", "compare"}},
+    {"outcome", {"base", "trace", "compare"}},
+    {"arbiter", {"base", "trace", "peer", "compare", "outcome"}},
+    {"sweep", {"base", "trace", "peer", "compare", "outcome", "arbiter", "report"}},
+    {"report", {"base", "trace", "compare", "outcome"}},
 };
 
 TEST(IncludeRules, EveryIncludeFollowsAnArrow) {

@@ -17,9 +17,9 @@
 namespace tern::report {
 namespace {
 
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 using test::RunBuilder;
 using testing::ContainsRegex;
 using testing::HasSubstr;
@@ -393,7 +393,7 @@ TEST_F(ReportTest, ChecklistIsComputed) {
 TEST_F(ReportTest, AResumedSweepSaysWhatItTookOver) {
   EXPECT_THAT(summary({timed_out()}), Not(HasSubstr("Resumed")));
   EXPECT_TRUE(parse_json(sweep_json(sweep_), "sweep").value()["resumed"].is_null());
-  sweep_.resumed = compare::Resumption{};
+  sweep_.resumed = outcome::Resumption{};
   EXPECT_THAT(summary({timed_out()}), HasSubstr("- **Resumed:** nothing was there to take over\n"));
   sweep_.resumed->sections = {{"a", {"rs-run", "cpp-run"}, 0}, {"b", {"rs-run"}, 1}, {"c", {}, 2}};
   sweep_.resumed->run_again = {"c/rs-run: damaged"};

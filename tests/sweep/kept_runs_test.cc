@@ -61,7 +61,7 @@ class KeptRunsTest : public testing::Test {
   test::TemporaryFolder folder_;
   fs::path out_, starts_;
   int n_processes_ = 0;
-  compare::Resumption resumption_;
+  outcome::Resumption resumption_;
 };
 
 TEST_F(KeptRunsTest, ARunIsTakenOverWithAllThatItTold) {

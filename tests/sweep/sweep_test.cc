@@ -16,15 +16,15 @@ namespace tern::sweep {
 namespace {
 
 namespace fs = std::filesystem;
-using compare::ParityStatus;
+using outcome::ParityStatus;
 using testing::HasSubstr;
 
 class SilentProgress final : public Progress {
  public:
-  void started(size_t, const compare::Scenario&, std::string_view) override { ++n_started; }
+  void started(size_t, const outcome::Scenario&, std::string_view) override { ++n_started; }
   void differs(const trace::TensorId& first, double) override { differs_at = first.name(); }
   void running(double, const fs::path&) override {}
-  void finished(size_t, const compare::ScenarioOutcome&) override { ++n_finished; }
+  void finished(size_t, const outcome::ScenarioOutcome&) override { ++n_finished; }
   int n_started = 0, n_finished = 0;
   std::string differs_at;
 };
@@ -88,7 +88,7 @@ class SweepTest : public testing::Test {
     if (!output) {
       return tl::unexpected(output.error());
     }
-    const ReportWriter reports = [&](const compare::SweepOutcome&, const compare::ScenarioOutcome& outcome,
+    const ReportWriter reports = [&](const outcome::SweepOutcome&, const outcome::ScenarioOutcome& outcome,
                                      const fs::path& folder) {
       return write_file(folder / "report.txt", outcome.reason + "\n");
     };
@@ -102,7 +102,7 @@ class SweepTest : public testing::Test {
   fs::path output_dir_;
   SweepPlan plan_;
   SilentProgress progress_;
-  compare::SweepOutcome outcome_;
+  outcome::SweepOutcome outcome_;
   int n_engines_ = 0;
 };
 
@@ -126,7 +126,7 @@ TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
   }
   EXPECT_EQ(outcome_.scenarios[2].n_subject_traces, 300U);
   EXPECT_EQ(outcome_.scenarios[0].logits_dim, 269U);
-  EXPECT_EQ(compare::exit_code(outcome_), 0);
+  EXPECT_EQ(outcome::exit_code(outcome_), 0);
   EXPECT_EQ(progress_.n_started, 6);
   EXPECT_EQ(progress_.n_finished, 3);
   // What is reported as the command and its environment must name places that still exist.
@@ -196,7 +196,7 @@ TEST_F(SweepTest, ItCanEndTheEngineThere) {
     EXPECT_FALSE(outcome.reference_result);
     EXPECT_TRUE(fs::exists(output_dir_ / "scenario1" / "cpp-traces" / "blk1_k_rope.trace"));
     EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "cpp-run"));
-    EXPECT_EQ(compare::exit_code(outcome_), 1);
+    EXPECT_EQ(outcome::exit_code(outcome_), 1);
   }
 }
 
@@ -206,9 +206,9 @@ TEST_F(SweepTest, WithoutAReferenceItIsRustOnly) {
   ASSERT_TRUE(sweep());
   EXPECT_EQ(status(0), ParityStatus::kRustOnly);
   EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "cpp-output.txt"));
-  EXPECT_EQ(compare::exit_code(outcome_), 0);
+  EXPECT_EQ(outcome::exit_code(outcome_), 0);
   outcome_.reference_required = true;
-  EXPECT_EQ(compare::exit_code(outcome_), 5);
+  EXPECT_EQ(outcome::exit_code(outcome_), 5);
 }
 
 TEST_F(SweepTest, DifferentEnginesDiverge) {
@@ -218,7 +218,7 @@ TEST_F(SweepTest, DifferentEnginesDiverge) {
   plan_.reference = reference.get();
   ASSERT_TRUE(sweep());
   EXPECT_EQ(status(0), ParityStatus::kDiverged);
-  EXPECT_EQ(compare::exit_code(outcome_), 1);
+  EXPECT_EQ(outcome::exit_code(outcome_), 1);
 }
 
 TEST_F(SweepTest, OneFailureIsThatScenariosResult) {
@@ -233,7 +233,7 @@ TEST_F(SweepTest, OneFailureIsThatScenariosResult) {
   EXPECT_EQ(outcome_.scenarios[1].subject.signal, SIGSEGV);
   EXPECT_EQ(status(2), ParityStatus::kReferenceFailed);
   EXPECT_THAT(outcome_.scenarios[2].reason, HasSubstr("the reference ended with exit code 6"));
-  EXPECT_EQ(compare::exit_code(outcome_), 4);
+  EXPECT_EQ(outcome::exit_code(outcome_), 4);
   EXPECT_EQ(read_file(output_dir_ / "scenario2" / "rs-output.txt", 100).value(), "bang\n");
 }
 
@@ -269,11 +269,11 @@ TEST_F(SweepTest, ARecordingThatLacksAScenarioGivesNoVerdict) {
   EXPECT_EQ(status(0), ParityStatus::kOk) << outcome_.scenarios[0].reason;
   EXPECT_EQ(status(1), ParityStatus::kMistrusted);
   EXPECT_THAT(outcome_.scenarios[1].reason, HasSubstr("nothing was compared"));
-  EXPECT_EQ(compare::exit_code(outcome_), 5);
+  EXPECT_EQ(outcome::exit_code(outcome_), 5);
   plan_.reference_was_chosen = false;
   ASSERT_TRUE(sweep());
   EXPECT_EQ(status(1), ParityStatus::kRustOnly);
-  EXPECT_EQ(compare::exit_code(outcome_), 0);
+  EXPECT_EQ(outcome::exit_code(outcome_), 0);
 }
 
 TEST_F(SweepTest, AnInterruptLeavesOnlyWholeScenarios) {

@@ -161,7 +161,7 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   return opinion;
 }
 
-Result<compare::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
+Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
   const trace::TensorId first = *arbitration.subject.first();
   const std::optional<trace::TensorId> place =
       arbitration.find(first)->subject_local ? first : trace::TensorId::parse(question_.around);

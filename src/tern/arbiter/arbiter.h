@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
+#include "tern/compare/arbitration.h"
+#include "tern/outcome/cause.h"
 #include "tern/peer/peer.h"
 
 namespace tern::arbiter {
@@ -49,7 +50,7 @@ struct Question : peer::RunSetting {
 
 struct Opinion {
   compare::Arbitration arbitration;
-  std::optional<compare::Cause> cause;  // where a side is wrong: the subject's, if both are
+  std::optional<outcome::Cause> cause;  // where a side is wrong: the subject's, if both are
   std::optional<compare::Isolation> subject_isolation, reference_isolation;  // of a side that has values
 };
 
@@ -83,7 +84,7 @@ class Arbiter {
   };
   Result<Examined> examine(const trace::EngineRun& run, const std::string& name) const;
   // `arbitration`: with the side in question as the subject.
-  Result<compare::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
+  Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 

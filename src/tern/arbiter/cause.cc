@@ -11,8 +11,8 @@
 namespace tern::arbiter {
 namespace {
 
-using compare::Cause;
 using compare::StageArbitration;
+using outcome::Cause;
 using trace::Stage;
 
 // Outputs of a projection that are wrong for some token.

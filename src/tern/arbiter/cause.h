@@ -23,7 +23,7 @@ class Explanation {
   bool could_be(const OracleEngines::Fault& fault);
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
-  compare::Cause conclude() const;
+  outcome::Cause conclude() const;
 
  private:
   // How well one fault explains the side.
@@ -37,7 +37,7 @@ class Explanation {
     double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
   };
   compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;
-  std::optional<compare::Cause> few_rows() const;
+  std::optional<outcome::Cause> few_rows() const;
   std::string seen() const;
   double error_of_first() const;
 
@@ -52,12 +52,12 @@ class Explanation {
 };
 
 // Two sides that made different ids of one prompt; the reference is taken to be right. nullopt where they did not.
-std::optional<compare::Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference);
+std::optional<outcome::Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference);
 
 // Two sides that differ although neither is wrong; `arbitration` is theirs. The place is the first tensor whose bits
 // differ, and the confidence the share of such tensors that the oracle could hold on both sides by their values.
 // nullopt where no bits differ, or where it could not do so with the first.
-std::optional<compare::Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
+std::optional<outcome::Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                                 const compare::Arbitration& arbitration);
 
 }  // namespace tern::arbiter

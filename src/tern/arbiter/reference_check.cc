@@ -8,8 +8,8 @@ namespace tern::arbiter {
 namespace fs = std::filesystem;
 namespace {
 
-using compare::ReferenceCheck;
-using compare::ReferenceCheckResult;
+using outcome::ReferenceCheck;
+using outcome::ReferenceCheckResult;
 using trace::EngineRun;
 using Status = ReferenceCheck::Status;
 
@@ -240,7 +240,7 @@ class Checker {
       const compare::Arbitration single =
           compare::arbitrate({&*single_.run}, {}, arbiter.oracle(), arbiter.noise(), "reference");
       if (single.n_subject > 0 && !single.subject.first()) {
-        result_.cause = compare::Cause{"prefill_only", batch.subject.first()->name(), 1,
+        result_.cause = outcome::Cause{"prefill_only", batch.subject.first()->name(), 1,
                                        "as a batch it is wrong, token by token it is within rounding of the oracle"};
       }
     }

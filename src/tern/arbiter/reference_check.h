@@ -11,7 +11,7 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/reference_check.h"
 #include "tern/peer/peer.h"
 
 namespace tern::arbiter {
@@ -38,7 +38,7 @@ struct CheckPlan : peer::RunSetting {
 };
 
 // `tell` is called after each check. Errors: kEngine where the reference cannot even run, or when interrupted; kIo.
-Result<compare::ReferenceCheckResult> check_reference(const CheckPlan& plan,
-                                                      const std::function<void(const compare::ReferenceCheck&)>& tell);
+Result<outcome::ReferenceCheckResult> check_reference(const CheckPlan& plan,
+                                                      const std::function<void(const outcome::ReferenceCheck&)>& tell);
 
 }  // namespace tern::arbiter

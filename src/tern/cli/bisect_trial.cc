@@ -13,14 +13,14 @@ namespace fs = std::filesystem;
 namespace {
 
 using bisect::Outcome;
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
 
 constexpr const char* kTrial = "trial";
 
 class NoProgress final : public sweep::Progress {
  public:
-  void started(size_t, const compare::Scenario&, std::string_view) override {}
+  void started(size_t, const outcome::Scenario&, std::string_view) override {}
   void differs(const trace::TensorId&, double) override {}
   void running(double, const fs::path&) override {}
   void finished(size_t, const ScenarioOutcome&) override {}
@@ -132,7 +132,7 @@ Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const 
   plan.dump_tensors = reference == nullptr || reference_.has_values;
   TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, sweep::OutputFolder::open(folder, {kTrial}));
   NoProgress progress;
-  compare::SweepOutcome outcome;
+  outcome::SweepOutcome outcome;
   const auto no_reports = [](const auto&, const auto&, const auto&) { return Status(); };
   TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, no_reports, progress, outcome));
   if (outcome.scenarios.empty()) {
@@ -182,7 +182,7 @@ Result<TrialResult> Trials::run() const {
 }
 
 TrialResult Trials::judge(const ScenarioOutcome& outcome) const {
-  const compare::Execution& subject = outcome.subject;
+  const outcome::Execution& subject = outcome.subject;
   const bool crashed = subject.timed_out || subject.signal || subject.exit_code.value_or(0) != 0;
   TrialResult result = {Outcome::kUntestable, outcome.reason, first_divergence(outcome)};
   if (outcome.status == ParityStatus::kOk) {

@@ -15,7 +15,7 @@
 #include "tern/bisect/smallest_set.h"
 #include "tern/cli/opened_model.h"
 #include "tern/cli/run_setting.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/scenario_outcome.h"
 #include "tern/peer/open_engine.h"
 
 namespace tern::cli {
@@ -66,8 +66,8 @@ class Trials {
   Trials(const TrialOptions& options, ScratchFolder scratch, OpenedModel opened)
       : options_(options), scratch_(std::move(scratch)), opened_(std::move(opened)) {}
   Result<peer::OpenedEngine> open_engine(const std::string& text, const std::string& option) const;
-  Result<compare::ScenarioOutcome> run_scenario(const peer::Peer* reference, const std::filesystem::path& folder) const;
-  TrialResult judge(const compare::ScenarioOutcome& outcome) const;
+  Result<outcome::ScenarioOutcome> run_scenario(const peer::Peer* reference, const std::filesystem::path& folder) const;
+  TrialResult judge(const outcome::ScenarioOutcome& outcome) const;
 
   TrialOptions options_;
   ScratchFolder scratch_;

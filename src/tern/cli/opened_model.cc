@@ -40,8 +40,8 @@ std::string main_encoding(const gguf::View& view) {
   return most == n_weights.end() ? std::string() : quant::type_name(most->first);
 }
 
-Result<compare::ModelFacts> facts_of(const gguf::View& view, const fs::path& path) {
-  compare::ModelFacts facts;
+Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& path) {
+  outcome::ModelFacts facts;
   facts.path = path.string();
   TERN_ASSIGN_OR_RETURN(facts.sha256, sha256_of_file(path));
   facts.architecture = string_or_empty(view, "general.architecture");
@@ -88,9 +88,9 @@ Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const fs::path& p
 
 namespace {
 
-Result<compare::TokenizerFacts> facts_of(const tokenizer::Tokenizer& tokenizer, const fs::path& path,
+Result<outcome::TokenizerFacts> facts_of(const tokenizer::Tokenizer& tokenizer, const fs::path& path,
                                          const gguf::View& view) {
-  compare::TokenizerFacts facts;
+  outcome::TokenizerFacts facts;
   facts.path = path.string();
   facts.sha256 = tokenizer.sha256();
   facts.kind = tokenizer.kind();
@@ -114,8 +114,8 @@ Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::pa
   TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(model));
   TERN_ASSIGN_OR_RETURN(tokenizer::Tokenizer words, tokenizer::Tokenizer::open(tokenizer));
   TERN_RETURN_IF_ERROR(check_vocabulary(words, tokenizer, view));
-  TERN_ASSIGN_OR_RETURN(compare::TokenizerFacts tokenizer_facts, facts_of(words, tokenizer, view));
-  TERN_ASSIGN_OR_RETURN(compare::ModelFacts model_facts, facts_of(view, model));
+  TERN_ASSIGN_OR_RETURN(outcome::TokenizerFacts tokenizer_facts, facts_of(words, tokenizer, view));
+  TERN_ASSIGN_OR_RETURN(outcome::ModelFacts model_facts, facts_of(view, model));
   return OpenedModel{std::move(view), std::move(words), std::move(model_facts), std::move(tokenizer_facts)};
 }
 

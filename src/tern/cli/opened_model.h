@@ -5,8 +5,8 @@
 #include <filesystem>
 
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
 #include "tern/gguf/view.h"
+#include "tern/outcome/facts.h"
 #include "tern/peer/open_engine.h"
 #include "tern/tokenizer/tokenizer.h"
 
@@ -15,8 +15,8 @@ namespace tern::cli {
 struct OpenedModel {
   gguf::View view;
   tokenizer::Tokenizer tokenizer;
-  compare::ModelFacts model_facts;
-  compare::TokenizerFacts tokenizer_facts;
+  outcome::ModelFacts model_facts;
+  outcome::TokenizerFacts tokenizer_facts;
 };
 
 // Errors: kIo ("Model not found: ...", "Tokenizer not found: ..."); kInvalidInput for files that are not what they have

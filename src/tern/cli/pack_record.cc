@@ -30,17 +30,17 @@ struct RecordOptions {
 
 // A scenario with the token ids that its prompt has today.
 struct Prompt {
-  compare::Scenario scenario;
+  outcome::Scenario scenario;
   std::vector<int32_t> token_ids;
 };
 
 Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tokenizer::Tokenizer& tokenizer) {
-  std::vector<compare::Scenario> scenarios = sweep::builtin_scenarios();
+  std::vector<outcome::Scenario> scenarios = sweep::builtin_scenarios();
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(scenarios, sweep::read_scenarios(options.scenarios));
   }
   std::vector<Prompt> prompts;
-  for (compare::Scenario& scenario : scenarios) {
+  for (outcome::Scenario& scenario : scenarios) {
     auto ids = prompt_ids(tokenizer, scenario.prompt, scenario.token_ids);
     if (!ids) {
       return invalid_input(scenario.name, "prompt: " + ids.error().what);

@@ -56,9 +56,9 @@ struct CheckOptions {
   bool json = false;
 };
 
-std::string_view symbol(compare::ReferenceCheck::Status status) {
-  return status == compare::ReferenceCheck::Status::kPassed   ? "ok"
-         : status == compare::ReferenceCheck::Status::kFailed ? "FAILED"
+std::string_view symbol(outcome::ReferenceCheck::Status status) {
+  return status == outcome::ReferenceCheck::Status::kPassed   ? "ok"
+         : status == outcome::ReferenceCheck::Status::kFailed ? "FAILED"
                                                               : "skipped";
 }
 
@@ -109,7 +109,7 @@ Result<int> check(const CheckOptions& options) {
     print_library(opened);
     fmt::print("{:<11}{}\n\n", "model", printable(options.model, 1000));
   }
-  const auto result = check_reference(plan, options.ask, model, [&](const compare::ReferenceCheck& done) {
+  const auto result = check_reference(plan, options.ask, model, [&](const outcome::ReferenceCheck& done) {
     if (!options.json) {
       fmt::print("{:<8} {}\n         {}\n", symbol(done.status), done.question, printable(done.evidence, 2000));
       std::fflush(stdout);

@@ -4,8 +4,8 @@
 
 namespace tern::cli {
 
-Result<compare::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, AskOracle ask, const OpenedModel& opened,
-                                                      const std::function<void(const compare::ReferenceCheck&)>& tell,
+Result<outcome::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, AskOracle ask, const OpenedModel& opened,
+                                                      const std::function<void(const outcome::ReferenceCheck&)>& tell,
                                                       sweep::KeptRuns* kept_runs) {
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, oracle_engines());

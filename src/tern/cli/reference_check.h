@@ -13,8 +13,8 @@ namespace tern::cli {
 // Runs all checks in a scratch folder. `plan` says what to check on which prompt; the folder, the oracle and the known
 // arithmetics are added here. With `kept_runs`, which the reference is in already, their runs are kept, too. Errors:
 // those of arbiter::check_reference().
-Result<compare::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, AskOracle ask, const OpenedModel& opened,
-                                                      const std::function<void(const compare::ReferenceCheck&)>& tell,
+Result<outcome::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, AskOracle ask, const OpenedModel& opened,
+                                                      const std::function<void(const outcome::ReferenceCheck&)>& tell,
                                                       sweep::KeptRuns* kept_runs = nullptr);
 
 }  // namespace tern::cli

@@ -57,8 +57,8 @@ Status ReproWords::add_engine(const std::string& option, const std::string& spec
   return {};
 }
 
-compare::ReproCommand ReproWords::command(const std::string& output_dir) const {
-  compare::ReproCommand out;
+outcome::ReproCommand ReproWords::command(const std::string& output_dir) const {
+  outcome::ReproCommand out;
   out.command = words_;
   for (const char* name : kVariables) {
     if (const char* value = environment_variable(name)) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/facts.h"
 
 namespace tern::cli {
 
@@ -28,7 +28,7 @@ class ReproWords {
   // Where it is a command, the folder to start it in is kept. Errors: those of spec_from_anywhere().
   Status add_engine(const std::string& option, const std::string& spec);
 
-  compare::ReproCommand command(const std::string& output_dir = ".") const;
+  outcome::ReproCommand command(const std::string& output_dir = ".") const;
 
  private:
   std::vector<std::string> words_;

@@ -34,16 +34,16 @@ namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
 
-compare::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
+outcome::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
 }
 
 // The most positions that a scenario needs. A prompt that does not fit is found here, before anything has run.
-Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<compare::Scenario>& scenarios,
+Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
                              const std::string& source) {
   size_t most = 0;
   const auto n_context = context_length(opened.view);
-  for (const compare::Scenario& scenario : scenarios) {
+  for (const outcome::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
     const auto ids = prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
     if (!ids) {
@@ -133,13 +133,13 @@ bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel&
 // The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
 // arithmetic that was found into `arithmetic`.
 Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
-                          sweep::SweepPlan& plan, compare::SweepOutcome& outcome, std::string& arithmetic) {
+                          sweep::SweepPlan& plan, outcome::SweepOutcome& outcome, std::string& arithmetic) {
   const bool wanted = options.check_reference == "always" ||
                       (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
   if (!wanted || !reference.peer || plan.scenarios.empty() || is_of_another_model(reference, opened)) {
     return {};
   }
-  const compare::Scenario& scenario =
+  const outcome::Scenario& scenario =
       *std::max_element(plan.scenarios.begin(), plan.scenarios.end(),
                         [](const auto& a, const auto& b) { return a.max_tokens < b.max_tokens; });
   arbiter::CheckPlan check(plan);
@@ -150,10 +150,10 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   spdlog::info("checking the reference on {} before it is believed", scenario.name);
   auto result = check_reference(
       check, options.ask, opened,
-      [](const compare::ReferenceCheck& done) {
-        const bool failed = done.status == compare::ReferenceCheck::Status::kFailed;
+      [](const outcome::ReferenceCheck& done) {
+        const bool failed = done.status == outcome::ReferenceCheck::Status::kFailed;
         spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", done.question,
-                    compare::check_status_name(done.status), printable(done.evidence, 1000));
+                    outcome::check_status_name(done.status), printable(done.evidence, 1000));
       },
       plan.kept_runs);
   if (!result && plan.interrupt->signal() != 0) {
@@ -177,24 +177,24 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   return {};
 }
 
-Status write_scenario_reports(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
+Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& outcome,
                               const fs::path& folder) {
   TERN_RETURN_IF_ERROR(write_file(folder / "logits-comparison.json", report::receipt_json(sweep, outcome)));
   return write_file(folder / "report.txt", report::report_text(sweep, outcome));
 }
 
-Status write_summaries(const compare::SweepOutcome& sweep) {
+Status write_summaries(const outcome::SweepOutcome& sweep) {
   TERN_RETURN_IF_ERROR(write_file(sweep.output_dir / "sweep.json", report::sweep_json(sweep)));
   TERN_RETURN_IF_ERROR(write_file(sweep.output_dir / "junit.xml", report::junit_xml(sweep)));
   return write_file(sweep.output_dir / "summary.md", report::summary_md(sweep));
 }
 
-std::string cosine_cell(const compare::ScenarioOutcome& scenario) {
+std::string cosine_cell(const outcome::ScenarioOutcome& scenario) {
   const bool measured = scenario.comparison && scenario.comparison->logits && scenario.comparison->logits->min_cosine;
   return measured ? fmt::format("{:.6f}", *scenario.comparison->logits->min_cosine) : "n/a";
 }
 
-void print_table(const compare::SweepOutcome& sweep) {
+void print_table(const outcome::SweepOutcome& sweep) {
   size_t width = std::string_view("scenario").size();
   for (const auto& scenario : sweep.scenarios) {
     width = std::max(width, scenario.scenario.name.size());
@@ -209,11 +209,11 @@ void print_table(const compare::SweepOutcome& sweep) {
       tensors = fmt::format("{}/{}", comparison->n_hash_equal, comparison->coverage.tensors_expected);
     }
     fmt::print("{:<{}}  {:<16}  {:>7}  {:>9}  {:>13}  {:>6}\n", scenario.scenario.name, width,
-               compare::parity_status_name(scenario.status), tokens, cosine_cell(scenario), tensors,
+               outcome::parity_status_name(scenario.status), tokens, cosine_cell(scenario), tensors,
                scenario.n_subject_traces);
   }
   for (const auto& scenario : sweep.scenarios) {
-    if (scenario.status != compare::ParityStatus::kOk && scenario.status != compare::ParityStatus::kRustOnly) {
+    if (scenario.status != outcome::ParityStatus::kOk && scenario.status != outcome::ParityStatus::kRustOnly) {
       fmt::print("{}: {}\n", scenario.scenario.name, printable(scenario.reason, 1000));
     }
     if (const std::string repro = report::repro_line(sweep, scenario); !repro.empty()) {
@@ -223,14 +223,14 @@ void print_table(const compare::SweepOutcome& sweep) {
   fmt::print("Summary: {}\n", (sweep.output_dir / "summary.md").string());
 }
 
-void tell_before_running(const OpenedModel& opened, const compare::SweepOutcome& sweep) {
+void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome& sweep) {
   for (const std::string& warning : opened.tokenizer.warnings()) {
     spdlog::warn("{}", printable(warning, 1000));
   }
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
   }
-  const compare::ReferenceFacts& reference = sweep.reference;
+  const outcome::ReferenceFacts& reference = sweep.reference;
   if (reference.kind == "none") {
     spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
   } else {
@@ -242,9 +242,9 @@ void tell_before_running(const OpenedModel& opened, const compare::SweepOutcome&
   }
 }
 
-Result<sweep::OutputFolder> open_output(const std::string& path, const std::vector<compare::Scenario>& scenarios) {
+Result<sweep::OutputFolder> open_output(const std::string& path, const std::vector<outcome::Scenario>& scenarios) {
   std::vector<std::string> names;
-  for (const compare::Scenario& scenario : scenarios) {
+  for (const outcome::Scenario& scenario : scenarios) {
     names.push_back(scenario.name);
   }
   return sweep::OutputFolder::open(path, names);
@@ -283,7 +283,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
     TERN_ASSIGN_OR_RETURN(tolerances, sha256_of_file(options.tolerances));
   }
   Json scenarios = Json::array();
-  for (const compare::Scenario& scenario : plan.scenarios) {
+  for (const outcome::Scenario& scenario : plan.scenarios) {
     scenarios.push_back({{"name", scenario.name},
                          {"prompt", scenario.prompt},
                          {"token_ids", scenario.token_ids},
@@ -326,7 +326,7 @@ Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, 
   return kept_runs;
 }
 
-int tell_interrupted(int signal, const sweep::SweepPlan& plan, const compare::SweepOutcome& outcome) {
+int tell_interrupted(int signal, const sweep::SweepPlan& plan, const outcome::SweepOutcome& outcome) {
   fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}{}\n", outcome.scenarios.size(),
              plan.scenarios.size(), outcome.output_dir.string(),
              plan.kept_runs->has_any() ? "; the same command with --resume goes on from here" : "");
@@ -334,7 +334,7 @@ int tell_interrupted(int signal, const sweep::SweepPlan& plan, const compare::Sw
 }
 
 Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
-                           compare::SweepOutcome& outcome) {
+                           outcome::SweepOutcome& outcome) {
   {
     const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
     TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
@@ -355,7 +355,7 @@ Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& ou
   if (const Status removed = plan.kept_runs->remove(); !removed) {
     spdlog::warn("{}", removed.error().line());  // the verdict stands all the same
   }
-  return compare::exit_code(outcome);
+  return outcome::exit_code(outcome);
 }
 
 // As the reports shall repeat it: from the start.
@@ -365,7 +365,7 @@ std::vector<std::string> typed_command_without_resume() {
   return words;
 }
 
-Status fill_in(compare::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
+Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
                const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
   outcome.tern_version = TERN_VERSION;
   outcome.timestamp = sweep::utc_now();
@@ -393,7 +393,7 @@ Result<int> sweep(const SweepOptions& options) {
   if (!options.tolerances.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
-  TERN_ASSIGN_OR_RETURN(std::vector<compare::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
+  TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
@@ -405,7 +405,7 @@ Result<int> sweep(const SweepOptions& options) {
   plan.model = options.model;
   plan.tokenizer = options.tokenizer;
 
-  compare::SweepOutcome outcome;
+  outcome::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
   TERN_ASSIGN_OR_RETURN(Engines engines, open_engines(options, reference_spec, opened, arithmetic));
   TERN_ASSIGN_OR_RETURN(const auto kept_runs, keep_runs(options, opened, plan, engines));

@@ -6,8 +6,8 @@
 
 namespace tern::cli {
 
-Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
-                                       const compare::ReferenceFacts& reference) {
+Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
+                                       const outcome::ReferenceFacts& reference) {
   TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("sweep"));
   words.add_path(options.model);
   words.add_path(options.tokenizer);

@@ -6,7 +6,7 @@
 
 #include "tern/base/error.h"
 #include "tern/cli/run_setting.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/facts.h"
 #include "tern/peer/peer.h"
 
 namespace tern::cli {
@@ -31,7 +31,7 @@ struct SweepOptions {
 
 // Everything that decides over a scenario's result, with absolute paths, the engine that was found for `auto`, and the
 // values that environment and defaults gave. Errors: those of own_program().
-Result<compare::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
-                                       const compare::ReferenceFacts& reference);
+Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
+                                       const outcome::ReferenceFacts& reference);
 
 }  // namespace tern::cli

@@ -17,7 +17,7 @@ class LineProgress : public sweep::Progress {
  public:
   explicit LineProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
 
-  void started(size_t index, const compare::Scenario& scenario, std::string_view side) override {
+  void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
     if (side == "subject") {
       fmt::print(stderr, "[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name);
       std::fflush(stderr);
@@ -28,8 +28,8 @@ class LineProgress : public sweep::Progress {
     std::fflush(stderr);
   }
   void running(double, const fs::path&) override {}
-  void finished(size_t, const compare::ScenarioOutcome& outcome) override {
-    fmt::print(stderr, "{} ({:.1f} s)\n", compare::parity_status_name(outcome.status),
+  void finished(size_t, const outcome::ScenarioOutcome& outcome) override {
+    fmt::print(stderr, "{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
                outcome.subject.wall_s + outcome.reference.wall_s);
   }
 
@@ -44,7 +44,7 @@ class LiveProgress final : public sweep::Progress {
   LiveProgress& operator=(const LiveProgress&) = delete;
   ~LiveProgress() override { fmt::print(stderr, "{}", kClearLine); }
 
-  void started(size_t index, const compare::Scenario& scenario, std::string_view side) override {
+  void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
     label_ = fmt::format("[{}/{}] {}: {}", index + 1, n_scenarios_, scenario.name, side);
     show(label_);
   }
@@ -60,9 +60,9 @@ class LiveProgress final : public sweep::Progress {
     }
     show(fmt::format("{} {:.1f} s, {} traces", label_, elapsed_s, n_traces));
   }
-  void finished(size_t index, const compare::ScenarioOutcome& outcome) override {
+  void finished(size_t index, const outcome::ScenarioOutcome& outcome) override {
     fmt::print(stderr, "{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_, outcome.scenario.name,
-               compare::parity_status_name(outcome.status), outcome.subject.wall_s + outcome.reference.wall_s);
+               outcome::parity_status_name(outcome.status), outcome.subject.wall_s + outcome.reference.wall_s);
   }
 
  private:

@@ -110,7 +110,7 @@ Json arbitration_json(const Arbitration& arbitration) {
   return json;
 }
 
-Json cause_json(const std::optional<compare::Cause>& cause) {
+Json cause_json(const std::optional<outcome::Cause>& cause) {
   return cause ? Json{{"id", cause->id},
                       {"name", cause->name},
                       {"confidence", json_number(cause->confidence)},
@@ -118,12 +118,12 @@ Json cause_json(const std::optional<compare::Cause>& cause) {
                : Json(nullptr);
 }
 
-Json reference_check_json(const compare::ReferenceCheckResult& result) {
+Json reference_check_json(const outcome::ReferenceCheckResult& result) {
   Json checks = Json::array();
-  for (const compare::ReferenceCheck& check : result.checks) {
+  for (const outcome::ReferenceCheck& check : result.checks) {
     checks.push_back({{"id", check.id},
                       {"question", check.question},
-                      {"status", compare::check_status_name(check.status)},
+                      {"status", outcome::check_status_name(check.status)},
                       {"evidence", check.evidence}});
   }
   const auto* failed = result.first_failed();
@@ -134,7 +134,7 @@ Json reference_check_json(const compare::ReferenceCheckResult& result) {
           {"checks", std::move(checks)}};
 }
 
-std::string arbitration_text(const Arbitration& arbitration, const std::optional<compare::Cause>& cause) {
+std::string arbitration_text(const Arbitration& arbitration, const std::optional<outcome::Cause>& cause) {
   std::string out = fmt::format("wrong      {}\n           {}\n", compare::wrong_name(arbitration.wrong()),
                                 one_line(arbitration.reason));
   if (cause) {

@@ -157,19 +157,19 @@ std::string shell_line(const std::map<std::string, std::string>& environment, co
   return out;
 }
 
-std::string repro_line(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
-  const compare::ReproCommand& repro = sweep.repro;
+std::string repro_line(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {
+  const outcome::ReproCommand& repro = sweep.repro;
   if (!needs_attention(sweep, scenario) || repro.command.empty()) {
     return {};
   }
   const std::string& name = scenario.scenario.name;
-  compare::ReproCommand alone = repro;
+  outcome::ReproCommand alone = repro;
   alone.command.insert(alone.command.end(),
                        {fmt::format("{}-{}-repro", repro.output_dir.string(), name), "--only", name});
   return shell_line(alone);
 }
 
-std::string shell_line(const compare::ReproCommand& repro) {
+std::string shell_line(const outcome::ReproCommand& repro) {
   const std::string line = shell_line(repro.environment, repro.command);
   return repro.working_dir.empty() ? line : fmt::format("(cd {} && {})", shell_word(repro.working_dir.string()), line);
 }
@@ -179,7 +179,7 @@ std::string signal_name(int signal) {
   return abbreviation != nullptr ? std::string("SIG") + abbreviation : "signal " + std::to_string(signal);
 }
 
-std::string ending_of(const compare::Execution& execution) {
+std::string ending_of(const outcome::Execution& execution) {
   if (execution.timed_out) {
     return fmt::format("timed out after {:g} s", execution.timeout_s);
   }
@@ -195,7 +195,7 @@ std::string ending_of(const compare::Execution& execution) {
   return execution.command.empty() ? "no process" : "not started";
 }
 
-std::vector<std::string> compare_command(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+std::vector<std::string> compare_command(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {
   if (!scenario.subject_result || !scenario.reference_result) {
     return {};
   }
@@ -208,7 +208,7 @@ std::vector<std::string> compare_command(const compare::SweepOutcome& sweep, con
   return {tern, "compare", (scenario.folder / "rs-run").string(), reference};
 }
 
-const compare::TokenComparison* tokens_of(const compare::ScenarioOutcome& scenario) {
+const compare::TokenComparison* tokens_of(const outcome::ScenarioOutcome& scenario) {
   if (!scenario.comparison) {
     return nullptr;
   }
@@ -216,31 +216,31 @@ const compare::TokenComparison* tokens_of(const compare::ScenarioOutcome& scenar
   return free_running ? &*free_running : &scenario.comparison->tokens;
 }
 
-std::optional<double> min_cosine_of(const compare::ScenarioOutcome& scenario) {
+std::optional<double> min_cosine_of(const outcome::ScenarioOutcome& scenario) {
   return scenario.comparison && scenario.comparison->logits ? scenario.comparison->logits->min_cosine : std::nullopt;
 }
 
-std::optional<double> mean_cosine_of(const compare::ScenarioOutcome& scenario) {
+std::optional<double> mean_cosine_of(const outcome::ScenarioOutcome& scenario) {
   return scenario.comparison && scenario.comparison->logits ? scenario.comparison->logits->mean_cosine : std::nullopt;
 }
 
-std::optional<double> exact_match_rate_of(const compare::ScenarioOutcome& scenario) {
+std::optional<double> exact_match_rate_of(const outcome::ScenarioOutcome& scenario) {
   const compare::TokenComparison* tokens = tokens_of(scenario);
   return tokens != nullptr ? tokens->exact_match_rate : std::nullopt;
 }
 
-bool reference_was_there(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
+bool reference_was_there(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {
   return !sweep.reference.kind.empty() && sweep.reference.kind != "none" &&
-         scenario.status != compare::ParityStatus::kRustOnly;
+         scenario.status != outcome::ParityStatus::kRustOnly;
 }
 
-bool reference_left_files(const compare::ScenarioOutcome& scenario) {
+bool reference_left_files(const outcome::ScenarioOutcome& scenario) {
   return scenario.reference_result.has_value() || !scenario.reference.command.empty();
 }
 
-bool needs_attention(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario) {
-  const bool permitted = scenario.status == compare::ParityStatus::kRustOnly && !sweep.reference_required;
-  return scenario.status != compare::ParityStatus::kOk && !permitted;
+bool needs_attention(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {
+  const bool permitted = scenario.status == outcome::ParityStatus::kRustOnly && !sweep.reference_required;
+  return scenario.status != outcome::ParityStatus::kOk && !permitted;
 }
 
 }  // namespace tern::report

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tern/compare/compare_runs.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 
 namespace tern::report {
 
@@ -45,23 +45,23 @@ std::string shell_line(const std::map<std::string, std::string>& environment, co
 std::string tensor_rows(const compare::RunComparison& comparison, const trace::TensorId& around);
 
 // "exit code 0", "killed by SIGSEGV after 1.2 s", "timed out after 180 s", "not run", ...
-std::string ending_of(const compare::Execution& execution);
+std::string ending_of(const outcome::Execution& execution);
 // "SIGSEGV"
 std::string signal_name(int signal);
 
 // The `tern compare` that looks at this scenario's two runs again; empty where there are not two.
-std::vector<std::string> compare_command(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+std::vector<std::string> compare_command(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
 
 // Short-cuts through the optionals; absent where not measured.
-const compare::TokenComparison* tokens_of(const compare::ScenarioOutcome& scenario);
-std::optional<double> min_cosine_of(const compare::ScenarioOutcome& scenario);
-std::optional<double> mean_cosine_of(const compare::ScenarioOutcome& scenario);
-std::optional<double> exact_match_rate_of(const compare::ScenarioOutcome& scenario);
+const compare::TokenComparison* tokens_of(const outcome::ScenarioOutcome& scenario);
+std::optional<double> min_cosine_of(const outcome::ScenarioOutcome& scenario);
+std::optional<double> mean_cosine_of(const outcome::ScenarioOutcome& scenario);
+std::optional<double> exact_match_rate_of(const outcome::ScenarioOutcome& scenario);
 // True if there was a reference for this scenario, whether or not it did its work.
-bool reference_was_there(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+bool reference_was_there(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
 // True if the reference left files of its own beside the subject's.
-bool reference_left_files(const compare::ScenarioOutcome& scenario);
+bool reference_left_files(const outcome::ScenarioOutcome& scenario);
 // True where somebody has to do something: not ok, and not a permitted rust_only.
-bool needs_attention(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+bool needs_attention(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
 
 }  // namespace tern::report

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tern/base/json.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 
 namespace tern::report {
 
@@ -24,10 +24,10 @@ Json first_divergence_json(const compare::RunComparison& comparison);
 Json arbitration_summary_json(const compare::Arbitration& arbitration);
 
 // Everything about the model, the tokenizer and the reference.
-Json model_json(const compare::ModelFacts& model);
-Json tokenizer_json(const compare::TokenizerFacts& tokenizer);
-Json reference_json(const compare::ReferenceFacts& reference);
+Json model_json(const outcome::ModelFacts& model);
+Json tokenizer_json(const outcome::TokenizerFacts& tokenizer);
+Json reference_json(const outcome::ReferenceFacts& reference);
 // The receipt's `.parity`.
-Json parity_json(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+Json parity_json(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
 
 }  // namespace tern::report

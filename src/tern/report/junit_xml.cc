@@ -11,9 +11,9 @@
 namespace tern::report {
 namespace {
 
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 
 // pugixml escapes markup; what is left is that XML has no U+FFFE and U+FFFF at all, not even escaped.
 std::string xml_text(std::string_view text) {
@@ -60,7 +60,7 @@ void add_case(pugi::xml_node suite, const SweepOutcome& sweep, const ScenarioOut
   if (const char* element = outcome_element(sweep, scenario)) {
     pugi::xml_node outcome = node.append_child(element);
     outcome.append_attribute("message") = xml_text(scenario.reason).c_str();
-    outcome.append_attribute("type") = std::string(compare::parity_status_name(scenario.status)).c_str();
+    outcome.append_attribute("type") = std::string(outcome::parity_status_name(scenario.status)).c_str();
     std::string text;
     for (const std::string& sentence : recommendations(sweep, scenario)) {
       text += xml_text(sentence) + "\n";

@@ -5,8 +5,8 @@
 namespace tern::report {
 namespace {
 
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 
 // What one side did, null where it gave no result. `n_steps` is the number of tokens asked for, `token_count` the
 // number of ids of the prompt, as in BitNet-rs' receipts.
@@ -24,7 +24,7 @@ Json side_json(const ScenarioOutcome& scenario, const std::optional<trace::RunRe
 
 }  // namespace
 
-Json model_json(const compare::ModelFacts& model) {
+Json model_json(const outcome::ModelFacts& model) {
   return {{"path", model.path},
           {"sha256", text_or_null(model.sha256)},
           {"architecture", text_or_null(model.architecture)},
@@ -33,7 +33,7 @@ Json model_json(const compare::ModelFacts& model) {
           {"file_bytes", model.file_bytes > 0 ? Json(model.file_bytes) : Json(nullptr)}};
 }
 
-Json tokenizer_json(const compare::TokenizerFacts& tokenizer) {
+Json tokenizer_json(const outcome::TokenizerFacts& tokenizer) {
   return {{"path", text_or_null(tokenizer.path)},
           {"kind", text_or_null(tokenizer.kind)},
           {"vocab_size", tokenizer.vocab_size > 0 ? Json(tokenizer.vocab_size) : Json(nullptr)},
@@ -41,7 +41,7 @@ Json tokenizer_json(const compare::TokenizerFacts& tokenizer) {
           {"disagreements", tokenizer.disagreements}};
 }
 
-Json reference_json(const compare::ReferenceFacts& reference) {
+Json reference_json(const outcome::ReferenceFacts& reference) {
   return {{"kind", text_or_null(reference.kind)},     {"spec", text_or_null(reference.spec)},
           {"engine", text_or_null(reference.engine)}, {"id", text_or_null(reference.id)},
           {"note", text_or_null(reference.note)},     {"details", reference.details}};
@@ -51,7 +51,7 @@ Json parity_json(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   const auto cosine = min_cosine_of(scenario);
   const compare::TokenComparison* tokens = tokens_of(scenario);
   Json parity = {
-      {"status", compare::parity_status_name(scenario.status)},
+      {"status", outcome::parity_status_name(scenario.status)},
       {"reason", text_or_null(scenario.reason)},
       {"cpp_available", reference_was_there(sweep, scenario)},
       {"cosine_similarity", json_or_null(cosine)},

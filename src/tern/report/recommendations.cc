@@ -10,10 +10,10 @@
 namespace tern::report {
 namespace {
 
-using compare::Execution;
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::Execution;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 using trace::Stage;
 
 using Sentences = std::vector<std::string>;

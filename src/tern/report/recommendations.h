@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 
 namespace tern::report {
 
 // Plain sentences, most important first; at least one. Not escaped for any format.
-std::vector<std::string> recommendations(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& scenario);
+std::vector<std::string> recommendations(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
 
 // What usually makes a stage come out wrong while everything before it is right, and where to look.
 std::string advice_on(const trace::TensorId& id);

@@ -7,10 +7,10 @@
 namespace tern::report {
 namespace {
 
-using compare::Execution;
 using compare::RunComparison;
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::Execution;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 
 // "Title\n-----\n"
 std::string heading(std::string_view title) { return fmt::format("\n{}\n{}\n", title, std::string(title.size(), '-')); }
@@ -19,7 +19,7 @@ std::string line(std::string_view label, std::string_view value) {
   return fmt::format("{:<24}{}\n", fmt::format("{}:", label), one_line(value));
 }
 
-std::string quantization(const compare::ModelFacts& model) {
+std::string quantization(const outcome::ModelFacts& model) {
   std::string out = model.quant_format.empty() ? kNotMeasured : model.quant_format;
   return model.quant_flavor.empty() ? out : out + " (" + model.quant_flavor + ")";
 }
@@ -87,7 +87,7 @@ std::string output_comparison(const ScenarioOutcome& scenario) {
   const auto text = [](const auto& result) {
     return result && !result->text.empty() ? "\"" + result->text + "\"" : std::string(kNotMeasured);
   };
-  return heading("Output Comparison") + line("Token match", compare::parity_status_name(scenario.status)) +
+  return heading("Output Comparison") + line("Token match", outcome::parity_status_name(scenario.status)) +
          line("Prompt ids", tokens == nullptr      ? kNotMeasured
                             : tokens->prompt_equal ? "equal"
                                                    : "different (tokenizers disagree)") +
@@ -206,7 +206,7 @@ std::string reproduce(const SweepOutcome& sweep, const ScenarioOutcome& scenario
 std::string report_text(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   const std::string rule(80, '=');
   std::string out = fmt::format("{}\nCross-Validation Report: {}\n{}\n", rule, one_line(scenario.scenario.name), rule);
-  out += line("Result", compare::parity_status_name(scenario.status));
+  out += line("Result", outcome::parity_status_name(scenario.status));
   if (!scenario.reason.empty()) {
     out += line("Reason", scenario.reason);
   }

@@ -10,9 +10,9 @@
 namespace tern::report {
 namespace {
 
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
-using compare::SweepOutcome;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
+using outcome::SweepOutcome;
 
 constexpr size_t kMinTraces = 90;  // mission text: 90+ trace files per scenario
 
@@ -24,7 +24,7 @@ std::string_view status_symbol(const SweepOutcome& sweep, const ScenarioOutcome&
 }
 
 std::string verdict_line(const SweepOutcome& sweep) {
-  switch (compare::exit_code(sweep)) {
+  switch (outcome::exit_code(sweep)) {
     case 0: {
       const bool all_ok = std::all_of(sweep.scenarios.begin(), sweep.scenarios.end(),
                                       [](const auto& s) { return s.status == ParityStatus::kOk; });
@@ -84,7 +84,7 @@ std::string results_table(const SweepOutcome& sweep) {
         fmt::format("| {} | {} | {} | {} | {} `{}` | {} | {} {} | {} | {} |\n", markdown_text(scenario.scenario.name),
                     markdown_code(scenario.scenario.prompt, Place::kTableCell), scenario.scenario.max_tokens,
                     markdown_text(ending_of(scenario.subject)), status_symbol(sweep, scenario),
-                    compare::parity_status_name(scenario.status), figure(exact_match_rate_of(scenario)),
+                    outcome::parity_status_name(scenario.status), figure(exact_match_rate_of(scenario)),
                     cosine_figure(cosine), grade_symbol(grade_of(cosine)), scenario.n_subject_traces, first);
   }
   return out;
@@ -135,7 +135,7 @@ std::string divergence_analysis(const SweepOutcome& sweep) {
   std::string out = "\n## Divergence Detection\n\n";
   for (const ScenarioOutcome& scenario : sweep.scenarios) {
     out += fmt::format("- **{}** `{}`", markdown_text(scenario.scenario.name),
-                       compare::parity_status_name(scenario.status));
+                       outcome::parity_status_name(scenario.status));
     if (scenario.comparison) {
       const auto& c = *scenario.comparison;
       out += fmt::format(": {} of {} tensors compared, {} equal by hash, held to {}", c.coverage.tensors_compared,
@@ -184,7 +184,7 @@ std::string recommendation_list(const SweepOutcome& sweep) {
              fenced(repro + "\n" + (compare.empty() ? "" : shell_line({}, compare) + "\n"));
     }
   }
-  if (compare::exit_code(sweep) != 0 && !sweep.command.empty()) {
+  if (outcome::exit_code(sweep) != 0 && !sweep.command.empty()) {
     out += "\nTo run the sweep again:\n\n" + fenced(shell_line({}, sweep.command) + "\n");
   }
   return out;
@@ -223,7 +223,7 @@ std::string environment(const SweepOutcome& sweep) {
 
 }  // namespace
 
-std::string resumption_text(const compare::Resumption& resumption) {
+std::string resumption_text(const outcome::Resumption& resumption) {
   std::vector<std::string> parts;
   for (const auto& [name, taken_over, n_run] : resumption.sections) {
     if (!taken_over.empty()) {

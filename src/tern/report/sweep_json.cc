@@ -6,8 +6,8 @@
 namespace tern::report {
 namespace {
 
-using compare::Execution;
-using compare::ScenarioOutcome;
+using outcome::Execution;
+using outcome::ScenarioOutcome;
 
 Json execution_json(const Execution& execution) {
   if (execution.command.empty() && execution.failure.empty()) {
@@ -30,12 +30,12 @@ Json result_json(const std::optional<trace::RunResult>& result) {
   return result ? trace::to_json(*result) : Json(nullptr);
 }
 
-Json seen_json(const std::optional<compare::SeenWhileRunning>& seen) {
+Json seen_json(const std::optional<outcome::SeenWhileRunning>& seen) {
   return seen ? Json{{"name", seen->id.name()}, {"side", seen->side}, {"after_s", json_number(seen->after_s)}}
               : Json(nullptr);
 }
 
-Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+Json scenario_json(const outcome::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   return {
       {"name", scenario.scenario.name},
       {"prompt", scenario.scenario.prompt},
@@ -43,7 +43,7 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
       {"max_tokens", scenario.scenario.max_tokens},
       {"description", scenario.scenario.description},
       {"folder", scenario.folder.string()},
-      {"status", compare::parity_status_name(scenario.status)},
+      {"status", outcome::parity_status_name(scenario.status)},
       {"reason", text_or_null(scenario.reason)},
       {"repro", text_or_null(repro_line(sweep, scenario))},
       {"parity", parity_json(sweep, scenario)},
@@ -64,7 +64,7 @@ Json scenario_json(const compare::SweepOutcome& sweep, const ScenarioOutcome& sc
   };
 }
 
-Json resumption_json(const compare::Resumption& resumption) {
+Json resumption_json(const outcome::Resumption& resumption) {
   Json sections = Json::array();
   for (const auto& [name, taken_over, n_run] : resumption.sections) {
     sections.push_back({{"of", name}, {"runs_taken_over", taken_over}, {"runs_done", n_run}});
@@ -74,7 +74,7 @@ Json resumption_json(const compare::Resumption& resumption) {
 
 }  // namespace
 
-std::string sweep_json(const compare::SweepOutcome& sweep) {
+std::string sweep_json(const outcome::SweepOutcome& sweep) {
   Json scenarios = Json::array();
   for (const ScenarioOutcome& scenario : sweep.scenarios) {
     scenarios.push_back(scenario_json(sweep, scenario));
@@ -83,7 +83,7 @@ std::string sweep_json(const compare::SweepOutcome& sweep) {
       {"tern_version", sweep.tern_version},
       {"timestamp", sweep.timestamp},
       {"wall_s", json_number(sweep.wall_s)},
-      {"exit_code", compare::exit_code(sweep)},
+      {"exit_code", outcome::exit_code(sweep)},
       {"output_dir", sweep.output_dir.string()},
       {"command", sweep.command},
       {"model", model_json(sweep.model)},

@@ -20,7 +20,7 @@
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/error.h"
 #include "tern/base/json.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 #include "tern/peer/peer.h"
 #include "tern/sweep/journal.h"
 
@@ -55,7 +55,7 @@ class KeptRuns {
   // Whether a sweep that stops now has anything to resume.
   bool has_any() const { return n_kept_ > 0; }
   // What was taken over so far.
-  const compare::Resumption& resumption() const { return resumption_; }
+  const outcome::Resumption& resumption() const { return resumption_; }
 
   // The sweep is whole: nothing of this is needed any more. Errors: kIo.
   Status remove();
@@ -76,7 +76,7 @@ class KeptRuns {
   bool has_head_ = false;                   // the journal's first line is written
   size_t n_kept_ = 0;
   std::string section_;
-  compare::Resumption resumption_;
+  outcome::Resumption resumption_;
 };
 
 }  // namespace tern::sweep

@@ -13,10 +13,10 @@ namespace tern::sweep {
 namespace fs = std::filesystem;
 namespace {
 
-using compare::Execution;
-using compare::ParityStatus;
-using compare::Scenario;
-using compare::ScenarioOutcome;
+using outcome::Execution;
+using outcome::ParityStatus;
+using outcome::Scenario;
+using outcome::ScenarioOutcome;
 
 Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs::path& partial,
                        const fs::path& final_path) {

@@ -5,9 +5,9 @@
 namespace tern::sweep {
 namespace {
 
-using compare::Execution;
-using compare::ParityStatus;
-using compare::ScenarioOutcome;
+using outcome::Execution;
+using outcome::ParityStatus;
+using outcome::ScenarioOutcome;
 
 std::string failure_sentence(std::string_view side, const Execution& execution) {
   std::string out = fmt::format("the {} {}", side, execution.failure);

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 #include "tern/peer/peer.h"
 #include "tern/sweep/sweep.h"
 
@@ -11,9 +11,9 @@ namespace tern::sweep {
 
 // Status and reason from what the two sides did, before the oracle is heard.
 void judge(const SweepPlan& plan, const peer::PeerRun& subject, const std::optional<peer::PeerRun>& reference,
-           compare::ScenarioOutcome& outcome);
+           outcome::ScenarioOutcome& outcome);
 
 // What the oracle says outranks what the two sides say of each other.
-void hear_oracle(compare::ScenarioOutcome& outcome);
+void hear_oracle(outcome::ScenarioOutcome& outcome);
 
 }  // namespace tern::sweep

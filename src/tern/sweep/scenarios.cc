@@ -11,7 +11,7 @@
 namespace tern::sweep {
 namespace {
 
-using compare::Scenario;
+using outcome::Scenario;
 
 constexpr int64_t kMaxTokens = 1 << 20;
 constexpr size_t kMaxScenarios = 1000;

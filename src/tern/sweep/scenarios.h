@@ -12,20 +12,20 @@
 #include <vector>
 
 #include "tern/base/error.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/scenario_outcome.h"
 
 namespace tern::sweep {
 
 // scenario1, scenario2, scenario3: those of BitNet-rs' run_crossval_sweep.sh.
-std::vector<compare::Scenario> builtin_scenarios();
+std::vector<outcome::Scenario> builtin_scenarios();
 
 // Errors: kIo; kInvalidInput, naming file, line and key.
-Result<std::vector<compare::Scenario>> read_scenarios(const std::filesystem::path& path);
-Result<std::vector<compare::Scenario>> parse_scenarios(std::string_view toml, const std::string& file_name);
+Result<std::vector<outcome::Scenario>> read_scenarios(const std::filesystem::path& path);
+Result<std::vector<outcome::Scenario>> parse_scenarios(std::string_view toml, const std::string& file_name);
 
 // Those of these names, in their own order; all where `names` is empty. Errors: kUsage, which lists the names, for one
 // that none has.
-Result<std::vector<compare::Scenario>> scenarios_named(const std::vector<compare::Scenario>& scenarios,
+Result<std::vector<outcome::Scenario>> scenarios_named(const std::vector<outcome::Scenario>& scenarios,
                                                        const std::vector<std::string>& names);
 
 }  // namespace tern::sweep

@@ -8,10 +8,10 @@ namespace tern::sweep {
 namespace fs = std::filesystem;
 namespace {
 
-using compare::ScenarioOutcome;
+using outcome::ScenarioOutcome;
 
 // A command says only in its result what engine it is.
-void note_reference_engine(compare::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+void note_reference_engine(outcome::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   if (sweep.reference.engine.empty() && scenario.reference_result) {
     sweep.reference.engine = scenario.reference_result->engine;
   }
@@ -20,7 +20,7 @@ void note_reference_engine(compare::SweepOutcome& sweep, const ScenarioOutcome& 
 }  // namespace
 
 Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter& write_reports, Progress& progress,
-                 compare::SweepOutcome& outcome) {
+                 outcome::SweepOutcome& outcome) {
   TERN_CHECK(plan.subject != nullptr);
   const Stopwatch stopwatch;
   for (size_t index = 0; index < plan.scenarios.size() && !is_interrupted(plan); ++index) {

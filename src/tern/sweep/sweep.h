@@ -26,7 +26,7 @@
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/error.h"
 #include "tern/base/interrupt.h"
-#include "tern/compare/outcome.h"
+#include "tern/outcome/sweep_outcome.h"
 #include "tern/peer/peer.h"
 #include "tern/sweep/kept_runs.h"
 #include "tern/sweep/output_folder.h"
@@ -37,7 +37,7 @@ struct SweepPlan : peer::RunSetting {
   SweepPlan() = default;
   explicit SweepPlan(const peer::RunSetting& setting) : RunSetting(setting) {}
 
-  std::vector<compare::Scenario> scenarios;
+  std::vector<outcome::Scenario> scenarios;
   compare::CompareOptions compare;
   const peer::Peer* subject = nullptr;    // never null
   const peer::Peer* reference = nullptr;  // null: none
@@ -67,23 +67,23 @@ class Progress {
  public:
   virtual ~Progress() = default;
   // `side`: "subject", "reference", "subject, fed the reference's tokens", or "oracle".
-  virtual void started(size_t index, const compare::Scenario& scenario, std::string_view side) = 0;
+  virtual void started(size_t index, const outcome::Scenario& scenario, std::string_view side) = 0;
   // The side that runs has traced a tensor that differs from the other side's, the first in execution order.
   virtual void differs(const trace::TensorId& first, double elapsed_s) = 0;
   // About ten times a second while an engine runs.
   virtual void running(double elapsed_s, const std::filesystem::path& trace_folder) = 0;
-  virtual void finished(size_t index, const compare::ScenarioOutcome& outcome) = 0;
+  virtual void finished(size_t index, const outcome::ScenarioOutcome& outcome) = 0;
 };
 
 // Writes a scenario's report.txt and logits-comparison.json into `folder`, before it is renamed to outcome.folder.
 // The SweepOutcome holds what is known about the sweep as a whole; its list of scenarios is not complete yet.
-using ReportWriter = std::function<Status(const compare::SweepOutcome& sweep, const compare::ScenarioOutcome& outcome,
+using ReportWriter = std::function<Status(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& outcome,
                                           const std::filesystem::path& folder)>;
 
 // Runs the plan and appends to outcome.scenarios; the caller has filled in the rest of `outcome`. What engines do wrong
 // is in there. Errors are ours: kIo, and the current scenario leaves nothing behind. When interrupted, it returns after
 // the scenarios that were whole.
 Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter& write_reports, Progress& progress,
-                 compare::SweepOutcome& outcome);
+                 outcome::SweepOutcome& outcome);
 
 }  // namespace tern::sweep

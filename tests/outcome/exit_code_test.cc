@@ -1,8 +1,8 @@
-#include "tern/compare/outcome.h"
-
 #include <gtest/gtest.h>
 
-namespace tern::compare {
+#include "tern/outcome/sweep_outcome.h"
+
+namespace tern::outcome {
 namespace {
 
 int code_of(std::initializer_list<ParityStatus> statuses, bool reference_required = false) {
@@ -28,4 +28,4 @@ TEST(SweepExitCode, FailureOutranksMistrustOutranksDivergence) {
 }
 
 }  // namespace
-}  // namespace tern::compare
+}  // namespace tern::outcome
