@@ -32,7 +32,7 @@ class ArbitrationTest : public testing::Test {
     const trace::EngineRun a = subject.build(folder_), b = reference.build(folder_);
     const trace::EngineRun oracle = RunBuilder::example().build(folder_);
     const trace::EngineRun rounded = shaken(RunBuilder::example(), 1e-3F).build(folder_);
-    return arbitrate({&a}, {&b}, oracle, RoundingNoise(oracle, rounded));
+    return arbitrate({{&a}, {&b}}, oracle, RoundingNoise(oracle, rounded));
   }
   test::TemporaryFolder folder_;
   RunBuilder right_ = shaken(RunBuilder::example(), 1e-4F);
@@ -42,8 +42,8 @@ class ArbitrationTest : public testing::Test {
 TEST_F(ArbitrationTest, BothWithinRounding) {
   const Arbitration result = arbitrate_runs(right_, RunBuilder::example());
   EXPECT_EQ(result.wrong(), Wrong::kNeither);
-  EXPECT_EQ(result.n_subject, result.stages.size());
-  EXPECT_EQ(result.n_reference, result.stages.size());
+  EXPECT_EQ(result.n_held.subject, result.stages.size());
+  EXPECT_EQ(result.n_held.reference, result.stages.size());
   EXPECT_EQ(result.stages.size(), RunBuilder::example().tensors.size());
   EXPECT_THAT(result.reason, HasSubstr("within rounding"));
 }
@@ -56,9 +56,9 @@ TEST_F(ArbitrationTest, NamesTheWrongSideAndTheFirstPlaceInPrefillAndDecode) {
   }
   const Arbitration result = arbitrate_runs(right_, wrong_);
   EXPECT_EQ(result.wrong(), Wrong::kReference);
-  ASSERT_TRUE(result.reference.prefill && result.reference.decode);
-  EXPECT_EQ(result.reference.prefill->name(), "blk0/q_proj");
-  EXPECT_EQ(result.reference.decode->name(), "t1/blk1/q_proj");
+  ASSERT_TRUE(result.first_wrong.reference.prefill && result.first_wrong.reference.decode);
+  EXPECT_EQ(result.first_wrong.reference.prefill->name(), "blk0/q_proj");
+  EXPECT_EQ(result.first_wrong.reference.decode->name(), "t1/blk1/q_proj");
   EXPECT_THAT(result.reason, HasSubstr("the reference is wrong from blk0/q_proj on (prefill, layer 0), and from "
                                        "t1/blk1/q_proj on (decode step 1, layer 1): its relative error against the "
                                        "oracle is 2"));
@@ -85,7 +85,7 @@ TEST_F(ArbitrationTest, OneWrongValueIsSeenInALargeTensor) {
   const trace::EngineRun oracle = large.build(folder_);
   const RoundingNoise noise(oracle, shaken(large, 1e-3F).build(folder_));
   const trace::EngineRun subject = one_off.build(folder_);
-  const Arbitration result = arbitrate({&subject}, {}, oracle, noise);
+  const Arbitration result = arbitrate({{&subject}, {}}, oracle, noise);
   EXPECT_EQ(result.wrong(), Wrong::kSubject);
   EXPECT_THAT(result.reason, HasSubstr("one value is 0.1 times the tensor's RMS away"));
 }
@@ -119,10 +119,10 @@ TEST_F(ArbitrationTest, LogitsAloneAreEnough) {
   const trace::EngineRun oracle = oracle_run.build(folder_);
   const RoundingNoise noise(oracle, shaken(oracle_run, 1e-3F).build(folder_));
   const trace::EngineRun subject = wrong_.build(folder_);
-  const Arbitration result = arbitrate({&subject}, {}, oracle, noise);
-  EXPECT_EQ(result.n_subject, 2U);
-  ASSERT_TRUE(result.subject.prefill);
-  EXPECT_EQ(result.subject.prefill->name(), "logits");
+  const Arbitration result = arbitrate({{&subject}, {}}, oracle, noise);
+  EXPECT_EQ(result.n_held.subject, 2U);
+  ASSERT_TRUE(result.first_wrong.subject.prefill);
+  EXPECT_EQ(result.first_wrong.subject.prefill->name(), "logits");
 }
 
 // Where a side has values, what it has inherited is no fault of its own.
@@ -140,12 +140,12 @@ TEST_F(ArbitrationTest, IsolationOutranksWhatWasInherited) {
   on_its_inputs.tensors["blk0/q_proj"] = RunBuilder::example().tensors["blk0/q_proj"];
   const trace::EngineRun exact = on_its_inputs.build(folder_);
   const Isolation isolation(subject, exact, {});
-  const Arbitration result = arbitrate({&subject, &isolation}, {}, oracle, noise);
+  const Arbitration result = arbitrate({{&subject, &isolation}, {}}, oracle, noise);
   EXPECT_EQ(result.wrong(), Wrong::kSubject);
-  EXPECT_EQ(result.subject.first()->name(), "blk0/q_proj");
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk0/q_proj");
   size_t n_wrong = 0;
   for (const StageArbitration& stage : result.stages) {
-    n_wrong += stage.subject_wrong;
+    n_wrong += stage.sides.subject.wrong;
   }
   EXPECT_EQ(n_wrong, 1U);
   EXPECT_THAT(result.reason, HasSubstr("what its own inputs should give differs from it by a relative error of 1, "));

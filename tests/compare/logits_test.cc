@@ -69,16 +69,16 @@ TEST_F(TopLogitsComparison, OfEqualRunsAreEqual) {
       EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
       ASSERT_TRUE(c.logits);
       EXPECT_EQ(c.logits->entries_compared, pair.k);
-      EXPECT_EQ(c.logits->subject_vocab, 40U);
+      EXPECT_EQ(c.logits->vocab.subject, 40U);
       EXPECT_EQ(c.coverage.positions_compared, 3U);
       EXPECT_EQ(c.logits->max_log_sum_exp_difference, 0.0);
       for (const LogitsPosition& position : c.logits->positions) {
         EXPECT_EQ(position.status, TensorStatus::kHashEqual);
         EXPECT_EQ(position.metrics.n, pair.k);
-        EXPECT_EQ(position.subject_argmax, position.reference_argmax);
+        EXPECT_EQ(position.argmax.subject, position.argmax.reference);
         EXPECT_TRUE(position.note.empty());
       }
-      EXPECT_EQ(c.logits->positions[0].reference_argmax, 7);
+      EXPECT_EQ(c.logits->positions[0].argmax.reference, 7);
     }
   }
   EXPECT_TRUE(std::isnan(compare(whole, one, true).logits->positions[0].reference_margin)) << "no second best recorded";
@@ -168,8 +168,8 @@ TEST_F(TopLogitsComparison, AnotherLargestIsSeen) {
     for (const bool exact : {true, false}) {
       const RunComparison c = compare(subject, reference, exact);
       EXPECT_EQ(c.verdict.kind, VerdictKind::kDiverged) << c.verdict.reason;
-      EXPECT_EQ(c.logits->positions[0].subject_argmax, 20);
-      EXPECT_EQ(c.logits->positions[0].reference_argmax, 7);
+      EXPECT_EQ(c.logits->positions[0].argmax.subject, 20);
+      EXPECT_EQ(c.logits->positions[0].argmax.reference, 7);
       EXPECT_EQ(c.logits->entries_compared, subject.top_logits ? 7U : 8U);
     }
   }

@@ -103,9 +103,9 @@ TEST_F(ThirdOpinion, NamesBitnetCppWrongWhereItWraps) {
   ASSERT_TRUE(write_file(out("s.toml"), "[[scenario]]\nname = \"overflow\"\nprompt = \"Hello\"\nmax_tokens = 2\n"));
   const Ended swept =
       tern({"sweep", model, model, out("sweep"), "--reference", "pack:" + out("pack"), "--scenarios", out("s.toml")});
-  EXPECT_EQ(swept.exit_code, 5) << swept.output;
+  EXPECT_EQ(swept.exit_code, 1) << swept.output;
   const Json parity = json_in(fs::path(out("sweep")) / "overflow" / "logits-comparison.json")["parity"];
-  EXPECT_EQ(parity["status"], "mistrusted");
+  EXPECT_EQ(parity["status"], "diverged");
   EXPECT_EQ(parity["arbiter"]["wrong"], "reference");
   EXPECT_EQ(parity["cause"]["id"], "int16_wrap");
 }
@@ -196,6 +196,43 @@ TEST_F(ThirdOpinion, ASweepDoesNotBelieveAFaultyReference) {
   }
 }
 
+// The same two runs, judged by a sweep and by `tern compare`.
+TEST_F(ThirdOpinion, SweepAndCompareGiveTheSameJudgement) {
+  ASSERT_TRUE(write_file(out("s.toml"), "[[scenario]]\nname = \"one\"\nprompt = \"Hello\"\nmax_tokens = 2\n"));
+  struct Pair {
+    const char *name, *subject, *reference;  // faults
+    const char *verdict, *wrong;
+    int exit_code;
+  };
+  constexpr Pair kPairs[] = {{"equal", "", "", "match", "neither", 0},
+                             {"wrong-subject", "rope_pairing", "", "diverged", "subject", 1},
+                             {"wrong-reference", "", "norm_epsilon=0.01", "diverged", "reference", 1},
+                             {"both-wrong-alike", "rope_pairing", "rope_pairing", "mistrusted", "both", 5}};
+  for (const Pair& pair : kPairs) {
+    SCOPED_TRACE(pair.name);
+    const Ended swept = tern({"sweep", model_, tokenizer_, out(pair.name), "--scenarios", out("s.toml"), "--subject",
+                              faulty(pair.subject), "--reference", faulty(pair.reference), "--check-reference", "never",
+                              "--dump-tensors"});
+    EXPECT_EQ(swept.exit_code, pair.exit_code) << swept.output;
+    const fs::path scenario = fs::path(out(pair.name)) / "one";
+    const nlohmann::json parity = json_in(scenario / "logits-comparison.json")["parity"];
+    const fs::path subject = scenario / (fs::exists(scenario / "rs-forced-run") ? "rs-forced-run" : "rs-run");
+    const Ended compared = tern({"compare", subject, scenario / "cpp-run", "--model", model_, "--json"});
+    EXPECT_EQ(compared.exit_code, pair.exit_code) << compared.output;
+    const nlohmann::json json = nlohmann::json::parse(compared.output);
+    EXPECT_EQ(json["verdict"], pair.verdict);
+    EXPECT_EQ(json["arbitration"]["wrong"], pair.wrong);
+    EXPECT_EQ(json["verdict"], parity["verdict"]);
+    EXPECT_EQ(json["first_divergence"], parity["first_divergence"]);
+    EXPECT_EQ(json["cause"], parity["cause"]);
+    EXPECT_EQ(json["arbitration"]["wrong"], parity["arbiter"]["wrong"]);
+    EXPECT_EQ(json["arbitration"]["reason"], parity["arbiter"]["reason"]);
+    if (json["verdict"] != "match") {
+      EXPECT_EQ(json["reason"], parity["reason"]);
+    }
+  }
+}
+
 // Two engines that are wrong in the same way agree with each other.
 TEST_F(ThirdOpinion, AgreementOfTwoWrongEnginesIsNoPass) {
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("rope_pairing"),
@@ -231,7 +268,7 @@ TEST_F(ThirdOpinion, IsNotAskedWhereNobodyWantsIt) {
 TEST_F(ThirdOpinion, TeacherForcingComparesBeyondAnotherToken) {
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("activation_function"),
                             "--check-reference", "never"});
-  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
   bool forced = false;
   for (const char* name : {"scenario1", "scenario2", "scenario3"}) {
     const fs::path scenario = fs::path(out("sweep")) / name;
@@ -256,7 +293,7 @@ TEST_F(ThirdOpinion, ASubjectThatCannotBeTaughtIsSaidSo) {
                             "command:sh " + out("subject.sh") +
                                 " {teacher_tokens} --model {model} --tokenizer {tokenizer} --prompt {prompt} "
                                 "--max-tokens {max_tokens} --out {out}"});
-  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("since the subject, fed the reference's tokens, ended with exit code 7"));
 }
 
@@ -323,7 +360,7 @@ TEST_F(ThirdOpinion, ACloseLookNamesTheFaultOfARecordingWithoutValues) {
   record_with_another_rope_base();
   const Ended ended =
       tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"), "--oracle", "near"});
-  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
   const Json parity = json_in(fs::path(out("sweep")) / "scenario3" / "logits-comparison.json")["parity"];
   EXPECT_EQ(parity["arbiter"]["wrong"], "reference");
   EXPECT_EQ(parity["cause"]["name"], "blk0/q_rope");
@@ -344,7 +381,7 @@ TEST_F(ThirdOpinion, ADifferenceThatIsSeenWhileTheEngineRunsEndsIt) {
   record_with_another_rope_base({"--scenarios", out("s.toml")});
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"),
                             "--scenarios", out("s.toml"), "--stop-at-divergence"});
-  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("first differs at blk0/q_rope (prefill, layer 0), seen after"));
   const nlohmann::json scenario = json_in(fs::path(out("sweep")) / "sweep.json")["scenarios"][0];
   EXPECT_EQ(scenario["seen_while_running"]["name"], "blk0/q_rope");
@@ -399,7 +436,7 @@ TEST_F(ThirdOpinion, EachStageCanBeComputedFromTheTensorsOfAnotherRun) {
 TEST_F(ThirdOpinion, ASweepHoldsBothSidesOnTheSameInputs) {
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("attention_scale"),
                             "--check-reference", "never", "--only", "scenario2"});
-  EXPECT_EQ(ended.exit_code, 5) << ended.output;
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
   const nlohmann::json scenario = json_in(fs::path(out("sweep")) / "sweep.json")["scenarios"][0];
   const nlohmann::json& arbitration = scenario["arbitration"];
   EXPECT_EQ(arbitration["same_inputs_of"], "reference");

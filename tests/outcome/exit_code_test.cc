@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "tern/outcome/sweep_outcome.h"
 
 namespace tern::outcome {
@@ -14,17 +16,34 @@ int code_of(std::initializer_list<ParityStatus> statuses, bool reference_require
   return exit_code(outcome);
 }
 
-TEST(SweepExitCode, FailureOutranksMistrustOutranksDivergence) {
+TEST(SweepExitCode, EngineFailureOutranksDivergenceOutranksMistrust) {
   using enum ParityStatus;
   EXPECT_EQ(code_of({kOk, kOk}), 0);
   EXPECT_EQ(code_of({kOk, kRustOnly}), 0);
   EXPECT_EQ(code_of({kOk, kRustOnly}, true), 5);
   EXPECT_EQ(code_of({kOk, kDiverged, kOk}), 1);
-  EXPECT_EQ(code_of({kDiverged, kMistrusted}), 5);
-  EXPECT_EQ(code_of({kDiverged, kRustOnly}, true), 5);
+  EXPECT_EQ(code_of({kMistrusted, kOk}), 5);
+  EXPECT_EQ(code_of({kDiverged, kMistrusted}), 1);
+  EXPECT_EQ(code_of({kDiverged, kRustOnly}, true), 1);
   EXPECT_EQ(code_of({kMistrusted, kReferenceFailed}), 4);
-  EXPECT_EQ(code_of({kSubjectFailed, kOk}), 4);
+  EXPECT_EQ(code_of({kDiverged, kSubjectFailed}), 4);
   EXPECT_EQ(code_of({}), 5) << "a sweep of nothing is no parity";
+}
+
+TEST(SweepExitCode, HasTheContractsOrder) {
+  EXPECT_EQ(highest_ranking(std::array{0, 5, 1, 4, 3}), 3);
+  EXPECT_EQ(highest_ranking(std::array{0, 5, 1, 4}), 4);
+  EXPECT_EQ(highest_ranking(std::array{0, 5, 1}), 1);
+  EXPECT_EQ(highest_ranking(std::array{0, 5}), 5);
+  EXPECT_EQ(highest_ranking(std::array{0}), 0);
+}
+
+TEST(SweepExitCode, EachVerdictHasAStatus) {
+  using enum compare::VerdictKind;
+  EXPECT_EQ(status_of(kMatch), ParityStatus::kOk);
+  EXPECT_EQ(status_of(kWithinTolerance), ParityStatus::kOk);
+  EXPECT_EQ(status_of(kDiverged), ParityStatus::kDiverged);
+  EXPECT_EQ(status_of(kMistrusted), ParityStatus::kMistrusted);
 }
 
 }  // namespace

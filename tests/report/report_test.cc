@@ -46,10 +46,10 @@ class ReportTest : public testing::Test {
     const trace::EngineRun a = subject.build(folder_);
     const trace::EngineRun b = reference.build(folder_);
     ScenarioOutcome scenario = started();
-    scenario.subject_result = a.result;
-    scenario.reference_result = b.result;
-    scenario.n_subject_traces = a.trace.size();
-    scenario.n_reference_traces = b.trace.size();
+    scenario.sides.subject.result = a.result;
+    scenario.sides.reference.result = b.result;
+    scenario.sides.subject.n_traces = a.trace.size();
+    scenario.sides.reference.n_traces = b.trace.size();
     scenario.logits_dim = 4;
     scenario.comparison = compare::compare_runs(a, b);
     scenario.reason = scenario.comparison->verdict.reason;
@@ -70,10 +70,10 @@ class ReportTest : public testing::Test {
     ScenarioOutcome scenario;
     scenario.scenario = {"scenario1", "2+2=", {}, 2, "Two tokens"};
     scenario.folder = "/out/scenario1";
-    scenario.subject.command = {"tern", "run", "--prompt", "2+2="};
-    scenario.subject.environment = {{"BITNET_TRACE_DIR", "/out/scenario1/rs-traces"}};
-    scenario.subject.exit_code = 0;
-    scenario.subject.timeout_s = 180;
+    scenario.sides.subject.execution.command = {"tern", "run", "--prompt", "2+2="};
+    scenario.sides.subject.execution.environment = {{"BITNET_TRACE_DIR", "/out/scenario1/rs-traces"}};
+    scenario.sides.subject.execution.exit_code = 0;
+    scenario.sides.subject.execution.timeout_s = 180;
     return scenario;
   }
   ScenarioOutcome diverged_at(const std::string& name) const {
@@ -85,8 +85,8 @@ class ReportTest : public testing::Test {
   ScenarioOutcome without_reference() const {
     ScenarioOutcome scenario = ok();
     scenario.comparison.reset();
-    scenario.reference_result.reset();
-    scenario.n_reference_traces = 0;
+    scenario.sides.reference.result.reset();
+    scenario.sides.reference.n_traces = 0;
     scenario.status = ParityStatus::kRustOnly;
     scenario.reason = "no reference";
     return scenario;
@@ -94,19 +94,19 @@ class ReportTest : public testing::Test {
   static ScenarioOutcome failed(const std::string& failure) {
     ScenarioOutcome scenario = started();
     scenario.status = ParityStatus::kSubjectFailed;
-    scenario.subject.exit_code.reset();
-    scenario.subject.failure = scenario.reason = failure;
+    scenario.sides.subject.execution.exit_code.reset();
+    scenario.sides.subject.execution.failure = scenario.reason = failure;
     return scenario;
   }
   static ScenarioOutcome timed_out() {
     ScenarioOutcome scenario = failed("timed out after 180 s");
-    scenario.subject.timed_out = true;
-    scenario.subject.last_tensor = "blk3/up_proj";
+    scenario.sides.subject.execution.timed_out = true;
+    scenario.sides.subject.execution.last_tensor = "blk3/up_proj";
     return scenario;
   }
   static ScenarioOutcome crashed() {
     ScenarioOutcome scenario = failed("killed by SIGSEGV");
-    scenario.subject.signal = SIGSEGV;
+    scenario.sides.subject.execution.signal = SIGSEGV;
     return scenario;
   }
 
@@ -316,11 +316,11 @@ TEST_F(ReportTest, AdviceFollowsFromWhatHappened) {
 TEST_F(ReportTest, AdviceOnAFailedReferenceIsAboutTheReference) {
   ScenarioOutcome scenario = ok();
   scenario.comparison.reset();
-  scenario.reference_result.reset();
+  scenario.sides.reference.result.reset();
   scenario.status = ParityStatus::kReferenceFailed;
-  scenario.reference.timed_out = true;
-  scenario.reference.timeout_s = 1;
-  scenario.reference.failure = "timed out after 1 s";
+  scenario.sides.reference.execution.timed_out = true;
+  scenario.sides.reference.execution.timeout_s = 1;
+  scenario.sides.reference.execution.failure = "timed out after 1 s";
   EXPECT_THAT(advice(scenario), HasSubstr("The reference did not finish within 1 s."));
   EXPECT_THAT(advice(scenario), HasSubstr("CROSSVAL_TIMEOUT_SECS=4 (it is 1 now)"));
   EXPECT_THAT(advice(scenario), Not(HasSubstr("The subject")));
@@ -373,7 +373,7 @@ TEST_F(ReportTest, TokenizerDisagreementsAreInEveryAdvice) {
 
 TEST_F(ReportTest, ChecklistIsComputed) {
   ScenarioOutcome many_traces = ok();
-  many_traces.n_subject_traces = 90;
+  many_traces.sides.subject.n_traces = 90;
   const std::string good = summary({many_traces, many_traces});
   EXPECT_THAT(good, HasSubstr("- [x] The engines ended well (2 of 2 scenarios)"));
   EXPECT_THAT(good, HasSubstr("- [x] Cosine similarity is at least 0.99 (2 of 2 scenarios)"));
@@ -381,7 +381,7 @@ TEST_F(ReportTest, ChecklistIsComputed) {
   EXPECT_THAT(good, Not(HasSubstr("- [ ]")));
   EXPECT_THAT(good, HasSubstr("**Parity** in every scenario (exit code 0)"));
 
-  many_traces.n_subject_traces = 89;
+  many_traces.sides.subject.n_traces = 89;
   const std::string mixed = summary({many_traces, timed_out()});
   EXPECT_THAT(mixed, HasSubstr("- [ ] The engines ended well (1 of 2 scenarios)"));
   EXPECT_THAT(mixed, HasSubstr("- [ ] Cosine similarity is at least 0.99 (1 of 2 scenarios, 1 not measured)"));
@@ -434,7 +434,7 @@ TEST_F(ReportTest, HostileTextStaysTextInMarkdown) {
   ScenarioOutcome scenario = diverged_at("blk1/q_proj");
   scenario.scenario.prompt = kHostile;
   scenario.reason = kHostile;
-  scenario.subject.command.back() = kHostile;
+  scenario.sides.subject.execution.command.back() = kHostile;
   sweep_.model.path = kHostile;
   sweep_.reference.note = kHostile;
   sweep_.environment["cpu"] = kHostile;

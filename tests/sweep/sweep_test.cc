@@ -121,19 +121,19 @@ TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
                              "cpp-run/result.json", "report.txt"}) {
       EXPECT_TRUE(fs::exists(folder / name)) << name;
     }
-    EXPECT_EQ(names_in(folder / "rs-traces").size(), outcome_.scenarios[i].n_subject_traces);
-    EXPECT_EQ(names_in(folder / "cpp-traces").size(), outcome_.scenarios[i].n_reference_traces);
+    EXPECT_EQ(names_in(folder / "rs-traces").size(), outcome_.scenarios[i].sides.subject.n_traces);
+    EXPECT_EQ(names_in(folder / "cpp-traces").size(), outcome_.scenarios[i].sides.reference.n_traces);
   }
-  EXPECT_EQ(outcome_.scenarios[2].n_subject_traces, 300U);
+  EXPECT_EQ(outcome_.scenarios[2].sides.subject.n_traces, 300U);
   EXPECT_EQ(outcome_.scenarios[0].logits_dim, 269U);
   EXPECT_EQ(outcome::exit_code(outcome_), 0);
   EXPECT_EQ(progress_.n_started, 6);
   EXPECT_EQ(progress_.n_finished, 3);
   // What is reported as the command and its environment must name places that still exist.
-  for (const std::string& word : outcome_.scenarios[0].subject.command) {
+  for (const std::string& word : outcome_.scenarios[0].sides.subject.execution.command) {
     EXPECT_THAT(word, testing::Not(HasSubstr(".partial-")));
   }
-  EXPECT_EQ(outcome_.scenarios[0].subject.environment.at("BITNET_TRACE_DIR"),
+  EXPECT_EQ(outcome_.scenarios[0].sides.subject.execution.environment.at("BITNET_TRACE_DIR"),
             fs::absolute(output_dir_ / "scenario1" / "rs-traces").string());
   EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3"));
 }
@@ -156,12 +156,14 @@ TEST_F(SweepTest, ADifferenceIsSeenWhileTheEngineRuns) {
     const auto& outcome = outcome_.scenarios.at(0);
     ASSERT_TRUE(outcome.seen_while_running);
     EXPECT_EQ(outcome.seen_while_running->id.name(), "blk1/k_rope");
-    EXPECT_EQ(outcome.seen_while_running->side, subject_is_slow ? "subject" : "reference");
+    EXPECT_EQ(outcome.seen_while_running->side, subject_is_slow ? compare::Side::kSubject : compare::Side::kReference);
     EXPECT_EQ(progress_.differs_at, "blk1/k_rope");
     ASSERT_TRUE(outcome.comparison);
     EXPECT_EQ(outcome.comparison->first_hash_difference, outcome.seen_while_running->id);
-    EXPECT_LT(outcome.seen_while_running->after_s, subject_is_slow ? outcome.subject.wall_s : outcome.reference.wall_s);
-    EXPECT_FALSE(outcome.subject.ended_at_difference || outcome.reference.ended_at_difference);
+    EXPECT_LT(outcome.seen_while_running->after_s,
+              subject_is_slow ? outcome.sides.subject.execution.wall_s : outcome.sides.reference.execution.wall_s);
+    EXPECT_FALSE(outcome.sides.subject.execution.ended_at_difference ||
+                 outcome.sides.reference.execution.ended_at_difference);
     EXPECT_EQ(outcome.status, ParityStatus::kDiverged);
     EXPECT_THAT(outcome.reason, HasSubstr("blk1/k_rope is the only tensor that differs"));
   }
@@ -185,15 +187,15 @@ TEST_F(SweepTest, ItCanEndTheEngineThere) {
     EXPECT_EQ(outcome.status, ParityStatus::kDiverged);
     EXPECT_THAT(outcome.reason, HasSubstr("blk1/k_rope is the first tensor that differs"));
     EXPECT_THAT(outcome.reason, HasSubstr("the reference was ended there, after"));
-    EXPECT_TRUE(outcome.reference.ended_at_difference);
-    EXPECT_TRUE(outcome.reference.failure.empty()) << outcome.reference.failure;
-    EXPECT_LT(outcome.reference.wall_s, 90);
+    EXPECT_TRUE(outcome.sides.reference.execution.ended_at_difference);
+    EXPECT_TRUE(outcome.sides.reference.execution.failure.empty()) << outcome.sides.reference.execution.failure;
+    EXPECT_LT(outcome.sides.reference.execution.wall_s, 90);
     ASSERT_TRUE(outcome.comparison);
     EXPECT_EQ(outcome.comparison->exact, equal_bits);
     EXPECT_EQ(outcome.comparison->first_divergence->name(), "blk1/k_rope");
     EXPECT_EQ(outcome.comparison->coverage.tensors_expected, outcome.comparison->coverage.tensors_compared);
     EXPECT_EQ(outcome.comparison->n_hash_equal + 1, outcome.comparison->coverage.tensors_compared);
-    EXPECT_FALSE(outcome.reference_result);
+    EXPECT_FALSE(outcome.sides.reference.result);
     EXPECT_TRUE(fs::exists(output_dir_ / "scenario1" / "cpp-traces" / "blk1_k_rope.trace"));
     EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "cpp-run"));
     EXPECT_EQ(outcome::exit_code(outcome_), 1);
@@ -230,7 +232,7 @@ TEST_F(SweepTest, OneFailureIsThatScenariosResult) {
   EXPECT_EQ(status(0), ParityStatus::kOk);
   EXPECT_EQ(status(1), ParityStatus::kSubjectFailed);
   EXPECT_EQ(outcome_.scenarios[1].reason, "the subject was killed by SIGSEGV (signal 11)");
-  EXPECT_EQ(outcome_.scenarios[1].subject.signal, SIGSEGV);
+  EXPECT_EQ(outcome_.scenarios[1].sides.subject.execution.signal, SIGSEGV);
   EXPECT_EQ(status(2), ParityStatus::kReferenceFailed);
   EXPECT_THAT(outcome_.scenarios[2].reason, HasSubstr("the reference ended with exit code 6"));
   EXPECT_EQ(outcome::exit_code(outcome_), 4);
@@ -243,7 +245,7 @@ TEST_F(SweepTest, ATimeOutIsThatScenariosResult) {
   plan_.subject = subject.get();
   ASSERT_TRUE(sweep());
   EXPECT_EQ(status(0), ParityStatus::kSubjectFailed);
-  EXPECT_TRUE(outcome_.scenarios[0].subject.timed_out);
+  EXPECT_TRUE(outcome_.scenarios[0].sides.subject.execution.timed_out);
   EXPECT_EQ(outcome_.scenarios[0].reason, "the subject timed out after 0.5 s");
   EXPECT_EQ(status(1), ParityStatus::kRustOnly);
 }

@@ -142,9 +142,10 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   } else if (reference != nullptr) {
     TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference"));
   }
-  const compare::Side reference_side = theirs ? theirs->side() : compare::Side();
-  Opinion opinion{compare::arbitrate(ours.side(), reference_side, oracle(), noise_, subject_name), std::nullopt,
-                  ours.isolation, theirs ? theirs->isolation : std::nullopt};
+  const auto reference_side = theirs ? theirs->to_arbitrate() : compare::RunToArbitrate();
+  Opinion opinion{compare::arbitrate({ours.to_arbitrate(), reference_side}, oracle(), noise_, subject_name),
+                  std::nullopt,
+                  {ours.isolation, theirs ? theirs->isolation : std::nullopt}};
   const compare::Arbitration& arbitration = opinion.arbitration;
   if (arbitration.wrong() == compare::Wrong::kNeither) {
     if (reference != nullptr) {
@@ -153,19 +154,19 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
     }
     return opinion;
   }
-  if (arbitration.subject.first()) {
+  if (arbitration.first_wrong.subject.first()) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
   } else {
-    TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate(reference_side, {}, oracle(), noise_)));
+    TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate({reference_side, {}}, oracle(), noise_)));
   }
   return opinion;
 }
 
 Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
-  const trace::TensorId first = *arbitration.subject.first();
+  const trace::TensorId first = *arbitration.first_wrong.subject.first();
   const std::optional<trace::TensorId> place =
-      arbitration.find(first)->subject_local ? first : trace::TensorId::parse(question_.around);
-  Explanation explanation(wrong.side(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
+      arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.around);
+  Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
   for (const OracleEngines::Fault& fault : engines_->faults) {
     if (!explanation.could_be(fault)) {
       continue;

@@ -50,8 +50,8 @@ struct Question : peer::RunSetting {
 
 struct Opinion {
   compare::Arbitration arbitration;
-  std::optional<outcome::Cause> cause;  // where a side is wrong: the subject's, if both are
-  std::optional<compare::Isolation> subject_isolation, reference_isolation;  // of a side that has values
+  std::optional<outcome::Cause> cause;                          // where a side is wrong: the subject's, if both are
+  compare::Sided<std::optional<compare::Isolation>> isolation;  // of a side that has values
 };
 
 class Arbiter {
@@ -80,7 +80,7 @@ class Arbiter {
     Question question;  // with the prompt in the run's own pieces
     std::optional<peer::PeerRun> exact;
     std::optional<compare::Isolation> isolation;
-    compare::Side side() const { return {run, isolation ? &*isolation : nullptr}; }
+    compare::RunToArbitrate to_arbitrate() const { return {run, isolation ? &*isolation : nullptr}; }
   };
   Result<Examined> examine(const trace::EngineRun& run, const std::string& name) const;
   // `arbitration`: with the side in question as the subject.

@@ -33,8 +33,8 @@ bool has_heads(Stage stage) { return stage == Stage::kQProj || stage == Stage::k
 
 // What a value may differ by for reasons of rounding, in the tensor's unit.
 double largest_noise(const StageArbitration& stage, double rms) {
-  return rms * (stage.subject_local ? compare::kFloorAllowance * stage.subject_local->floor.largest
-                                    : stage.bound.largest.value_or(0));
+  return rms * (stage.sides.subject.local ? compare::kFloorAllowance * stage.sides.subject.local->floor.largest
+                                          : stage.bound.largest.value_or(0));
 }
 
 WrongRows wrong_rows(std::span<const float> is, std::span<const float> should, size_t n_features, double noise) {
@@ -66,34 +66,33 @@ std::optional<Values> values_of(const trace::EngineRun& run, const trace::Engine
   return Values{record, is->values, should->values};
 }
 
-bool is_held_by_values(const std::optional<compare::OracleError>& error,
-                       const std::optional<compare::LocalError>& local) {
-  return local || (error && !error->is_lower_bound);
+bool is_held_by_values(const compare::AgainstOracle& held) {
+  return held.local || (held.error && !held.error->is_lower_bound);
 }
 
 std::string rounding_figures(const StageArbitration& stage) {
-  if (stage.subject_local && stage.reference_local) {
+  if (stage.sides.subject.local && stage.sides.reference.local) {
     return fmt::format("the subject's own error is {:.3g} times the noise floor, the reference's {:.3g} times",
-                       stage.subject_local->multiple(), stage.reference_local->multiple());
+                       stage.sides.subject.local->multiple(), stage.sides.reference.local->multiple());
   }
-  const auto error = [](const auto& inherited, const auto& local) {
-    return inherited ? inherited->relative : local->error.relative;
+  const auto error = [](const compare::AgainstOracle& held) {
+    return held.error ? held.error->relative : held.local->error.relative;
   };
   return fmt::format("the relative errors against the oracle are {:.3g} and {:.3g}, where rounding explains {:.3g}",
-                     error(stage.subject, stage.subject_local), error(stage.reference, stage.reference_local),
-                     stage.bound.relative);
+                     error(stage.sides.subject), error(stage.sides.reference), stage.bound.relative);
 }
 
 }  // namespace
 
-Explanation::Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
-                         const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place)
+Explanation::Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact,
+                         const compare::RoundingNoise& noise, const compare::Arbitration& arbitration,
+                         const std::optional<trace::TensorId>& place)
     : wrong_(wrong),
       exact_(exact),
       noise_(noise),
       arbitration_(arbitration),
       place_(place),
-      first_(*arbitration.subject.first()) {}
+      first_(*arbitration.first_wrong.subject.first()) {}
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
   if (best_ && best_->share() == 1 && best_->fault->cause == fault.cause) {
@@ -103,9 +102,8 @@ bool Explanation::could_be(const OracleEngines::Fault& fault) {
     trace::TensorId id = first_;
     id.stage = changed;
     const StageArbitration* stage = arbitration_.find(id);
-    const bool has_values =
-        stage != nullptr && (stage->subject_local || (stage->subject && !stage->subject->is_lower_bound));
-    return has_values && !stage->subject_wrong;
+    const bool has_values = stage != nullptr && is_held_by_values(stage->sides.subject);
+    return has_values && !stage->sides.subject.wrong;
   };
   const Stage at = place_ ? place_->stage : first_.stage;
   const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), at) != fault.changes.end();
@@ -119,10 +117,10 @@ bool Explanation::could_be(const OracleEngines::Fault& fault) {
 // The side against the oracle with the fault: stage by stage, or with all that is inherited.
 compare::Arbitration Explanation::under(const trace::EngineRun& exact_with_fault) const {
   if (wrong_.isolation == nullptr) {
-    return compare::arbitrate(wrong_, {}, exact_with_fault, noise_);
+    return compare::arbitrate({wrong_, {}}, exact_with_fault, noise_);
   }
   const compare::Isolation isolation = wrong_.isolation->under(*wrong_.run, exact_with_fault);
-  return compare::arbitrate({wrong_.run, &isolation}, {}, exact_with_fault, noise_);
+  return compare::arbitrate({{wrong_.run, &isolation}, {}}, exact_with_fault, noise_);
 }
 
 void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault) {
@@ -130,18 +128,19 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
   Fit fit{.fault = &fault};
   bool explains_first = false;
   for (const StageArbitration& stage : faulty.stages) {
-    if (!stage.subject && !stage.subject_local) {
+    if (!stage.sides.subject.is_there()) {
       continue;
     }
     const StageArbitration* before = arbitration_.find(stage.id);
-    const bool was_wrong = before != nullptr && before->subject_wrong;
+    const bool was_wrong = before != nullptr && before->sides.subject.wrong;
     ++fit.n_held;
-    fit.n_explained += !stage.subject_wrong;
-    fit.n_wrong += was_wrong || stage.subject_wrong;
-    fit.n_mended += was_wrong && !stage.subject_wrong;
-    if (stage.id == first_ && !stage.subject_wrong) {
+    fit.n_explained += !stage.sides.subject.wrong;
+    fit.n_wrong += was_wrong || stage.sides.subject.wrong;
+    fit.n_mended += was_wrong && !stage.sides.subject.wrong;
+    if (stage.id == first_ && !stage.sides.subject.wrong) {
       explains_first = true;
-      fit.error_at_first = stage.subject_local ? stage.subject_local->error.relative : stage.subject->relative;
+      fit.error_at_first =
+          stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
     }
   }
   if (explains_first && (!best_ || fit.share() > best_->share())) {
@@ -151,7 +150,7 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
 
 double Explanation::error_of_first() const {
   const StageArbitration& stage = *arbitration_.find(first_);
-  return stage.subject_local ? stage.subject_local->error.relative : stage.subject->relative;
+  return stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
 }
 
 std::optional<Cause> Explanation::few_rows() const {
@@ -216,10 +215,11 @@ std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const tra
   };
   Cause cause{"tokenizer", "tokens", 1, ""};
   if (is_rest_of(a, b) || is_rest_of(b, a)) {
+    const compare::Side shorter = a.size() < b.size() ? compare::Side::kSubject : compare::Side::kReference;
     cause.id = "missing_bos";
-    cause.evidence = fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}",
-                                 a.size() < b.size() ? "subject" : "reference", std::min(a.size(), b.size()),
-                                 a.size() < b.size() ? b[0] : a[0]);
+    cause.evidence =
+        fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}",
+                    compare::side_name(shorter), std::min(a.size(), b.size()), a.size() < b.size() ? b[0] : a[0]);
   } else {
     cause.evidence = fmt::format("the same prompt became {} ids and {} ids, which differ from position {} on", a.size(),
                                  b.size(), at - a.begin());
@@ -234,16 +234,14 @@ std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const tr
   for (const StageArbitration& stage : arbitration.stages) {
     const trace::TraceRecord* ours = subject.find(stage.id);
     const trace::TraceRecord* theirs = reference.find(stage.id);
-    const bool was_asked = stage.subject || stage.subject_local;  // otherwise its inputs were other tokens
+    const bool was_asked = stage.sides.subject.is_there();  // otherwise its inputs were other tokens
     if (ours != nullptr && theirs != nullptr && was_asked && ours->blake3 != theirs->blake3) {
       first = first == nullptr ? &stage : first;
       ++n_differ;
-      n_held += is_held_by_values(stage.subject, stage.subject_local) &&
-                is_held_by_values(stage.reference, stage.reference_local);
+      n_held += is_held_by_values(stage.sides.subject) && is_held_by_values(stage.sides.reference);
     }
   }
-  if (first == nullptr || !is_held_by_values(first->subject, first->subject_local) ||
-      !is_held_by_values(first->reference, first->reference_local)) {
+  if (first == nullptr || !is_held_by_values(first->sides.subject) || !is_held_by_values(first->sides.reference)) {
     return std::nullopt;
   }
   return Cause{

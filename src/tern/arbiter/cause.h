@@ -14,7 +14,7 @@ class Explanation {
   // `exact`: what the side should have computed, from its own inputs where it has values. `arbitration`: with the side
   // as the subject, which is wrong. `place`: a tensor that is known to be wrong by itself, its inputs having been
   // right; nullopt where the first wrong one may have inherited what is wrong with it. All must outlive this.
-  Explanation(const compare::Side& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
+  Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
               const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
 
   // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
@@ -41,7 +41,7 @@ class Explanation {
   std::string seen() const;
   double error_of_first() const;
 
-  compare::Side wrong_;
+  compare::RunToArbitrate wrong_;
   const trace::EngineRun& exact_;
   const compare::RoundingNoise& noise_;
   const compare::Arbitration& arbitration_;

@@ -226,11 +226,11 @@ class Checker {
     TERN_ASSIGN_OR_RETURN(const Arbiter arbiter, Arbiter::ask(*plan_.oracle, std::move(question)));
     TERN_ASSIGN_OR_RETURN(Opinion opinion, arbiter.judge(*base_.run, nullptr, "reference"));
     const compare::Arbitration& batch = opinion.arbitration;
-    if (batch.n_subject == 0) {
+    if (batch.n_held.subject == 0) {
       note("oracle", kOracle, skipped(batch.reason));
       return {};
     }
-    if (!batch.subject.first()) {
+    if (!batch.first_wrong.subject.first()) {
       note("oracle", kOracle, passed(batch.reason));
       return {};
     }
@@ -238,9 +238,9 @@ class Checker {
     result_.cause = std::move(opinion.cause);
     if (single_.run && result_.cause->id == "unknown") {
       const compare::Arbitration single =
-          compare::arbitrate({&*single_.run}, {}, arbiter.oracle(), arbiter.noise(), "reference");
-      if (single.n_subject > 0 && !single.subject.first()) {
-        result_.cause = outcome::Cause{"prefill_only", batch.subject.first()->name(), 1,
+          compare::arbitrate({{&*single_.run}, {}}, arbiter.oracle(), arbiter.noise(), "reference");
+      if (single.n_held.subject > 0 && !single.first_wrong.subject.first()) {
+        result_.cause = outcome::Cause{"prefill_only", batch.first_wrong.subject.first()->name(), 1,
                                        "as a batch it is wrong, token by token it is within rounding of the oracle"};
       }
     }

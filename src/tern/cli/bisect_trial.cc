@@ -149,13 +149,14 @@ Status Trials::record(const fs::path& folder) const {
     return fail(failed ? ErrorCode::kEngine : ErrorCode::kNoVerdict, "the good end",
                 "gives nothing that others could be held against: " + outcome.reason);
   }
-  const trace::PackModel model = {
-      setting_.model.filename(),
-      outcome.subject_result->model_sha256.empty() ? opened_.model_facts.sha256 : outcome.subject_result->model_sha256,
-      ""};
-  const Json facts = {{"name", outcome.subject_result->engine}};
-  TERN_RETURN_IF_ERROR(
-      trace::Pack::create(folder, model, outcome.subject_result->arithmetic, facts, {run.path() / kTrial / "rs-run"}));
+  const trace::PackModel model = {setting_.model.filename(),
+                                  outcome.sides.subject.result->model_sha256.empty()
+                                      ? opened_.model_facts.sha256
+                                      : outcome.sides.subject.result->model_sha256,
+                                  ""};
+  const Json facts = {{"name", outcome.sides.subject.result->engine}};
+  TERN_RETURN_IF_ERROR(trace::Pack::create(folder, model, outcome.sides.subject.result->arithmetic, facts,
+                                           {run.path() / kTrial / "rs-run"}));
   return {};
 }
 
@@ -175,14 +176,14 @@ Result<TrialResult> Trials::run() const {
   if (outcome.status == ParityStatus::kReferenceFailed) {
     return fail(ErrorCode::kEngine, "--reference", outcome.reason);
   }
-  if (outcome.subject_result && !outcome.comparison) {
+  if (outcome.sides.subject.result && !outcome.comparison) {
     return fail(ErrorCode::kNoVerdict, "--reference", outcome.reason);
   }
   return judge(outcome);
 }
 
 TrialResult Trials::judge(const ScenarioOutcome& outcome) const {
-  const outcome::Execution& subject = outcome.subject;
+  const outcome::Execution& subject = outcome.sides.subject.execution;
   const bool crashed = subject.timed_out || subject.signal || subject.exit_code.value_or(0) != 0;
   TrialResult result = {Outcome::kUntestable, outcome.reason, first_divergence(outcome)};
   if (outcome.status == ParityStatus::kOk) {

@@ -4,14 +4,14 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "tern/arbiter/arbiter.h"
+#include "tern/arbiter/judgement.h"
 #include "tern/base/hash.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
 #include "tern/cli/repro.h"
 #include "tern/cli/run_setting.h"
 #include "tern/cli/third_opinion.h"
-#include "tern/compare/compare_runs.h"
+#include "tern/outcome/status.h"
 #include "tern/report/report.h"
 #include "tern/sweep/tolerances.h"
 #include "tern/trace/pack.h"
@@ -134,46 +134,21 @@ Result<std::vector<std::string>> notes_on_models(const Recording& a, const Recor
   return notes;
 }
 
-// What the oracle says of the two sides, where the model is given.
-struct ThirdOpinion {
-  std::optional<arbiter::Opinion> opinion;
-  std::string why_not;
-  std::optional<compare::RoundingNoise> noise;
-};
-
-Result<ThirdOpinion> ask_oracle(const Recording& subject, const Recording& reference, const CompareArguments& arguments,
-                                const Interrupt& interrupt) {
-  ThirdOpinion third;
+// `options`: all but what concerns the oracle.
+Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, const CompareArguments& arguments,
+                                            arbiter::JudgeOptions options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(arguments.model));
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   peer::RunSetting setting;
   setting.model = arguments.model;
   setting.timeout_s = kOracleTimeoutS;
   setting.interrupt = &interrupt;
-  arbiter::Question question(setting, scratch.path(), *reference.run);
-  if (question.prompt_tokens.empty()) {
-    question.prompt_tokens = subject.run->result.prompt_tokens;
-  }
-  third.why_not = question.prompt_tokens.empty()
-                      ? "neither side tells the prompt's token ids"
-                      : why_no_oracle(arguments.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
-  if (!third.why_not.empty()) {
-    return third;
-  }
+  arbiter::Question question = arbiter::question_about(setting, scratch.path(), runs);
+  options.why_no_oracle =
+      why_no_oracle(arguments.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
-  TERN_ASSIGN_OR_RETURN(const arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines, std::move(question)));
-  TERN_ASSIGN_OR_RETURN(third.opinion, arbiter.judge(*subject.run, &*reference.run));
-  third.noise = arbiter.noise();
-  return third;
-}
-
-// Two sides that differ have diverged, whichever is wrong. Where they agree, a wrong subject has diverged from the
-// model, and a wrong reference cannot be a measure.
-compare::VerdictKind verdict_of(const compare::RunComparison& comparison, compare::Wrong wrong) {
-  if (wrong == compare::Wrong::kNeither || comparison.verdict.kind == compare::VerdictKind::kDiverged) {
-    return comparison.verdict.kind;
-  }
-  return wrong == compare::Wrong::kSubject ? compare::VerdictKind::kDiverged : compare::VerdictKind::kMistrusted;
+  options.oracle = options.why_no_oracle.empty() ? &engines : nullptr;
+  return arbiter::judge(runs, std::move(question), options);
 }
 
 // This comparison alone, from anywhere.
@@ -198,38 +173,23 @@ Result<std::string> repro_of(const CompareArguments& arguments) {
 }
 
 void print_text(const Recording& a, const Recording& b, const std::vector<std::string>& notes,
-                const compare::RunComparison& comparison, const ThirdOpinion& third) {
-  const auto side = [](const char* label, const Recording& recording) {
-    fmt::print("{:<10} {} ({})\n", label, printable(recording.path.string()), printable(recording.run->result.engine));
+                const arbiter::Judgement& judgement) {
+  const auto print_side = [](compare::Side side, const Recording& recording) {
+    fmt::print("{:<10} {} ({})\n", compare::side_name(side), printable(recording.path.string()),
+               printable(recording.run->result.engine));
   };
-  side("subject", a);
-  side("reference", b);
+  print_side(compare::Side::kSubject, a);
+  print_side(compare::Side::kReference, b);
   fmt::print("prompt     \"{}\", {} tokens asked for\n", printable(a.run->result.prompt), a.run->result.max_tokens);
   for (const std::string& note : notes) {
     fmt::print("note       {}\n", printable(note, 1000));
   }
-  fmt::print("{}", report::comparison_text(comparison));
-  if (third.opinion) {
-    fmt::print("\nthe oracle's opinion\n{}",
-               report::arbitration_text(third.opinion->arbitration, third.opinion->cause));
-  } else if (!third.why_not.empty()) {
-    fmt::print("\nthe oracle was not asked: {}\n", printable(third.why_not, 1000));
+  fmt::print("{}", report::comparison_text(*judgement.comparison));
+  if (judgement.arbitration) {
+    fmt::print("\nthe oracle's opinion\n{}", report::arbitration_text(*judgement.arbitration, judgement.cause));
+  } else if (!judgement.no_arbitration.empty()) {
+    fmt::print("\nthe oracle was not asked: {}\n", printable(judgement.no_arbitration, 1000));
   }
-}
-
-int exit_code_of(compare::VerdictKind kind) {
-  switch (kind) {
-    case compare::VerdictKind::kMatch:
-    case compare::VerdictKind::kWithinTolerance:
-      return 0;
-    case compare::VerdictKind::kDiverged:
-      return 1;
-    case compare::VerdictKind::kMistrusted:
-    case compare::VerdictKind::kSkipped:
-    case compare::VerdictKind::kFailed:
-      return exit_code(ErrorCode::kNoVerdict);
-  }
-  return exit_code(ErrorCode::kNoVerdict);
 }
 
 Result<int> run_compare(const CompareArguments& arguments) {
@@ -237,52 +197,41 @@ Result<int> run_compare(const CompareArguments& arguments) {
   TERN_ASSIGN_OR_RETURN(Recording reference, open_recording(arguments.reference));
   TERN_RETURN_IF_ERROR(settle_scenario(subject, reference, arguments));
   TERN_ASSIGN_OR_RETURN(const std::vector<std::string> notes, notes_on_models(subject, reference, arguments.model));
-  compare::CompareOptions options;
-  options.exactness = exactness_of(arguments.exact, arguments.tolerant);
-  ThirdOpinion third;
-  if (!arguments.model.empty()) {
-    const Interrupt interrupt;
-    auto asked = ask_oracle(subject, reference, arguments, interrupt);
-    if (interrupt.signal() != 0) {
-      return 128 + interrupt.signal();
-    }
-    TERN_ASSIGN_OR_RETURN(third, std::move(asked));
-  }
+  arbiter::JudgeOptions options;
+  options.compare.exactness = exactness_of(arguments.exact, arguments.tolerant);
   if (!arguments.tolerances.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.tolerances, sweep::read_tolerances(arguments.tolerances));
+    TERN_ASSIGN_OR_RETURN(options.compare.tolerances, sweep::read_tolerances(arguments.tolerances));
   }
-  if (third.noise) {
-    compare::use_noise(*third.noise, options);
+  const arbiter::RunsToJudge runs{.subject = &*subject.run, .reference = &*reference.run};
+  const Interrupt interrupt;
+  auto judged = arguments.model.empty() ? arbiter::judge(runs, arbiter::question_about({}, {}, runs), options)
+                                        : judge_with_model(runs, arguments, options, interrupt);
+  if (interrupt.signal() != 0) {
+    return 128 + interrupt.signal();
   }
-  compare::RunComparison comparison = compare::compare_runs(*subject.run, *reference.run, options);
-  const compare::Arbitration* arbitration = third.opinion ? &third.opinion->arbitration : nullptr;
-  if (arbitration != nullptr && arbitration->wrong() != compare::Wrong::kNeither) {
-    comparison.verdict.kind = verdict_of(comparison, arbitration->wrong());
-    comparison.verdict.reason =
-        arbitration->reason +
-        (comparison.verdict.reason.empty() ? "" : "; held against each other: " + comparison.verdict.reason);
-  }
+  TERN_ASSIGN_OR_RETURN(const arbiter::Judgement judgement, std::move(judged));
+  const int code = outcome::exit_code(outcome::status_of(*judgement.verdict()));
   std::string repro;
-  if (exit_code_of(comparison.verdict.kind) != 0) {
+  if (code != 0) {
     TERN_ASSIGN_OR_RETURN(repro, repro_of(arguments));
   }
   if (arguments.json) {
-    Json json = report::comparison_json(comparison);
+    Json json = report::comparison_json(*judgement.comparison);
     json["subject"] = side_json(subject);
     json["reference"] = side_json(reference);
     json["repro"] = repro.empty() ? Json(nullptr) : Json(repro);
     json["notes"] = notes;
-    json["arbitration"] = arbitration != nullptr ? report::arbitration_json(*arbitration) : Json(nullptr);
-    json["no_arbitration_because"] = third.why_not.empty() ? Json(nullptr) : Json(third.why_not);
-    json["cause"] = report::cause_json(third.opinion ? third.opinion->cause : std::nullopt);
+    json["arbitration"] = judgement.arbitration ? report::arbitration_json(*judgement.arbitration) : Json(nullptr);
+    json["no_arbitration_because"] = judgement.no_arbitration.empty() ? Json(nullptr) : Json(judgement.no_arbitration);
+    json["cause"] = report::cause_json(judgement.cause);
     std::fputs(to_json_text(json).c_str(), stdout);
   } else {
-    print_text(subject, reference, notes, comparison, third);
+    print_text(subject, reference, notes, judgement);
     if (!repro.empty()) {
       fmt::print("\nto reproduce: {}\n", repro);
     }
   }
-  return exit_code_of(comparison.verdict.kind);
+  return code;
 }
 
 }  // namespace

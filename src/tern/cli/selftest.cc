@@ -247,7 +247,7 @@ class Selftest {
       return Line::Result::kNotOnThisModel;
     }
     const compare::StageArbitration* place = arbitration.find(*injected);
-    const bool within_rounding = place != nullptr && place->subject && !place->subject_wrong;
+    const bool within_rounding = place != nullptr && place->sides.subject.error && !place->sides.subject.wrong;
     if (arbitration.wrong() == compare::Wrong::kNeither && within_rounding && line.found == "nothing") {
       return Line::Result::kHidden;
     }

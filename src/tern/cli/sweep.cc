@@ -210,7 +210,7 @@ void print_table(const outcome::SweepOutcome& sweep) {
     }
     fmt::print("{:<{}}  {:<16}  {:>7}  {:>9}  {:>13}  {:>6}\n", scenario.scenario.name, width,
                outcome::parity_status_name(scenario.status), tokens, cosine_cell(scenario), tensors,
-               scenario.n_subject_traces);
+               scenario.sides.subject.n_traces);
   }
   for (const auto& scenario : sweep.scenarios) {
     if (scenario.status != outcome::ParityStatus::kOk && scenario.status != outcome::ParityStatus::kRustOnly) {

@@ -30,7 +30,7 @@ class LineProgress : public sweep::Progress {
   void running(double, const fs::path&) override {}
   void finished(size_t, const outcome::ScenarioOutcome& outcome) override {
     fmt::print(stderr, "{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
-               outcome.subject.wall_s + outcome.reference.wall_s);
+               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
   }
 
  private:
@@ -62,7 +62,8 @@ class LiveProgress final : public sweep::Progress {
   }
   void finished(size_t index, const outcome::ScenarioOutcome& outcome) override {
     fmt::print(stderr, "{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_, outcome.scenario.name,
-               outcome::parity_status_name(outcome.status), outcome.subject.wall_s + outcome.reference.wall_s);
+               outcome::parity_status_name(outcome.status),
+               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
   }
 
  private:

@@ -84,10 +84,9 @@ std::string figures(const OracleError& error, const OracleError& bound) {
                      error.largest.value_or(0), bound.largest.value_or(0));
 }
 
-std::string wrong_side(const Arbitration& arbitration, std::string_view side, const FirstWrong& first,
-                       std::optional<OracleError> StageArbitration::*error,
-                       std::optional<LocalError> StageArbitration::*local) {
-  std::string out = fmt::format("the {} is wrong", side);
+std::string wrong_side(const Arbitration& arbitration, Side side, std::string_view name) {
+  const FirstWrong& first = arbitration.first_wrong.at(side);
+  std::string out = fmt::format("the {} is wrong", name);
   std::string separator = " from ";
   for (const auto& id : {first.prefill, first.decode}) {
     if (id) {
@@ -99,40 +98,40 @@ std::string wrong_side(const Arbitration& arbitration, std::string_view side, co
   if (stage == nullptr) {
     return out;
   }
-  return out + ": " + (stage->*local ? own_figures(*(stage->*local)) : figures(*(stage->*error), stage->bound));
+  const AgainstOracle& held = stage->sides.at(side);
+  return out + ": " + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
 std::string within_rounding(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
-  double subject = 0, reference = 0;
+  Sided<double> largest;
   for (const StageArbitration& stage : arbitration.stages) {
-    subject = std::max(subject, stage.subject ? stage.subject->relative : 0);
-    reference = std::max(reference, stage.reference ? stage.reference->relative : 0);
+    for (const auto& [side, held] : stage.sides.both()) {
+      largest.at(side) = std::max(largest.at(side), held.error ? held.error->relative : 0);
+    }
   }
-  return has_reference
-             ? fmt::format(
-                   "both sides are within rounding of the oracle ({} and {} of {} tensors; largest relative "
-                   "errors {:.3g} and {:.3g})",
-                   arbitration.n_subject, arbitration.n_reference, arbitration.stages.size(), subject, reference)
-             : fmt::format(
-                   "the {} is within rounding of the oracle ({} of {} tensors; largest "
-                   "relative error {:.3g})",
-                   subject_name, arbitration.n_subject, arbitration.stages.size(), subject);
+  return has_reference ? fmt::format(
+                             "both sides are within rounding of the oracle ({} and {} of {} tensors; largest relative "
+                             "errors {:.3g} and {:.3g})",
+                             arbitration.n_held.subject, arbitration.n_held.reference, arbitration.stages.size(),
+                             largest.subject, largest.reference)
+                       : fmt::format(
+                             "the {} is within rounding of the oracle ({} of {} tensors; largest "
+                             "relative error {:.3g})",
+                             subject_name, arbitration.n_held.subject, arbitration.stages.size(), largest.subject);
 }
 
 std::string reason_of(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
   std::string out;
-  if (arbitration.subject.first()) {
-    out = wrong_side(arbitration, subject_name, arbitration.subject, &StageArbitration::subject,
-                     &StageArbitration::subject_local);
-  }
-  if (arbitration.reference.first()) {
-    out += (out.empty() ? "" : "; ") + wrong_side(arbitration, "reference", arbitration.reference,
-                                                  &StageArbitration::reference, &StageArbitration::reference_local);
+  for (const auto& [side, first] : arbitration.first_wrong.both()) {
+    if (first.first()) {
+      out += (out.empty() ? "" : "; ") +
+             wrong_side(arbitration, side, side == Side::kSubject ? subject_name : side_name(side));
+    }
   }
   if (!out.empty()) {
     return out;
   }
-  if (arbitration.n_subject == 0 && arbitration.n_reference == 0) {
+  if (arbitration.n_held == Sided<size_t>{}) {
     return "nothing could be held against the oracle";
   }
   return within_rounding(arbitration, has_reference, subject_name);
@@ -145,9 +144,9 @@ std::string_view wrong_name(Wrong wrong) {
     case Wrong::kNeither:
       return "neither";
     case Wrong::kSubject:
-      return "subject";
+      return side_name(Side::kSubject);
     case Wrong::kReference:
-      return "reference";
+      return side_name(Side::kReference);
     case Wrong::kBoth:
       return "both";
   }
@@ -159,8 +158,13 @@ const StageArbitration* Arbitration::find(const TensorId& id) const {
   return it == stages.end() ? nullptr : &*it;
 }
 
+std::optional<TensorId> Arbitration::first_wrong_tensor() const {
+  const auto of_subject = first_wrong.subject.first();
+  return of_subject ? of_subject : first_wrong.reference.first();
+}
+
 Wrong Arbitration::wrong() const {
-  const bool a = subject.first().has_value(), b = reference.first().has_value();
+  const bool a = first_wrong.subject.first().has_value(), b = first_wrong.reference.first().has_value();
   return a && b ? Wrong::kBoth : a ? Wrong::kSubject : b ? Wrong::kReference : Wrong::kNeither;
 }
 
@@ -212,22 +216,15 @@ std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {
 
 namespace {
 
-// What one side's tensor is against the oracle's.
-struct Held {
-  std::optional<OracleError> error;
-  std::optional<LocalError> local;
-  bool wrong = false;
-};
-
 class HeldSide {
  public:
-  HeldSide(const Side& side, const EngineRun& oracle, const std::map<TensorId, size_t>& rows)
+  HeldSide(const RunToArbitrate& side, const EngineRun& oracle, const std::map<TensorId, size_t>& rows)
       : side_(side), rows_(rows) {
     last_ = side.run != nullptr ? last_pass_with_equal_inputs(side.run->result, oracle.result) : -1;
   }
 
-  Held hold(const TraceRecord& record, std::span<const float> oracle, const OracleError& bound) const {
-    Held held = hold_own(record.id);
+  AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const OracleError& bound) const {
+    AgainstOracle held = hold_own(record.id);
     if (record.id.seq <= last_) {
       held.error = error_of(Values(*side_.run, rows_), side_.run->find(record.id), record, oracle);
       held.wrong = held.local ? held.wrong : is_wrong(held.error, bound);
@@ -235,8 +232,8 @@ class HeldSide {
     return held;
   }
   // By its own error alone.
-  Held hold_own(const TensorId& id) const {
-    Held held;
+  AgainstOracle hold_own(const TensorId& id) const {
+    AgainstOracle held;
     const LocalError* local = side_.isolation != nullptr && id.seq <= last_ ? side_.isolation->find(id) : nullptr;
     if (local != nullptr) {
       held.local = *local;
@@ -256,60 +253,51 @@ class HeldSide {
   }
 
  private:
-  const Side& side_;
+  const RunToArbitrate& side_;
   const std::map<TensorId, size_t>& rows_;
   int last_ = -1;
 };
 
 }  // namespace
 
-Arbitration arbitrate(const Side& subject, const Side& reference, const EngineRun& oracle, const RoundingNoise& noise,
+Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name) {
   Arbitration arbitration;
   const auto rows = first_rows(oracle);
   const Values oracle_values(oracle, rows);
-  const HeldSide subject_side(subject, oracle, rows), reference_side(reference, oracle, rows);
-  const auto add = [&](const TensorId& id, const OracleError& bound, const Held& a, const Held& b) {
-    arbitration.stages.push_back({.id = id,
-                                  .subject = a.error,
-                                  .reference = b.error,
-                                  .bound = bound,
-                                  .subject_local = a.local,
-                                  .reference_local = b.local,
-                                  .subject_wrong = a.wrong,
-                                  .reference_wrong = b.wrong});
-  };
+  const HeldSide subject(runs.subject, oracle, rows), reference(runs.reference, oracle, rows);
   for (const TraceRecord& record : oracle.trace) {
     const auto values = oracle_values.of(record);
     const auto bound = noise.bound(record.id);
     if (values && bound) {
-      add(record.id, *bound, subject_side.hold(record, *values, *bound), reference_side.hold(record, *values, *bound));
+      arbitration.stages.push_back(
+          {.id = record.id,
+           .sides = {subject.hold(record, *values, *bound), reference.hold(record, *values, *bound)},
+           .bound = *bound});
     }
   }
   std::set<TensorId> others;
-  subject_side.add_others(oracle, others);
-  reference_side.add_others(oracle, others);
+  subject.add_others(oracle, others);
+  reference.add_others(oracle, others);
   for (const TensorId& id : others) {
-    add(id, {}, subject_side.hold_own(id), reference_side.hold_own(id));
+    arbitration.stages.push_back({.id = id, .sides = {subject.hold_own(id), reference.hold_own(id)}, .bound = {}});
   }
   std::stable_sort(arbitration.stages.begin(), arbitration.stages.end(),
                    [](const auto& a, const auto& b) { return a.id < b.id; });
   for (const StageArbitration& stage : arbitration.stages) {
-    arbitration.n_subject += stage.subject || stage.subject_local;
-    arbitration.n_reference += stage.reference || stage.reference_local;
-    if (stage.subject_wrong) {
-      note_first(arbitration.subject, stage.id);
-    }
-    if (stage.reference_wrong) {
-      note_first(arbitration.reference, stage.id);
+    for (const auto& [side, held] : stage.sides.both()) {
+      arbitration.n_held.at(side) += held.is_there();
+      if (held.wrong) {
+        note_first(arbitration.first_wrong.at(side), stage.id);
+      }
     }
   }
-  arbitration.reason = reason_of(arbitration, reference.run != nullptr, subject_name);
+  arbitration.reason = reason_of(arbitration, runs.reference.run != nullptr, subject_name);
   return arbitration;
 }
 
-void hold_on_same_inputs(const EngineRun& taker, const EngineRun& giver, const Isolation& of_giver,
-                         std::string_view inputs_of, Arbitration& arbitration) {
+void hold_on_same_inputs(const EngineRun& taker, const EngineRun& giver, const Isolation& of_giver, Side inputs_of,
+                         Arbitration& arbitration) {
   const Isolation apart = of_giver.under(taker, giver);
   for (StageArbitration& stage : arbitration.stages) {
     if (const LocalError* local = apart.find(stage.id)) {

@@ -14,15 +14,22 @@
 
 namespace tern::compare {
 
+// What one side computed of a tensor, held against the oracle.
+struct AgainstOracle {
+  std::optional<OracleError> error;  // with what was inherited; absent where the side has no such tensor
+  std::optional<LocalError> local;   // the stage's own; where there is one, it decides
+  bool wrong = false;
+
+  bool is_there() const { return error || local; }
+};
+
 struct StageArbitration {
   trace::TensorId id;
-  std::optional<OracleError> subject, reference;  // with what was inherited; absent where the side has no such tensor
-  OracleError bound;                              // the most of that which counts as rounding
-  std::optional<LocalError> subject_local, reference_local;  // the stage's own; where there is one, it decides
+  Sided<AgainstOracle> sides;
+  OracleError bound;  // the most of an inherited error that counts as rounding
   // How far apart the two sides' operations are on the same inputs, where one was given the other's; as a multiple of
   // the noise floor on these. Two that are right may be apart by their two errors.
   std::optional<LocalError> on_same_inputs = {};
-  bool subject_wrong = false, reference_wrong = false;
 };
 
 enum class Wrong { kNeither, kSubject, kReference, kBoth };
@@ -37,14 +44,14 @@ struct FirstWrong {
 
 struct Arbitration {
   std::vector<StageArbitration> stages;  // in the oracle's order
-  FirstWrong subject, reference;
-  size_t n_subject = 0, n_reference = 0;  // tensors that could be held against the oracle, of stages.size()
+  Sided<FirstWrong> first_wrong;
+  Sided<size_t> n_held;  // tensors that could be held against the oracle, of stages.size()
   Wrong wrong() const;
+  std::optional<trace::TensorId> first_wrong_tensor() const;      // the subject's, if both sides have one
   const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
   std::string reason;                                             // one sentence with the figures
-  // Whose inputs on_same_inputs were measured on: "subject" or "reference"; empty where they were not, and then
-  // no_same_inputs may say why.
-  std::string inputs_of, no_same_inputs;
+  std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
+  std::string no_same_inputs;     // why they were not, where that is known
 };
 
 // A tensor without values of its inputs is wrong if it is further from the oracle than this many times what the rounded
@@ -75,20 +82,21 @@ class RoundingNoise {
 // From here on, two runs are held to what was measured rather than to the defaults.
 void use_noise(const RoundingNoise& noise, CompareOptions& options);
 
-// One side of an arbitration. `isolation` is null where the side has no values.
-struct Side {
+// A run to arbitrate. `isolation` is null where the run has no values.
+struct RunToArbitrate {
   const trace::EngineRun* run = nullptr;
   const Isolation* isolation = nullptr;
 };
 
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
-// `reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the reason.
-Arbitration arbitrate(const Side& subject, const Side& reference, const trace::EngineRun& oracle,
-                      const RoundingNoise& noise, std::string_view subject_name = "subject");
+// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
+// reason.
+Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
+                      std::string_view subject_name = "subject");
 
 // Fills in on_same_inputs. `taker` computed each stage from what `giver` recorded of the stages before it; `of_giver`
-// knows the noise floors there. `inputs_of`: the giver's side.
+// holds the noise floors there. `inputs_of`: the giver's side.
 void hold_on_same_inputs(const trace::EngineRun& taker, const trace::EngineRun& giver, const Isolation& of_giver,
-                         std::string_view inputs_of, Arbitration& arbitration);
+                         Side inputs_of, Arbitration& arbitration);
 
 }  // namespace tern::compare

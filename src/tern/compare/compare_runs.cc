@@ -17,7 +17,8 @@ bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun
     return exactness == Exactness::kExact;
   }
   if (a.empty() || b.empty()) {
-    reason = std::string(a.empty() ? "the subject" : "the reference") + " does not name its arithmetic";
+    const Side silent = a.empty() ? Side::kSubject : Side::kReference;
+    reason = "the " + std::string(side_name(silent)) + " does not name its arithmetic";
     return false;
   }
   reason = a == b ? "both name the arithmetic " + a : "the subject's arithmetic is " + a + ", the reference's " + b;
@@ -39,7 +40,7 @@ Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& re
   coverage.stages_expected = expected.size();
   coverage.stages_compared = compared.size();
   coverage.tokens_compared = c.tokens.n_compared;
-  coverage.tokens_expected = std::max(c.tokens.n_subject, c.tokens.n_reference);
+  coverage.tokens_expected = c.tokens.n_expected();
   const size_t n_prompt = std::max(subject.result.prompt_tokens.size(), reference.result.prompt_tokens.size());
   const size_t n_decode = coverage.tokens_expected > 0 ? coverage.tokens_expected - 1 : 0;
   coverage.positions_expected = n_prompt + n_decode;
@@ -60,10 +61,6 @@ std::string_view verdict_name(VerdictKind kind) {
       return "diverged";
     case VerdictKind::kMistrusted:
       return "mistrusted";
-    case VerdictKind::kSkipped:
-      return "skipped";
-    case VerdictKind::kFailed:
-      return "failed";
   }
   return "?";
 }

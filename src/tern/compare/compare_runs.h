@@ -3,6 +3,7 @@
 // on both sides.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "tern/compare/metrics.h"
+#include "tern/compare/sided.h"
 #include "tern/compare/verdict.h"
 #include "tern/trace/run_folder.h"
 
@@ -73,11 +75,11 @@ bool follows_gate(trace::Stage stage);
 struct TensorComparison {
   trace::TensorId id;
   TensorStatus status = TensorStatus::kOnlySubject;
-  trace::Shape subject_shape, reference_shape;  // empty on the side that lacks it
+  Sided<trace::Shape> shape;  // empty on the side that lacks it
   bool hash_equal = false;
-  std::optional<double> subject_rms, reference_rms;  // absent where the values are not finite
-  std::optional<Metrics> metrics;                    // where both sides have values
-  std::string note;                                  // why it is mistrusted; otherwise empty
+  Sided<std::optional<double>> rms;  // absent where the values are not finite
+  std::optional<Metrics> metrics;    // where both sides have values
+  std::string note;                  // why it is mistrusted; otherwise empty
 };
 
 // Why two engines that had seen the same tokens chose different ones.
@@ -91,7 +93,7 @@ std::string_view token_difference_name(TokenDifferenceKind kind);
 
 struct TokenDifference {
   size_t step = 0;
-  int32_t subject = 0, reference = 0;  // chosen ids
+  Sided<int32_t> chosen;  // ids
   TokenDifferenceKind kind = TokenDifferenceKind::kError;
   std::optional<double> gap;  // how much the reference's logits prefer its own choice to the subject's
 };
@@ -104,12 +106,14 @@ struct TokenComparison {
   // prompts differ.
   int last_comparable_seq = -1;
   size_t n_asked = 0;                           // the smaller of both max_tokens; nothing beyond it is looked at
-  size_t n_subject = 0, n_reference = 0;        // generated tokens, up to n_asked
+  Sided<size_t> n_generated;                    // tokens, up to n_asked
   size_t n_compared = 0, n_equal = 0;           // position by position, over the shorter of the two
   std::optional<size_t> first_divergence_step;  // first generated token that differs or is missing on one side
-  // n_equal / max(n_subject, n_reference); absent where nothing was generated or the prompts differ.
+  // n_equal / n_expected(); absent where nothing was generated or the prompts differ.
   std::optional<double> exact_match_rate;
   std::vector<TokenDifference> differences;  // of tokens that were chosen after equal ones
+
+  size_t n_expected() const { return std::max(n_generated.subject, n_generated.reference); }
 };
 
 struct LogitsPosition {
@@ -120,15 +124,15 @@ struct LogitsPosition {
   // did not record counts as the closest one that it can have there, so that differences are understated, never made
   // up.
   Metrics metrics;
-  int32_t subject_argmax = 0, reference_argmax = 0;
+  Sided<int32_t> argmax;
   double reference_margin = 0;  // reference's best logit minus its second best; NaN where only the best was recorded
   std::optional<double> log_sum_exp_difference;  // subject's minus reference's, nats; where a side has only its largest
   std::string note;  // what differs that the metrics do not show; empty where all is recorded
 };
 
 struct LogitsComparison {
-  size_t n_expected = 0;                          // rows the tokens demand
-  size_t subject_vocab = 0, reference_vocab = 0;  // row lengths; where they differ no position is compared
+  size_t n_expected = 0;  // rows the tokens demand
+  Sided<size_t> vocab;    // row lengths; where they differ no position is compared
   // Logits of a row whose values both sides have, the least over the rows: all of them, or the k that were recorded.
   // The row's log-sum-exp is then compared, too, and speaks for the others.
   size_t entries_compared = 0;

@@ -75,9 +75,9 @@ void summarize(LogitsComparison& logits) {
 }
 
 // One side's logits, whole or the largest of each row.
-class Side {
+class SideLogits {
  public:
-  explicit Side(const trace::EngineRun& run) : full_(run.logits()) {
+  explicit SideLogits(const trace::EngineRun& run) : full_(run.logits()) {
     if (full_ != nullptr && full_->shape.size() != 2) {
       full_ = nullptr;
     } else if (full_ == nullptr && run.top_logits) {
@@ -104,8 +104,8 @@ LogitsPosition compare_full_rows(std::span<const float> a, std::span<const float
   LogitsPosition position;
   position.metrics = measure(a, b);
   position.status = status_of(a_facts, b_facts, position.metrics, exact, tolerances);
-  position.subject_argmax = static_cast<int32_t>(a_facts.argmax);
-  position.reference_argmax = static_cast<int32_t>(b_facts.argmax);
+  position.argmax.subject = static_cast<int32_t>(a_facts.argmax);
+  position.argmax.reference = static_cast<int32_t>(b_facts.argmax);
   position.reference_margin = b_facts.margin;
   return position;
 }
@@ -129,7 +129,7 @@ struct TopView {
   }
 };
 
-TopView view_of(const Side& side, size_t row, size_t k) {
+TopView view_of(const SideLogits& side, size_t row, size_t k) {
   TopView view;
   if (side.is_full()) {
     view.full = side.full_row(row);
@@ -194,8 +194,8 @@ LogitsPosition compare_top_rows(const TopView& a, const TopView& b, bool exact, 
   n_known = top.n_known;
   position.metrics = top.metrics;
   position.status = status_of(a.facts, b.facts, position.metrics, exact, tolerances);
-  position.subject_argmax = static_cast<int32_t>(a.facts.argmax);
-  position.reference_argmax = static_cast<int32_t>(b.facts.argmax);
+  position.argmax.subject = static_cast<int32_t>(a.facts.argmax);
+  position.argmax.reference = static_cast<int32_t>(b.facts.argmax);
   position.reference_margin = b.facts.margin;
   if (!a.facts.finite || !b.facts.finite) {
     position.note = "a logit is NaN or infinite";
@@ -223,19 +223,18 @@ LogitsPosition compare_top_rows(const TopView& a, const TopView& b, bool exact, 
 std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                                const TokenComparison& tokens, bool exact,
                                                const Tolerances& tolerances) {
-  const Side a(subject);
-  const Side b(reference);
+  const SideLogits a(subject), b(reference);
   if (!a.is_there() || !b.is_there()) {
     return std::nullopt;
   }
   LogitsComparison logits;
   const size_t n_prompt = std::max(subject.result.prompt_tokens.size(), reference.result.prompt_tokens.size());
-  const size_t n_tokens = std::max(tokens.n_subject, tokens.n_reference);
+  const size_t n_tokens = tokens.n_expected();
   logits.n_expected = n_prompt + (n_tokens > 0 ? n_tokens - 1 : 0);
-  logits.subject_vocab = a.vocab();
-  logits.reference_vocab = b.vocab();
+  logits.vocab.subject = a.vocab();
+  logits.vocab.reference = b.vocab();
   const int last_seq = tokens.last_comparable_seq;
-  if (logits.subject_vocab != logits.reference_vocab || last_seq < 0) {
+  if (logits.vocab.subject != logits.vocab.reference || last_seq < 0) {
     return logits;
   }
   const size_t k = std::min(a.n_known(), b.n_known());

@@ -13,27 +13,23 @@ namespace {
 using trace::TensorId;
 using trace::TraceRecord;
 
-struct Sides {
-  const TraceRecord* subject = nullptr;
-  const TraceRecord* reference = nullptr;
-};
+using Records = Sided<const TraceRecord*>;  // null on the side that lacks it
 
-std::map<TensorId, Sides> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
-  std::map<TensorId, Sides> aligned;
+std::map<TensorId, Records> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
+  std::map<TensorId, Records> aligned;
   // Passes beyond those that both sides were asked for are nobody's fault.
   const auto wanted = [n_asked](const TraceRecord& record) {
     return record.id.seq == 0 || static_cast<size_t>(record.id.seq) < n_asked;
   };
-  for (const TraceRecord& record : subject.trace) {
-    if (wanted(record)) {
-      aligned[record.id].subject = &record;
+  const auto add = [&](const trace::EngineRun& run, Side side) {
+    for (const TraceRecord& record : run.trace) {
+      if (wanted(record)) {
+        aligned[record.id].at(side) = &record;
+      }
     }
-  }
-  for (const TraceRecord& record : reference.trace) {
-    if (wanted(record)) {
-      aligned[record.id].reference = &record;
-    }
-  }
+  };
+  add(subject, Side::kSubject);
+  add(reference, Side::kReference);
   return aligned;
 }
 
@@ -66,7 +62,7 @@ bool inside(const TensorComparison& tensor, const Tolerances& tolerances) {
   if (tensor.metrics) {
     return tensor.metrics->relative_error && *tensor.metrics->relative_error <= tolerances.relative_error(tensor.id);
   }
-  return std::fabs(*tensor.subject_rms / *tensor.reference_rms - 1) <= tolerances.rms_ratio_deviation(tensor.id);
+  return std::fabs(*tensor.rms.subject / *tensor.rms.reference - 1) <= tolerances.rms_ratio_deviation(tensor.id);
 }
 
 TensorStatus mistrust(TensorComparison& tensor, std::string note) {
@@ -75,9 +71,9 @@ TensorStatus mistrust(TensorComparison& tensor, std::string note) {
 }
 
 TensorStatus judge(TensorComparison& tensor, bool exact, const Tolerances& tolerances) {
-  const auto& a = tensor.subject_rms;
-  const auto& b = tensor.reference_rms;
-  if (tensor.subject_shape != tensor.reference_shape) {
+  const auto& a = tensor.rms.subject;
+  const auto& b = tensor.rms.reference;
+  if (tensor.shape.subject != tensor.shape.reference) {
     return TensorStatus::kShapeMismatch;
   }
   if (!a && !b) {
@@ -97,28 +93,36 @@ TensorStatus judge(TensorComparison& tensor, bool exact, const Tolerances& toler
   return TensorStatus::kWithinTolerance;
 }
 
-TensorComparison compare_pair(const trace::EngineRun& subject, const trace::EngineRun& reference, const Sides& sides,
-                              bool exact, const Tolerances& tolerances) {
+// What the records say of the tensor.
+void describe(const Records& records, TensorComparison& tensor) {
+  for (const auto& [side, record] : records.both()) {
+    if (record != nullptr) {
+      tensor.shape.at(side) = record->shape;
+      tensor.rms.at(side) = record->finite_rms();
+    }
+  }
+}
+
+TensorComparison compare_pair(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                              const Records& records, bool exact, const Tolerances& tolerances) {
   TensorComparison tensor;
-  tensor.hash_equal = sides.subject->blake3 == sides.reference->blake3;
-  const auto* a = values_of(subject, tensor.id = sides.subject->id);
+  tensor.hash_equal = records.subject->blake3 == records.reference->blake3;
+  const auto* a = values_of(subject, tensor.id = records.subject->id);
   const auto* b = values_of(reference, tensor.id);
-  tensor.subject_shape = sides.subject->shape;
-  tensor.reference_shape = sides.reference->shape;
-  tensor.subject_rms = sides.subject->finite_rms();
-  tensor.reference_rms = sides.reference->finite_rms();
-  const bool subject_contradicts = contradicts(a, *sides.subject);
-  if (subject_contradicts || contradicts(b, *sides.reference)) {
-    tensor.status = mistrust(tensor, std::string(subject_contradicts ? "the subject's" : "the reference's") +
-                                         " values are not those that its trace has hashed");
+  describe(records, tensor);
+  const bool subject_contradicts = contradicts(a, *records.subject);
+  if (subject_contradicts || contradicts(b, *records.reference)) {
+    const Side side = subject_contradicts ? Side::kSubject : Side::kReference;
+    tensor.status =
+        mistrust(tensor, "the " + std::string(side_name(side)) + "'s values are not those that its trace has hashed");
     return tensor;
   }
   // An engine's own RMS is not believed where its values can be looked at.
   if (a != nullptr) {
-    tensor.subject_rms = trace::make_record(tensor.id, a->shape, a->values).finite_rms();
+    tensor.rms.subject = trace::make_record(tensor.id, a->shape, a->values).finite_rms();
   }
   if (b != nullptr) {
-    tensor.reference_rms = trace::make_record(tensor.id, b->shape, b->values).finite_rms();
+    tensor.rms.reference = trace::make_record(tensor.id, b->shape, b->values).finite_rms();
   }
   if (a != nullptr && b != nullptr && a->values.size() == b->values.size()) {
     tensor.metrics = measure(a->values, b->values);
@@ -138,7 +142,7 @@ void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
     bool closed = false;
     for (auto it = begin; it != end; ++it) {
       if (follows_gate(it->id.stage)) {
-        closed = is_zero(it->subject_rms) && is_zero(it->reference_rms) && it->status == TensorStatus::kMistrusted;
+        closed = is_zero(it->rms.subject) && is_zero(it->rms.reference) && it->status == TensorStatus::kMistrusted;
         if (!closed) {
           break;
         }
@@ -176,24 +180,17 @@ std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, c
                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances) {
   const int last_seq = tokens.last_comparable_seq;
   std::vector<TensorComparison> tensors;
-  for (const auto& [id, sides] : align(subject, reference, tokens.n_asked)) {
-    if (id.seq <= last_seq && sides.subject != nullptr && sides.reference != nullptr) {
-      tensors.push_back(compare_pair(subject, reference, sides, exact, tolerances));
+  for (const auto& [id, records] : align(subject, reference, tokens.n_asked)) {
+    if (id.seq <= last_seq && records.subject != nullptr && records.reference != nullptr) {
+      tensors.push_back(compare_pair(subject, reference, records, exact, tolerances));
       continue;
     }
     TensorComparison tensor;
     tensor.id = id;
-    if (sides.subject != nullptr) {
-      tensor.subject_shape = sides.subject->shape;
-      tensor.subject_rms = sides.subject->finite_rms();
-    }
-    if (sides.reference != nullptr) {
-      tensor.reference_shape = sides.reference->shape;
-      tensor.reference_rms = sides.reference->finite_rms();
-    }
-    tensor.status = id.seq > last_seq            ? TensorStatus::kAfterTokenMismatch
-                    : sides.reference == nullptr ? TensorStatus::kOnlySubject
-                                                 : TensorStatus::kOnlyReference;
+    describe(records, tensor);
+    tensor.status = id.seq > last_seq              ? TensorStatus::kAfterTokenMismatch
+                    : records.reference == nullptr ? TensorStatus::kOnlySubject
+                                                   : TensorStatus::kOnlyReference;
     tensors.push_back(std::move(tensor));
   }
   recognize_closed_gates(tensors);

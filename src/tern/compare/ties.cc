@@ -44,8 +44,8 @@ void explain_token_differences(const trace::EngineRun& subject, const trace::Eng
     if (row == nullptr) {
       continue;
     }
-    difference.gap = gap_between(reference, row->position, difference.reference, difference.subject);
-    const auto own_gap = gap_between(subject, row->position, difference.subject, difference.reference);
+    difference.gap = gap_between(reference, row->position, difference.chosen.reference, difference.chosen.subject);
+    const auto own_gap = gap_between(subject, row->position, difference.chosen.subject, difference.chosen.reference);
     // A pick that is not the largest of its own logits is a fault of the picking, whatever the gap.
     const bool usable = row->status == TensorStatus::kHashEqual || row->status == TensorStatus::kWithinTolerance;
     if (!usable || !difference.gap || *difference.gap < 0 || !own_gap || *own_gap < 0) {

@@ -41,13 +41,12 @@ TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::Eng
   tokens.teacher_forced = !subject.result.teacher_tokens.empty() || !reference.result.teacher_tokens.empty();
   tokens.last_comparable_seq = last_pass_with_equal_inputs(subject.result, reference.result);
   tokens.n_asked = std::min(asked(subject.result), asked(reference.result));
-  tokens.n_subject = std::min(a.size(), tokens.n_asked);
-  tokens.n_reference = std::min(b.size(), tokens.n_asked);
+  tokens.n_generated = {std::min(a.size(), tokens.n_asked), std::min(b.size(), tokens.n_asked)};
   if (!tokens.prompt_equal) {
     return tokens;
   }
-  tokens.n_compared = std::min(tokens.n_subject, tokens.n_reference);
-  const size_t n_all = std::max(tokens.n_subject, tokens.n_reference);
+  tokens.n_compared = std::min(tokens.n_generated.subject, tokens.n_generated.reference);
+  const size_t n_all = tokens.n_expected();
   for (size_t step = 0; step < n_all; ++step) {
     const bool equal = step < tokens.n_compared && a[step] == b[step];
     tokens.n_equal += equal;
@@ -58,11 +57,7 @@ TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::Eng
       tokens.first_divergence_step = step;
     }
     if (step < tokens.n_compared && static_cast<int>(step) <= tokens.last_comparable_seq) {
-      TokenDifference difference;
-      difference.step = step;
-      difference.subject = a[step];
-      difference.reference = b[step];
-      tokens.differences.push_back(difference);
+      tokens.differences.push_back({.step = step, .chosen = {a[step], b[step]}, .gap = std::nullopt});
     }
   }
   if (n_all > 0) {

@@ -96,7 +96,7 @@ void Judge::look_at(const TensorComparison& tensor) {
       first = &tensor;
     }
   };
-  const bool both_sides = !tensor.subject_shape.empty() && !tensor.reference_shape.empty();
+  const bool both_sides = !tensor.shape.subject.empty() && !tensor.shape.reference.empty();
   n_both_sides_ += both_sides;
   if (both_sides && !tensor.hash_equal && tensor.status != TensorStatus::kAfterTokenMismatch &&
       !c_.first_hash_difference) {
@@ -109,7 +109,7 @@ void Judge::look_at(const TensorComparison& tensor) {
   if (tensor.status == TensorStatus::kMistrusted) {
     note_first(first_mistrusted_);
     ++n_mistrusted_;
-    if (!tensor.subject_rms && !tensor.reference_rms) {
+    if (!tensor.rms.subject && !tensor.rms.reference) {
       note_first(first_not_finite_);
     }
   }
@@ -157,15 +157,15 @@ std::string Judge::tensor_reason(const TensorComparison& tensor) const {
     case TensorStatus::kOnlyReference:
       return out + ": the subject did not trace it";
     case TensorStatus::kShapeMismatch:
-      return out + fmt::format(": its shape is [{}], the reference's [{}]", fmt::join(tensor.subject_shape, ", "),
-                               fmt::join(tensor.reference_shape, ", "));
+      return out + fmt::format(": its shape is [{}], the reference's [{}]", fmt::join(tensor.shape.subject, ", "),
+                               fmt::join(tensor.shape.reference, ", "));
     default:
       break;
   }
   const auto rms = [](const std::optional<double>& value) {
     return value ? fmt::format("{:.6g}", *value) : std::string("not finite");
   };
-  out += fmt::format(": RMS {}, the reference's {}", rms(tensor.subject_rms), rms(tensor.reference_rms));
+  out += fmt::format(": RMS {}, the reference's {}", rms(tensor.rms.subject), rms(tensor.rms.reference));
   if (tensor.metrics) {
     const Metrics& m = *tensor.metrics;
     out += fmt::format("; {} of {} values differ", m.n_different, m.n);
@@ -216,15 +216,15 @@ std::string Judge::token_reason() const {
   const size_t step = error != tokens.differences.end() ? error->step : *tokens.first_divergence_step;
   if (step >= tokens.n_compared) {
     return fmt::format("the {} stopped after {} generated tokens, the other side went on to {}",
-                       tokens.n_subject < tokens.n_reference ? "subject" : "reference", tokens.n_compared,
-                       std::max(tokens.n_subject, tokens.n_reference));
+                       tokens.n_generated.subject < tokens.n_generated.reference ? "subject" : "reference",
+                       tokens.n_compared, tokens.n_expected());
   }
   const int32_t a = subject_.result.generated_tokens[step];
   std::string out = fmt::format("the generated tokens differ from step {} on: {}, the reference's {}", step, a,
                                 reference_.result.generated_tokens[step]);
-  if (const LogitsPosition* row = row_that_chose(step); row != nullptr && row->subject_argmax != a) {
+  if (const LogitsPosition* row = row_that_chose(step); row != nullptr && row->argmax.subject != a) {
     out +=
-        fmt::format("; the subject's own logits prefer {}, so how it picks a token is at fault", row->subject_argmax);
+        fmt::format("; the subject's own logits prefer {}, so how it picks a token is at fault", row->argmax.subject);
   }
   return out;
 }
@@ -240,9 +240,9 @@ std::string Judge::diverged_reason() const {
   }
   std::string out = first_diverged_ != nullptr       ? tensor_reason(*first_diverged_)
                     : first_diverged_row_ != nullptr ? row_reason(*first_diverged_row_)
-                    : c_.logits && c_.logits->subject_vocab != c_.logits->reference_vocab
-                        ? fmt::format("the logits have {} entries a row, the reference's {}", c_.logits->subject_vocab,
-                                      c_.logits->reference_vocab)
+                    : c_.logits && c_.logits->vocab.subject != c_.logits->vocab.reference
+                        ? fmt::format("the logits have {} entries a row, the reference's {}", c_.logits->vocab.subject,
+                                      c_.logits->vocab.reference)
                         : std::string();
   if (c_.tokens.first_divergence_step) {
     out += (out.empty() ? "" : "; ") + token_reason();
@@ -256,7 +256,7 @@ std::string Judge::tie_reason() const {
   for (const TokenDifference& difference : c_.tokens.differences) {
     out += fmt::format("{} at step {}: the reference rates its token {} above the subject's {} by {:.3g}; ",
                        difference.kind == TokenDifferenceKind::kExactTie ? "exact tie" : "near tie", difference.step,
-                       difference.reference, difference.subject, difference.gap.value_or(0));
+                       difference.chosen.reference, difference.chosen.subject, difference.gap.value_or(0));
   }
   if (!out.empty() && !c_.tokens.teacher_forced) {
     out += "nothing after it is compared; ";
@@ -270,7 +270,8 @@ bool Judge::a_token_is_wrong() const {
   const bool only_ties = !differences.empty() && std::all_of(differences.begin(), differences.end(), [](const auto& d) {
     return d.kind != TokenDifferenceKind::kError;
   });
-  return c_.tokens.first_divergence_step && !(only_ties && c_.tokens.n_subject == c_.tokens.n_reference);
+  return c_.tokens.first_divergence_step &&
+         !(only_ties && c_.tokens.n_generated.subject == c_.tokens.n_generated.reference);
 }
 
 std::optional<Verdict> Judge::mistrust() const {
@@ -352,7 +353,7 @@ Verdict Judge::verdict() {
     return {VerdictKind::kDiverged, diverged_reason()};
   }
   name_first_divergence();
-  const bool vocab_differs = c_.logits && c_.logits->subject_vocab != c_.logits->reference_vocab;
+  const bool vocab_differs = c_.logits && c_.logits->vocab.subject != c_.logits->vocab.reference;
   const bool something_diverged = c_.first_divergence || vocab_differs || a_token_is_wrong();
   // What comes after NaN on both sides differs or not by chance.
   const bool not_finite_before =

@@ -12,8 +12,6 @@ enum class VerdictKind {
   kWithinTolerance,  // not all hashes are equal, but everything compared is inside its tolerance
   kDiverged,         // something compared is outside of its tolerance
   kMistrusted,       // the comparison could not have failed, or one side's data cannot be believed
-  kSkipped,          // there was nothing to hold the subject against
-  kFailed,           // an engine gave no result
 };
 
 struct Verdict {
@@ -21,7 +19,7 @@ struct Verdict {
   std::string reason;  // one sentence with the figures; empty only for kMatch
 };
 
-// "match", "within_tolerance", "diverged", "mistrusted", "skipped", "failed"
+// "match", "within_tolerance", "diverged", "mistrusted"
 std::string_view verdict_name(VerdictKind kind);
 
 }  // namespace tern::compare

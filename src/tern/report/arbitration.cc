@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -15,6 +16,7 @@ using compare::Arbitration;
 using compare::FirstWrong;
 using compare::LocalError;
 using compare::OracleError;
+using compare::Side;
 using compare::StageArbitration;
 
 Json name_or_null(const std::optional<trace::TensorId>& id) { return id ? Json(id->name()) : Json(nullptr); }
@@ -39,46 +41,50 @@ Json local_json(const std::optional<LocalError>& local) {
 
 Json stage_json(const StageArbitration& stage) {
   return {{"name", stage.id.name()},
-          {"subject", error_json(stage.subject)},
-          {"reference", error_json(stage.reference)},
+          {"subject", error_json(stage.sides.subject.error)},
+          {"reference", error_json(stage.sides.reference.error)},
           {"rounding_explains", error_json(stage.bound)},
-          {"subject_own", local_json(stage.subject_local)},
-          {"reference_own", local_json(stage.reference_local)},
+          {"subject_own", local_json(stage.sides.subject.local)},
+          {"reference_own", local_json(stage.sides.reference.local)},
           {"on_same_inputs", local_json(stage.on_same_inputs)},
-          {"subject_wrong", stage.subject_wrong},
-          {"reference_wrong", stage.reference_wrong}};
+          {"subject_wrong", stage.sides.subject.wrong},
+          {"reference_wrong", stage.sides.reference.wrong}};
 }
 
 // Stages by one of their figures, the worst first; each stage at its worst tensor. More than `allowance` times the
 // noise floor is marked.
 std::string ranking_text(const Arbitration& arbitration, std::string_view title, std::string_view column,
-                         std::optional<LocalError> StageArbitration::*local, double allowance) {
-  std::map<trace::Stage, const StageArbitration*> worst;
+                         const std::function<const std::optional<LocalError>&(const StageArbitration&)>& figure_of,
+                         double allowance) {
+  struct Ranked {
+    trace::TensorId id;
+    LocalError figure;
+  };
+  std::map<trace::Stage, Ranked> worst;
   for (const StageArbitration& stage : arbitration.stages) {
-    const StageArbitration*& known = worst[stage.id.stage];
-    if (stage.*local && (known == nullptr || (known->*local)->multiple() < (stage.*local)->multiple())) {
-      known = &stage;
+    if (const auto& figure = figure_of(stage)) {
+      const auto [known, is_new] = worst.try_emplace(stage.id.stage, Ranked{stage.id, *figure});
+      if (!is_new && known->second.figure.multiple() < figure->multiple()) {
+        known->second = {stage.id, *figure};
+      }
     }
   }
-  std::vector<const StageArbitration*> ranked;
+  std::vector<Ranked> ranked;
   for (const auto& [stage, tensor] : worst) {
-    if (tensor != nullptr) {
-      ranked.push_back(tensor);
-    }
+    ranked.push_back(tensor);
   }
   if (ranked.empty()) {
     return {};
   }
   constexpr size_t kMost = 8;
   std::stable_sort(ranked.begin(), ranked.end(),
-                   [&](auto* a, auto* b) { return (a->*local)->multiple() > (b->*local)->multiple(); });
-  ranked.resize(std::min(ranked.size(), kMost));
+                   [](const auto& a, const auto& b) { return a.figure.multiple() > b.figure.multiple(); });
+  ranked.erase(ranked.begin() + static_cast<ptrdiff_t>(std::min(ranked.size(), kMost)), ranked.end());
   std::string out =
       fmt::format("{}\n  {:<28} {:>12} {:>12} {:>10}\n", title, "worst tensor", column, "noise floor", "multiple");
-  for (const StageArbitration* tensor : ranked) {
-    const LocalError& figure = *(tensor->*local);
+  for (const auto& [id, figure] : ranked) {
     out += fmt::format("{} {:<28} {:>12.3g} {:>12.3g} {:>10.3g}\n", figure.multiple() > allowance ? "!" : " ",
-                       tensor->id.name(), figure.error.relative, figure.floor.relative, figure.multiple());
+                       id.name(), figure.error.relative, figure.floor.relative, figure.multiple());
   }
   return out;
 }
@@ -92,12 +98,12 @@ std::string error_cell(const std::optional<OracleError>& error) {
 Json arbitration_summary_json(const Arbitration& arbitration) {
   return {{"wrong", compare::wrong_name(arbitration.wrong())},
           {"reason", arbitration.reason},
-          {"subject_wrong_from", first_wrong_json(arbitration.subject)},
-          {"reference_wrong_from", first_wrong_json(arbitration.reference)},
-          {"subject_tensors", arbitration.n_subject},
-          {"reference_tensors", arbitration.n_reference},
+          {"subject_wrong_from", first_wrong_json(arbitration.first_wrong.subject)},
+          {"reference_wrong_from", first_wrong_json(arbitration.first_wrong.reference)},
+          {"subject_tensors", arbitration.n_held.subject},
+          {"reference_tensors", arbitration.n_held.reference},
           {"oracle_tensors", arbitration.stages.size()},
-          {"same_inputs_of", text_or_null(arbitration.inputs_of)},
+          {"same_inputs_of", arbitration.inputs_of ? Json(compare::side_name(*arbitration.inputs_of)) : Json(nullptr)},
           {"no_same_inputs_because", text_or_null(arbitration.no_same_inputs)}};
 }
 
@@ -141,33 +147,36 @@ std::string arbitration_text(const Arbitration& arbitration, const std::optional
     out += fmt::format("cause      {} at {} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
                        cause->confidence, one_line(cause->evidence));
   }
-  if (arbitration.subject.first()) {
-    out += ranking_text(arbitration, "subject's stages by their own errors, each from its recorded inputs", "own error",
-                        &StageArbitration::subject_local, compare::kFloorAllowance);
+  for (const auto& [side, first] : arbitration.first_wrong.both()) {
+    if (first.first()) {
+      out += ranking_text(
+          arbitration,
+          fmt::format("{}'s stages by their own errors, each from its recorded inputs", compare::side_name(side)),
+          "own error", [side = side](const auto& stage) -> const auto& { return stage.sides.at(side).local; },
+          compare::kFloorAllowance);
+    }
   }
-  if (arbitration.reference.first()) {
-    out += ranking_text(arbitration, "reference's stages by their own errors, each from its recorded inputs",
-                        "own error", &StageArbitration::reference_local, compare::kFloorAllowance);
-  }
-  if (!arbitration.inputs_of.empty()) {
-    out += ranking_text(arbitration,
-                        fmt::format("both sides' operations on the {}'s inputs: how far apart", arbitration.inputs_of),
-                        "apart", &StageArbitration::on_same_inputs, 2 * compare::kFloorAllowance);
+  if (arbitration.inputs_of) {
+    out += ranking_text(
+        arbitration,
+        fmt::format("both sides' operations on the {}'s inputs: how far apart",
+                    compare::side_name(*arbitration.inputs_of)),
+        "apart", [](const auto& stage) -> const auto& { return stage.on_same_inputs; }, 2 * compare::kFloorAllowance);
   } else if (!arbitration.no_same_inputs.empty()) {
     out += fmt::format("both sides on the same inputs: not measured: {}\n", one_line(arbitration.no_same_inputs));
   }
-  const auto& first = arbitration.subject.first() ? arbitration.subject.first() : arbitration.reference.first();
+  const auto first = arbitration.first_wrong_tensor();
   if (!first) {
     return out;
   }
-  out +=
-      fmt::format("  {:<28} {:>12} {:>12} {:>18}\n", "relative error of", "subject", "reference", "rounding explains");
+  out += fmt::format("  {:<28} {:>12} {:>12} {:>18}\n", "relative error of", compare::side_name(Side::kSubject),
+                     compare::side_name(Side::kReference), "rounding explains");
   constexpr ptrdiff_t kBefore = 3, kAfter = 3;
   const auto begin = arbitration.stages.begin(), end = arbitration.stages.end();
   const auto at = std::find_if(begin, end, [&](const auto& stage) { return stage.id == *first; });
   for (auto it = at - std::min(kBefore, at - begin); it != at + std::min(kAfter + 1, end - at); ++it) {
     out += fmt::format("{} {:<28} {:>12} {:>12} {:>18.3g}\n", it == at ? ">" : " ", it->id.name(),
-                       error_cell(it->subject), error_cell(it->reference), it->bound.relative);
+                       error_cell(it->sides.subject.error), error_cell(it->sides.reference.error), it->bound.relative);
   }
   return out;
 }

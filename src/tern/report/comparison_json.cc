@@ -19,10 +19,10 @@ Json tensor_json(const TensorComparison& tensor) {
   Json json = tensor_id_json(tensor.id);
   json["status"] = compare::tensor_status_name(tensor.status);
   json["hash_equal"] = tensor.hash_equal;
-  json["subject_shape"] = tensor.subject_shape.empty() ? Json(nullptr) : Json(tensor.subject_shape);
-  json["reference_shape"] = tensor.reference_shape.empty() ? Json(nullptr) : Json(tensor.reference_shape);
-  json["subject_rms"] = json_or_null(tensor.subject_rms);
-  json["reference_rms"] = json_or_null(tensor.reference_rms);
+  json["subject_shape"] = tensor.shape.subject.empty() ? Json(nullptr) : Json(tensor.shape.subject);
+  json["reference_shape"] = tensor.shape.reference.empty() ? Json(nullptr) : Json(tensor.shape.reference);
+  json["subject_rms"] = json_or_null(tensor.rms.subject);
+  json["reference_rms"] = json_or_null(tensor.rms.reference);
   json["metrics"] = tensor.metrics ? metrics_json(*tensor.metrics) : Json(nullptr);
   if (!tensor.note.empty()) {
     json["note"] = tensor.note;
@@ -36,15 +36,15 @@ Json logits_json(const compare::LogitsComparison& logits) {
     positions.push_back({{"position", position.position},
                          {"decode", position.is_decode},
                          {"status", compare::tensor_status_name(position.status)},
-                         {"subject_argmax", position.subject_argmax},
-                         {"reference_argmax", position.reference_argmax},
+                         {"subject_argmax", position.argmax.subject},
+                         {"reference_argmax", position.argmax.reference},
                          {"reference_margin", json_number(position.reference_margin)},
                          {"log_sum_exp_difference", json_or_null(position.log_sum_exp_difference)},
                          {"metrics", metrics_json(position.metrics)}});
   }
   const bool compared = !logits.positions.empty();
-  return {{"subject_vocab", logits.subject_vocab},
-          {"reference_vocab", logits.reference_vocab},
+  return {{"subject_vocab", logits.vocab.subject},
+          {"reference_vocab", logits.vocab.reference},
           {"entries_compared", logits.entries_compared},
           {"max_log_sum_exp_difference", json_or_null(logits.max_log_sum_exp_difference)},
           {"min_cosine", json_or_null(logits.min_cosine)},
@@ -63,16 +63,16 @@ Json tokens_json(const compare::TokenComparison& tokens) {
   Json differences = Json::array();
   for (const compare::TokenDifference& difference : tokens.differences) {
     differences.push_back({{"step", difference.step},
-                           {"subject", difference.subject},
-                           {"reference", difference.reference},
+                           {"subject", difference.chosen.subject},
+                           {"reference", difference.chosen.reference},
                            {"kind", compare::token_difference_name(difference.kind)},
                            {"gap", json_or_null(difference.gap)}});
   }
   return {{"prompt_known", tokens.prompt_known},
           {"prompt_equal", tokens.prompt_equal},
           {"teacher_forced", tokens.teacher_forced},
-          {"subject", tokens.n_subject},
-          {"reference", tokens.n_reference},
+          {"subject", tokens.n_generated.subject},
+          {"reference", tokens.n_generated.reference},
           {"compared", tokens.n_compared},
           {"equal", tokens.n_equal},
           {"first_divergence_step", count_or_null(tokens.first_divergence_step)},

@@ -46,7 +46,7 @@ std::string tensor_rows(const RunComparison& c, const trace::TensorId& around) {
   for (auto row = begin; row != end; ++row) {
     const auto& m = row->metrics;
     out += fmt::format("{} {:<28} {:>12} {:>12} {:>12} {:>12} {:>12}  {}\n", row == it ? ">" : " ", row->id.name(),
-                       figure(row->subject_rms), figure(row->reference_rms),
+                       figure(row->rms.subject), figure(row->rms.reference),
                        cosine_figure(m ? m->cosine : std::nullopt), figure(m ? m->relative_error : std::nullopt),
                        figure(m ? std::optional(m->max_abs) : std::nullopt), compare::tensor_status_name(row->status));
   }
@@ -76,7 +76,7 @@ std::string comparison_text(const RunComparison& c) {
                        cosine_figure(c.logits->min_cosine), cosine_figure(c.logits->mean_cosine), c.logits->max_abs);
     if (c.logits->max_log_sum_exp_difference) {
       out += fmt::format("           of {} of {} logits a row and their log-sum-exp, which differs by at most {:.6g}\n",
-                         c.logits->entries_compared, c.logits->subject_vocab, *c.logits->max_log_sum_exp_difference);
+                         c.logits->entries_compared, c.logits->vocab.subject, *c.logits->max_log_sum_exp_difference);
     }
   } else {
     out += "logits     n/a\n";

@@ -196,7 +196,7 @@ std::string ending_of(const outcome::Execution& execution) {
 }
 
 std::vector<std::string> compare_command(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {
-  if (!scenario.subject_result || !scenario.reference_result) {
+  if (!scenario.sides.subject.result || !scenario.sides.reference.result) {
     return {};
   }
   // A pack is its own record; an engine's run was kept beside the subject's (sweep/sweep.h).
@@ -235,7 +235,7 @@ bool reference_was_there(const outcome::SweepOutcome& sweep, const outcome::Scen
 }
 
 bool reference_left_files(const outcome::ScenarioOutcome& scenario) {
-  return scenario.reference_result.has_value() || !scenario.reference.command.empty();
+  return scenario.sides.reference.result.has_value() || !scenario.sides.reference.execution.command.empty();
 }
 
 bool needs_attention(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario) {

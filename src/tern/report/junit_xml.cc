@@ -50,7 +50,9 @@ size_t count_of(const SweepOutcome& sweep, std::string_view element) {
   }));
 }
 
-double seconds_of(const ScenarioOutcome& scenario) { return scenario.subject.wall_s + scenario.reference.wall_s; }
+double seconds_of(const ScenarioOutcome& scenario) {
+  return scenario.sides.subject.execution.wall_s + scenario.sides.reference.execution.wall_s;
+}
 
 void add_case(pugi::xml_node suite, const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   pugi::xml_node node = suite.append_child("testcase");
@@ -73,7 +75,7 @@ void add_case(pugi::xml_node suite, const SweepOutcome& sweep, const ScenarioOut
   const std::string facts = fmt::format("prompt {}, max_tokens {}, cosine {}, exact match rate {}, traces {}",
                                         xml_text(scenario.scenario.prompt), scenario.scenario.max_tokens,
                                         cosine_figure(min_cosine_of(scenario)), figure(exact_match_rate_of(scenario)),
-                                        scenario.n_subject_traces);
+                                        scenario.sides.subject.n_traces);
   node.append_child("system-out").text() = facts.c_str();
 }
 

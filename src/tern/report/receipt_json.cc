@@ -84,7 +84,7 @@ Json parity_json(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
 }
 
 std::string receipt_json(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
-  Json rust = side_json(scenario, scenario.subject_result);
+  Json rust = side_json(scenario, scenario.sides.subject.result);
   rust["logits_dim"] = count_or_null(scenario.logits_dim);
   return to_json_text({
       {"timestamp", sweep.timestamp},
@@ -97,7 +97,7 @@ std::string receipt_json(const SweepOutcome& sweep, const ScenarioOutcome& scena
       {"quant", model_json(sweep.model)["quant"]},
       {"tokenizer", tokenizer_json(sweep.tokenizer)},
       {"rust", std::move(rust)},
-      {"cpp", side_json(scenario, scenario.reference_result)},
+      {"cpp", side_json(scenario, scenario.sides.reference.result)},
       {"reference", reference_json(sweep.reference)},
       {"parity", parity_json(sweep, scenario)},
       {"repro", text_or_null(repro_line(sweep, scenario))},

@@ -10,6 +10,7 @@
 namespace tern::report {
 namespace {
 
+using compare::Side;
 using outcome::Execution;
 using outcome::ParityStatus;
 using outcome::ScenarioOutcome;
@@ -87,10 +88,10 @@ std::string advice_on_stage(const trace::TensorId& id) {
   }
 }
 
-void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, bool is_subject) {
-  const Execution& run = is_subject ? scenario.subject : scenario.reference;
-  const std::string who = is_subject ? "The subject" : "The reference";
-  const std::string log = (scenario.folder / (is_subject ? "rs-output.txt" : "cpp-output.txt")).string();
+void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, Side side) {
+  const Execution& run = scenario.sides.at(side).execution;
+  const std::string who = fmt::format("The {}", compare::side_name(side));
+  const std::string log = (scenario.folder / fmt::format("{}-output.txt", compare::file_prefix(side))).string();
   const std::string last = run.last_tensor ? fmt::format(" The last tensor it traced is {}.", *run.last_tensor) : "";
   if (run.timed_out) {
     const double now = run.timeout_s > 0 ? run.timeout_s : sweep.timeout_s;
@@ -169,8 +170,8 @@ void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
     return;
   }
   const compare::Arbitration& arbitration = *scenario.arbitration;
-  const bool subject = arbitration.subject.first().has_value();
-  const trace::TensorId id = *(subject ? arbitration.subject : arbitration.reference).first();
+  const bool subject = arbitration.first_wrong.subject.first().has_value();
+  const trace::TensorId id = *arbitration.first_wrong_tensor();
   out.push_back(fmt::format("By the oracle, {} at {}. {}",
                             arbitration.wrong() == compare::Wrong::kBoth ? "both sides go wrong, the subject"
                             : subject                                    ? "the subject goes wrong"
@@ -184,15 +185,15 @@ void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
 void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   out.push_back(fmt::format("Do not read this as a pass: {}.",
                             scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
-  if (scenario.n_subject_traces == 0) {
+  if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
         "The subject wrote no trace files. Check that it honours BITNET_TRACE_DIR and that tracing is compiled in.");
   }
-  if (scenario.n_reference_traces == 0) {
+  if (scenario.sides.reference.n_traces == 0) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
   }
   const bool by_oracle = scenario.arbitration && scenario.arbitration->wrong() != compare::Wrong::kNeither;
-  if (scenario.n_subject_traces > 0 && scenario.n_reference_traces > 0 && !by_oracle) {
+  if (scenario.sides.subject.n_traces > 0 && scenario.sides.reference.n_traces > 0 && !by_oracle) {
     out.push_back("Zeros or NaN on both sides usually come from the model file: run `tern validate` on it.");
   }
 }
@@ -259,10 +260,10 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_divergence(out, scenario);
       break;
     case ParityStatus::kReferenceFailed:
-      add_failure(out, sweep, scenario, false);
+      add_failure(out, sweep, scenario, Side::kReference);
       break;
     case ParityStatus::kSubjectFailed:
-      add_failure(out, sweep, scenario, true);
+      add_failure(out, sweep, scenario, Side::kSubject);
       break;
     case ParityStatus::kMistrusted:
       add_mistrusted(out, scenario);

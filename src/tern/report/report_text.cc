@@ -8,7 +8,6 @@ namespace tern::report {
 namespace {
 
 using compare::RunComparison;
-using outcome::Execution;
 using outcome::ScenarioOutcome;
 using outcome::SweepOutcome;
 
@@ -25,7 +24,7 @@ std::string quantization(const outcome::ModelFacts& model) {
 }
 
 std::string variable(const SweepOutcome& sweep, const ScenarioOutcome& scenario, const char* name) {
-  for (const auto* environment : {&scenario.subject.environment, &sweep.environment}) {
+  for (const auto* environment : {&scenario.sides.subject.execution.environment, &sweep.environment}) {
     if (const auto it = environment->find(name); it != environment->end()) {
       return it->second;
     }
@@ -52,9 +51,8 @@ std::string configuration(const SweepOutcome& sweep, const ScenarioOutcome& scen
          line("Time limit", fmt::format("{:g} s for each engine", sweep.timeout_s));
 }
 
-std::string side(std::string_view name, const Execution& execution, const std::optional<trace::RunResult>& result,
-                 size_t n_traces) {
-  const std::string prefix(name);
+std::string side(const std::string& prefix, const outcome::SideOutcome& side) {
+  const auto& [execution, result, n_traces] = side;
   std::string out = line(prefix, result && !result->engine.empty() ? result->engine : kNotMeasured);
   out += line(prefix + " ended",
               execution.command.empty() && result ? "a recording: nothing was run" : ending_of(execution));
@@ -73,10 +71,10 @@ std::string side(std::string_view name, const Execution& execution, const std::o
 
 std::string execution_summary(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   std::string out = heading("Execution Summary");
-  out += side("Subject", scenario.subject, scenario.subject_result, scenario.n_subject_traces);
+  out += side("Subject", scenario.sides.subject);
   out += line("Reference available", reference_was_there(sweep, scenario) ? "yes" : "no");
   if (reference_was_there(sweep, scenario)) {
-    out += side("Reference", scenario.reference, scenario.reference_result, scenario.n_reference_traces);
+    out += side("Reference", scenario.sides.reference);
   }
   return out;
 }
@@ -91,9 +89,10 @@ std::string output_comparison(const ScenarioOutcome& scenario) {
          line("Prompt ids", tokens == nullptr      ? kNotMeasured
                             : tokens->prompt_equal ? "equal"
                                                    : "different (tokenizers disagree)") +
-         line("Subject tokens", token_list(scenario.subject_result)) +
-         line("Reference tokens", token_list(scenario.reference_result)) +
-         line("Subject text", text(scenario.subject_result)) + line("Reference text", text(scenario.reference_result));
+         line("Subject tokens", token_list(scenario.sides.subject.result)) +
+         line("Reference tokens", token_list(scenario.sides.reference.result)) +
+         line("Subject text", text(scenario.sides.subject.result)) +
+         line("Reference text", text(scenario.sides.reference.result));
 }
 
 std::string parity_metrics(const ScenarioOutcome& scenario) {
@@ -105,9 +104,9 @@ std::string parity_metrics(const ScenarioOutcome& scenario) {
                                                         cosine_figure(cosine), grade_words(grade_of(cosine)))
                                           : kNotMeasured);
   out += line("Cosine mean", cosine_figure(mean_cosine_of(scenario)));
-  out += line("Exact match rate", rate ? fmt::format("{} ({} of {} tokens)", figure(rate), tokens->n_equal,
-                                                     std::max(tokens->n_subject, tokens->n_reference))
-                                       : kNotMeasured);
+  out += line(
+      "Exact match rate",
+      rate ? fmt::format("{} ({} of {} tokens)", figure(rate), tokens->n_equal, tokens->n_expected()) : kNotMeasured);
   out += line("First divergence", tokens == nullptr       ? kNotMeasured
                                   : !tokens->prompt_equal ? "in the prompt's token ids"
                                   : tokens->first_divergence_step
@@ -139,8 +138,8 @@ std::string trace_analysis(const ScenarioOutcome& scenario) {
   out += line("Equal by BLAKE3", fmt::format("{} of {} tensors", c.n_hash_equal, c.coverage.tensors_expected));
   out += line("First bit difference", c.first_hash_difference ? c.first_hash_difference->name() : "none");
   if (const auto& seen = scenario.seen_while_running) {
-    out += line("Seen while running",
-                fmt::format("{}, {:.2f} s after the {} was started", seen->id.name(), seen->after_s, seen->side));
+    out += line("Seen while running", fmt::format("{}, {:.2f} s after the {} was started", seen->id.name(),
+                                                  seen->after_s, compare::side_name(seen->side)));
   }
   if (!c.first_divergence) {
     return out + line("First diverging trace", c.tokens.prompt_equal ? "none" : kNotMeasured);
@@ -169,11 +168,12 @@ std::string file_locations(const SweepOutcome& sweep, const ScenarioOutcome& sce
   const auto& folder = scenario.folder;
   std::string out = heading("File Locations") + line("Subject output", (folder / "rs-output.txt").string()) +
                     line("Subject traces", (folder / "rs-traces").string());
-  out += scenario.subject_result ? line("Subject run", (folder / "rs-run").string()) : "";
+  out += scenario.sides.subject.result ? line("Subject run", (folder / "rs-run").string()) : "";
   if (reference_left_files(scenario)) {
     out += line("Reference output", (folder / "cpp-output.txt").string()) +
            line("Reference traces", (folder / "cpp-traces").string());
-    out += scenario.reference.command.empty() ? "" : line("Reference run", (folder / "cpp-run").string());
+    out +=
+        scenario.sides.reference.execution.command.empty() ? "" : line("Reference run", (folder / "cpp-run").string());
   }
   return out + line("Parity receipt", (folder / "logits-comparison.json").string()) +
          line("This report", (folder / "report.txt").string()) +
@@ -188,11 +188,13 @@ std::string reproduce(const SweepOutcome& sweep, const ScenarioOutcome& scenario
   if (const std::string repro = repro_line(sweep, scenario); !repro.empty()) {
     out += "This scenario alone, into a folder of its own:\n  " + repro + "\n";
   }
-  if (!scenario.subject.command.empty()) {
-    out += "The subject's run alone:\n  " + shell_line(scenario.subject.environment, scenario.subject.command) + "\n";
+  if (!scenario.sides.subject.execution.command.empty()) {
+    out += "The subject's run alone:\n  " +
+           shell_line(scenario.sides.subject.execution.environment, scenario.sides.subject.execution.command) + "\n";
   }
-  if (!scenario.reference.command.empty()) {
-    out += "The reference's run alone:\n  " + shell_line(scenario.reference.environment, scenario.reference.command) +
+  if (!scenario.sides.reference.execution.command.empty()) {
+    out += "The reference's run alone:\n  " +
+           shell_line(scenario.sides.reference.execution.environment, scenario.sides.reference.execution.command) +
            "\n";
   }
   if (const auto command = compare_command(sweep, scenario); !command.empty()) {

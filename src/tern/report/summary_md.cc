@@ -83,9 +83,9 @@ std::string results_table(const SweepOutcome& sweep) {
     out +=
         fmt::format("| {} | {} | {} | {} | {} `{}` | {} | {} {} | {} | {} |\n", markdown_text(scenario.scenario.name),
                     markdown_code(scenario.scenario.prompt, Place::kTableCell), scenario.scenario.max_tokens,
-                    markdown_text(ending_of(scenario.subject)), status_symbol(sweep, scenario),
+                    markdown_text(ending_of(scenario.sides.subject.execution)), status_symbol(sweep, scenario),
                     outcome::parity_status_name(scenario.status), figure(exact_match_rate_of(scenario)),
-                    cosine_figure(cosine), grade_symbol(grade_of(cosine)), scenario.n_subject_traces, first);
+                    cosine_figure(cosine), grade_symbol(grade_of(cosine)), scenario.sides.subject.n_traces, first);
   }
   return out;
 }
@@ -107,7 +107,7 @@ std::string criterion(const SweepOutcome& sweep, std::string_view text,
 std::string checklist(const SweepOutcome& sweep) {
   std::string out = "\n## Success Criteria\n\n";
   out += criterion(sweep, "The engines ended well", [&](const ScenarioOutcome& s) -> std::optional<bool> {
-    return s.subject.ok() && s.reference.ok() && s.subject_result.has_value();
+    return s.sides.subject.execution.ok() && s.sides.reference.execution.ok() && s.sides.subject.result.has_value();
   });
   out += criterion(sweep, "Token match is `ok`, or `rust_only` where no reference is required",
                    [&](const ScenarioOutcome& s) -> std::optional<bool> { return !needs_attention(sweep, s); });
@@ -119,8 +119,9 @@ std::string checklist(const SweepOutcome& sweep) {
     const auto cosine = min_cosine_of(s);
     return cosine ? std::optional(*cosine >= 0.99) : std::nullopt;
   });
-  out += criterion(sweep, fmt::format("At least {} trace files", kMinTraces),
-                   [](const ScenarioOutcome& s) -> std::optional<bool> { return s.n_subject_traces >= kMinTraces; });
+  out +=
+      criterion(sweep, fmt::format("At least {} trace files", kMinTraces),
+                [](const ScenarioOutcome& s) -> std::optional<bool> { return s.sides.subject.n_traces >= kMinTraces; });
   out += criterion(sweep, "Every tensor was compared", [](const ScenarioOutcome& s) -> std::optional<bool> {
     if (!s.comparison) {
       return std::nullopt;
@@ -194,16 +195,17 @@ std::string directory_structure(const SweepOutcome& sweep) {
   std::string tree = one_line(sweep.output_dir.string()) + "/\n";
   for (const ScenarioOutcome& scenario : sweep.scenarios) {
     tree += fmt::format("├── {}/\n", one_line(scenario.scenario.name));
-    tree += fmt::format("│   ├── rs-traces/              {} traces of the subject\n", scenario.n_subject_traces);
+    tree += fmt::format("│   ├── rs-traces/              {} traces of the subject\n", scenario.sides.subject.n_traces);
     tree += "│   ├── rs-output.txt           the subject's output\n";
-    if (scenario.subject_result) {
+    if (scenario.sides.subject.result) {
       tree += "│   ├── rs-run/                 the subject's tokens and logits, for tern compare\n";
     }
     if (reference_left_files(scenario)) {
-      tree += fmt::format("│   ├── cpp-traces/             {} traces of the reference\n", scenario.n_reference_traces);
+      tree += fmt::format("│   ├── cpp-traces/             {} traces of the reference\n",
+                          scenario.sides.reference.n_traces);
       tree += "│   ├── cpp-output.txt          the reference's output\n";
     }
-    if (!scenario.reference.command.empty()) {
+    if (!scenario.sides.reference.execution.command.empty()) {
       tree += "│   ├── cpp-run/                the reference's tokens and logits\n";
     }
     tree += "│   ├── logits-comparison.json  parity receipt\n";

@@ -31,7 +31,9 @@ Json result_json(const std::optional<trace::RunResult>& result) {
 }
 
 Json seen_json(const std::optional<outcome::SeenWhileRunning>& seen) {
-  return seen ? Json{{"name", seen->id.name()}, {"side", seen->side}, {"after_s", json_number(seen->after_s)}}
+  return seen ? Json{{"name", seen->id.name()},
+                     {"side", compare::side_name(seen->side)},
+                     {"after_s", json_number(seen->after_s)}}
               : Json(nullptr);
 }
 
@@ -48,14 +50,14 @@ Json scenario_json(const outcome::SweepOutcome& sweep, const ScenarioOutcome& sc
       {"repro", text_or_null(repro_line(sweep, scenario))},
       {"parity", parity_json(sweep, scenario)},
       {"subject",
-       {{"execution", execution_json(scenario.subject)},
-        {"result", result_json(scenario.subject_result)},
-        {"traces", scenario.n_subject_traces},
+       {{"execution", execution_json(scenario.sides.subject.execution)},
+        {"result", result_json(scenario.sides.subject.result)},
+        {"traces", scenario.sides.subject.n_traces},
         {"logits_dim", count_or_null(scenario.logits_dim)}}},
       {"reference",
-       {{"execution", execution_json(scenario.reference)},
-        {"result", result_json(scenario.reference_result)},
-        {"traces", scenario.n_reference_traces}}},
+       {{"execution", execution_json(scenario.sides.reference.execution)},
+        {"result", result_json(scenario.sides.reference.result)},
+        {"traces", scenario.sides.reference.n_traces}}},
       {"comparison", scenario.comparison ? comparison_json(*scenario.comparison) : Json(nullptr)},
       {"seen_while_running", seen_json(scenario.seen_while_running)},
       {"arbitration", scenario.arbitration ? arbitration_json(*scenario.arbitration) : Json(nullptr)},

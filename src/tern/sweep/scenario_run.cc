@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 
+#include "tern/arbiter/judgement.h"
 #include "tern/base/file.h"
 #include "tern/sweep/scenario_verdict.h"
 #include "tern/sweep/watch.h"
@@ -13,6 +16,7 @@ namespace tern::sweep {
 namespace fs = std::filesystem;
 namespace {
 
+using compare::Side;
 using outcome::Execution;
 using outcome::ParityStatus;
 using outcome::Scenario;
@@ -82,21 +86,22 @@ class ScenarioRun {
       }
       return is_interrupted(plan_) ? Status() : conclude();
     };
-    TERN_RETURN_IF_ERROR(run_all());
-    if (is_interrupted(plan_)) {
+    const Status status = run_all();
+    if (is_interrupted(plan_)) {  // whatever failed then did so because of it
       return std::optional<ScenarioOutcome>();
     }
+    TERN_RETURN_IF_ERROR(status);
     return std::optional<ScenarioOutcome>(std::move(outcome_));
   }
 
  private:
   Status run_subject() {
     const trace::EngineRun* known = reference_ && reference_->run ? &*reference_->run : nullptr;
-    TERN_ASSIGN_OR_RETURN(subject_, run_watched(*plan_.subject, "subject", "rs", known));
-    outcome_.subject = execution_of(subject_, plan_, partial_, final_path_);
-    outcome_.n_subject_traces = subject_.n_traces;
-    if (subject_.run && !outcome_.subject.ended_at_difference) {
-      outcome_.subject_result = subject_.run->result;
+    TERN_ASSIGN_OR_RETURN(subject_, run_watched(Side::kSubject, known));
+    outcome_.sides.subject.execution = execution_of(subject_, plan_, partial_, final_path_);
+    outcome_.sides.subject.n_traces = subject_.n_traces;
+    if (subject_.run && !outcome_.sides.subject.execution.ended_at_difference) {
+      outcome_.sides.subject.result = subject_.run->result;
       if (const auto* logits = subject_.run->logits()) {
         outcome_.logits_dim = static_cast<size_t>(logits->shape[1]);
       }
@@ -105,12 +110,11 @@ class ScenarioRun {
   }
 
   Status run_reference() {
-    TERN_ASSIGN_OR_RETURN(reference_,
-                          run_watched(*plan_.reference, "reference", "cpp", subject_.run ? &*subject_.run : nullptr));
-    outcome_.reference = execution_of(*reference_, plan_, partial_, final_path_);
-    outcome_.n_reference_traces = reference_->n_traces;
-    if (reference_->run && !outcome_.reference.ended_at_difference) {
-      outcome_.reference_result = reference_->run->result;
+    TERN_ASSIGN_OR_RETURN(reference_, run_watched(Side::kReference, subject_.run ? &*subject_.run : nullptr));
+    outcome_.sides.reference.execution = execution_of(*reference_, plan_, partial_, final_path_);
+    outcome_.sides.reference.n_traces = reference_->n_traces;
+    if (reference_->run && !outcome_.sides.reference.execution.ended_at_difference) {
+      outcome_.sides.reference.result = reference_->run->result;
     }
     return {};
   }
@@ -130,15 +134,17 @@ class ScenarioRun {
   }
 
   // The side that is known tells what to expect of this one.
-  Result<peer::PeerRun> run_watched(const peer::Peer& peer, std::string_view side, const std::string& prefix,
-                                    const trace::EngineRun* known) {
+  Result<peer::PeerRun> run_watched(Side side, const trace::EngineRun* known) {
+    const peer::Peer& peer = side == Side::kSubject ? *plan_.subject : *plan_.reference;
+    const std::string prefix(compare::file_prefix(side));
     if (known == nullptr || known->trace.empty()) {
-      return run_side(peer, side, prefix);
+      return run_side(peer, compare::side_name(side), prefix);
     }
     const fs::path trace_folder = partial_ / (prefix + "-traces");
     Watch watch(known->trace, trace_folder,
                 [&](const auto& theirs, const auto& seen) { return differs(theirs, seen); });
-    TERN_ASSIGN_OR_RETURN(peer::PeerRun run, run_side(peer, side, prefix, {}, [&](peer::RunRequest& request) {
+    TERN_ASSIGN_OR_RETURN(peer::PeerRun run,
+                          run_side(peer, compare::side_name(side), prefix, {}, [&](peer::RunRequest& request) {
                             request.on_tick = [&, show = request.on_tick](double elapsed_s) {
                               note_difference(watch, side, elapsed_s);
                               show(elapsed_s);
@@ -164,13 +170,13 @@ class ScenarioRun {
     return std::abs(*b / *a - 1) > plan_.compare.tolerances.rms_ratio_deviation(seen.id);
   }
 
-  void note_difference(Watch& watch, std::string_view side, double elapsed_s) {
+  void note_difference(Watch& watch, Side side, double elapsed_s) {
     if (outcome_.seen_while_running) {
       return;
     }
     watch.look();
     if (const auto& first = watch.first_difference()) {
-      outcome_.seen_while_running = {*first, std::string(side), elapsed_s};
+      outcome_.seen_while_running = {*first, side, elapsed_s};
       progress_.differs(*first, elapsed_s);
     }
   }
@@ -201,30 +207,25 @@ class ScenarioRun {
     if (cut_short_) {
       return conclude_cut_short();
     }
-    const bool both = subject_.run && reference_ && reference_->run;
-    const trace::EngineRun* compared = taught_ && taught_->run ? &*taught_->run
-                                       : subject_.run          ? &*subject_.run
-                                                               : nullptr;
-    compare::CompareOptions options = plan_.compare;
-    if (compared != nullptr && (both || !reference_)) {
-      TERN_RETURN_IF_ERROR(ask_oracle(*compared, both ? &*reference_->run : nullptr, options));
+    if (auto failure = without_judgement(plan_, subject_, reference_, outcome_)) {
+      std::tie(outcome_.status, outcome_.reason) = std::move(*failure);
+      return {};
     }
-    if (both) {
-      outcome_.comparison = compare::compare_runs(*compared, *reference_->run, options);
-      if (compared != &*subject_.run) {
-        outcome_.comparison->free_running = compare::compare_generation(*subject_.run, *reference_->run, options);
-      }
+    arbiter::RunsToJudge runs{.subject = &*subject_.run};
+    if (reference_) {
+      runs.reference = &*reference_->run;
     }
-    judge(plan_, subject_, reference_, outcome_);
-    if (both && outcome_.status == ParityStatus::kDiverged) {
+    if (taught_ && taught_->run) {
+      runs.free_running = std::exchange(runs.subject, &*taught_->run);
+    }
+    TERN_RETURN_IF_ERROR(judge(runs, plan_.compare, plan_.oracle));
+    if (judgement_.verdict() == compare::VerdictKind::kDiverged && reference_) {
       TERN_RETURN_IF_ERROR(look_closely());
     }
-    if (both && outcome_.arbitration) {
-      TERN_RETURN_IF_ERROR(exchange_inputs(*compared));
+    if (judgement_.arbitration && reference_) {
+      TERN_RETURN_IF_ERROR(exchange_inputs(*runs.subject));
     }
-    if (outcome_.arbitration) {
-      hear_oracle(outcome_);
-    }
+    take_judgement();
     if (taught_ && !taught_->run) {
       outcome_.reason +=
           fmt::format("; nothing was compared beyond that, since the subject, fed the reference's tokens, {}",
@@ -237,50 +238,53 @@ class ScenarioRun {
     const auto shortened = [&](const trace::EngineRun& run) {
       return up_to(*cut_short_, run.trace, run.folder, run.result);
     };
+    const trace::EngineRun subject = shortened(*subject_.run), reference = shortened(*reference_->run);
     compare::CompareOptions options = plan_.compare;
     options.cut_short = true;
-    outcome_.comparison = compare::compare_runs(shortened(*subject_.run), shortened(*reference_->run), options);
-    judge(plan_, subject_, reference_, outcome_);
-    outcome_.no_arbitration = plan_.why_no_oracle;
+    TERN_RETURN_IF_ERROR(judge({.subject = &subject, .reference = &reference}, options, nullptr));
     TERN_RETURN_IF_ERROR(look_closely());
-    if (outcome_.arbitration) {
-      hear_oracle(outcome_);
-    }
-    outcome_.reason += fmt::format("; the {} was ended there, after {:.2f} s", outcome_.seen_while_running->side,
-                                   outcome_.seen_while_running->after_s);
+    take_judgement();
+    outcome_.reason +=
+        fmt::format("; the {} was ended there, after {:.2f} s", compare::side_name(outcome_.seen_while_running->side),
+                    outcome_.seen_while_running->after_s);
     return {};
   }
 
-  Status ask_oracle(const trace::EngineRun& subject, const trace::EngineRun* reference,
-                    compare::CompareOptions& options) {
-    outcome_.no_arbitration = plan_.why_no_oracle;
-    if (plan_.oracle == nullptr) {
-      return {};
-    }
-    arbiter::Question question(plan_, partial_, reference != nullptr ? *reference : subject);
-    if (question.prompt_tokens.empty()) {
-      question.prompt_tokens = subject.result.prompt_tokens;
-    }
-    if (question.prompt_tokens.empty()) {
-      outcome_.no_arbitration = "no side tells the prompt's token ids";
-      return {};
-    }
-    progress_.started(index_, plan_.scenarios[index_], "oracle");
-    return hear(arbiter::Arbiter::ask(*plan_.oracle, std::move(question)), subject, reference, options);
+  Status judge(const arbiter::RunsToJudge& runs, const compare::CompareOptions& options,
+               const arbiter::OracleEngines* oracle) {
+    const arbiter::JudgeOptions judge_options{
+        .compare = options,
+        .oracle = oracle,
+        .why_no_oracle = plan_.why_no_oracle,
+        .distrust = plan_.reference_distrust,
+        .on_oracle = [this] { progress_.started(index_, plan_.scenarios[index_], "oracle"); }};
+    TERN_ASSIGN_OR_RETURN(judgement_,
+                          arbiter::judge(runs, arbiter::question_about(plan_, partial_, runs), judge_options));
+    return {};
+  }
+
+  void take_judgement() {
+    outcome_.status =
+        judgement_.verdict() ? outcome::status_of(*judgement_.verdict()) : outcome::ParityStatus::kRustOnly;
+    outcome_.reason = judgement_.reason();
+    outcome_.comparison = std::move(judgement_.comparison);
+    outcome_.arbitration = std::move(judgement_.arbitration);
+    outcome_.no_arbitration = std::move(judgement_.no_arbitration);
+    outcome_.cause = std::move(judgement_.cause);
   }
 
   // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the
   // oracle computes only that layer of them. What is executed before the first difference was equal on both sides, so
   // the reference's values of it are known, too; unless only tolerances say what is equal.
   Status look_closely() {
-    const auto& first =
-        outcome_.comparison->exact ? outcome_.comparison->first_hash_difference : outcome_.comparison->first_divergence;
+    const compare::RunComparison& comparison = *judgement_.comparison;
+    const auto& first = comparison.exact ? comparison.first_hash_difference : comparison.first_divergence;
     const arbiter::OracleEngines* const engines = cut_short_ && plan_.oracle ? plan_.oracle : plan_.close_look;
     if (engines == nullptr || !first || !plan_.subject->abilities().around) {
       return {};
     }
     const trace::EngineRun& reference = *reference_->run;
-    const bool reference_is_whole = !outcome_.reference.ended_at_difference;
+    const bool reference_is_whole = !outcome_.sides.reference.execution.ended_at_difference;
     std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference.result : subject_.run->result);
     fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_side(*plan_.subject, "subject, around the first difference",
@@ -291,39 +295,41 @@ class ScenarioRun {
                                                                request.trace_folder.clear();
                                                              }));
     if (!near.run) {
-      outcome_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
+      judgement_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
       return {};
     }
     arbiter::Question question(plan_, partial_, *near.run);
     question.around = first->name();
     question.inputs_from = near.run->folder;
     progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
-    compare::CompareOptions ignored;
-    return hear(arbiter::Arbiter::ask(*engines, std::move(question)), *near.run,
-                outcome_.comparison->exact || reference.values ? &reference : nullptr, ignored);
+    const bool reference_is_known = comparison.exact || reference.values;
+    return judgement_.arbitrate(*engines, std::move(question),
+                                {.subject = &*near.run, .reference = reference_is_known ? &reference : nullptr});
   }
 
   // Where the sides differ: the subject's operations on the inputs that the reference recorded, or, if only the
   // reference can be given inputs, the other way round.
   Status exchange_inputs(const trace::EngineRun& subject) {
-    const compare::RunComparison& comparison = *outcome_.comparison;
+    const compare::RunComparison& comparison = *judgement_.comparison;
     if (plan_.oracle == nullptr || !comparison.first_hash_difference || !comparison.tokens.prompt_equal) {
       return {};
     }
     const trace::EngineRun& reference = *reference_->run;
-    if (reference_isolation_ && plan_.subject->abilities().inputs) {
-      return compute_from(reference, *reference_isolation_, "reference", *plan_.subject,
-                          "subject, on the reference's inputs", "rs-on-reference-inputs");
+    if (judgement_.isolation.reference && plan_.subject->abilities().inputs) {
+      return compute_from(Side::kReference, reference, *plan_.subject);
     }
-    if (subject_isolation_ && plan_.reference->abilities().inputs) {
-      return compute_from(subject, *subject_isolation_, "subject", *plan_.reference,
-                          "reference, on the subject's inputs", "cpp-on-subject-inputs");
+    if (judgement_.isolation.subject && plan_.reference->abilities().inputs) {
+      return compute_from(Side::kSubject, subject, *plan_.reference);
     }
     return {};
   }
 
-  Status compute_from(const trace::EngineRun& giver, const compare::Isolation& of_giver, std::string_view inputs_of,
-                      const peer::Peer& taker, std::string_view side, const std::string& prefix) {
+  Status compute_from(Side inputs_of, const trace::EngineRun& giver, const peer::Peer& taker) {
+    const Side of_taker = compare::other(inputs_of);
+    const std::string side =
+        fmt::format("{}, on the {}'s inputs", compare::side_name(of_taker), compare::side_name(inputs_of));
+    const std::string prefix =
+        fmt::format("{}-on-{}-inputs", compare::file_prefix(of_taker), compare::side_name(inputs_of));
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun taken, run_side(taker, side, prefix, arbiter::fed_tokens(giver.result),
                                                               [&](peer::RunRequest& request) {
                                                                 request.dump_tensors = true;
@@ -331,33 +337,12 @@ class ScenarioRun {
                                                                 request.trace_folder.clear();
                                                               }));
     if (taken.run) {
-      compare::hold_on_same_inputs(*taken.run, giver, of_giver, inputs_of, *outcome_.arbitration);
+      compare::hold_on_same_inputs(*taken.run, giver, *judgement_.isolation.at(inputs_of), inputs_of,
+                                   *judgement_.arbitration);
     } else {
-      outcome_.arbitration->no_same_inputs =
+      judgement_.arbitration->no_same_inputs =
           fmt::format("the {}, {}", side, with_other_folder(taken.failure, partial_, final_path_));
     }
-    return {};
-  }
-
-  Status hear(const Result<arbiter::Arbiter>& arbiter, const trace::EngineRun& subject,
-              const trace::EngineRun* reference, compare::CompareOptions& options) {
-    if (!arbiter) {
-      if (arbiter.error().code == ErrorCode::kIo) {
-        return tl::unexpected(arbiter.error());
-      }
-      outcome_.no_arbitration = arbiter.error().line();
-      return {};
-    }
-    compare::use_noise(arbiter->noise(), options);
-    auto opinion = arbiter->judge(subject, reference);
-    if (!opinion) {
-      return is_interrupted(plan_) ? Status() : Status(tl::unexpected(opinion.error()));
-    }
-    outcome_.arbitration = std::move(opinion->arbitration);
-    outcome_.cause = std::move(opinion->cause);
-    subject_isolation_ = std::move(opinion->subject_isolation);
-    reference_isolation_ = std::move(opinion->reference_isolation);
-    outcome_.no_arbitration.clear();
     return {};
   }
 
@@ -391,7 +376,7 @@ class ScenarioRun {
   peer::PeerRun subject_;
   std::optional<peer::PeerRun> reference_, taught_;
   std::optional<trace::TensorId> cut_short_;  // where a side was ended; its run holds no more than that
-  std::optional<compare::Isolation> subject_isolation_, reference_isolation_;  // of the runs that were judged
+  arbiter::Judgement judgement_;
 };
 
 }  // namespace

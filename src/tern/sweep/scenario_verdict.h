@@ -1,7 +1,9 @@
-// What a scenario comes to: its status, and the sentence with the reason. Private to sweep/; pure.
+// What a scenario comes to where there are not two runs to judge. Private to sweep/; pure.
 #pragma once
 
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "tern/outcome/sweep_outcome.h"
 #include "tern/peer/peer.h"
@@ -9,11 +11,12 @@
 
 namespace tern::sweep {
 
-// Status and reason from what the two sides did, before the oracle is heard.
-void judge(const SweepPlan& plan, const peer::PeerRun& subject, const std::optional<peer::PeerRun>& reference,
-           outcome::ScenarioOutcome& outcome);
+// The status, and one sentence with the reason.
+using StatusAndReason = std::pair<outcome::ParityStatus, std::string>;
 
-// What the oracle says outranks what the two sides say of each other.
-void hear_oracle(outcome::ScenarioOutcome& outcome);
+// Where a side has no run although it was to have one; nullopt where arbiter/judgement.h has the say.
+std::optional<StatusAndReason> without_judgement(const SweepPlan& plan, const peer::PeerRun& subject,
+                                                 const std::optional<peer::PeerRun>& reference,
+                                                 const outcome::ScenarioOutcome& outcome);
 
 }  // namespace tern::sweep

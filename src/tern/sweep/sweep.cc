@@ -12,8 +12,8 @@ using outcome::ScenarioOutcome;
 
 // A command says only in its result what engine it is.
 void note_reference_engine(outcome::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
-  if (sweep.reference.engine.empty() && scenario.reference_result) {
-    sweep.reference.engine = scenario.reference_result->engine;
+  if (sweep.reference.engine.empty() && scenario.sides.reference.result) {
+    sweep.reference.engine = scenario.sides.reference.result->engine;
   }
 }
 

@@ -1,0 +1,140 @@
+#include "tern/arbiter/judgement.h"
+
+#include <fmt/format.h>
+
+namespace tern::arbiter {
+namespace {
+
+using compare::VerdictKind;
+
+std::string match_sentence(const compare::RunComparison& comparison) {
+  return fmt::format("{} of {} tensors are equal bit for bit, and so are {} of {} generated tokens",
+                     comparison.n_hash_equal, comparison.coverage.tensors_compared, comparison.tokens.n_equal,
+                     comparison.tokens.n_compared);
+}
+
+// The first tensor that holds NaN or infinity; empty where none does. Without a reference nothing else shows it.
+std::string not_finite(const trace::EngineRun& run) {
+  size_t n = 0;
+  const trace::TraceRecord* first = nullptr;
+  for (const trace::TraceRecord& record : run.trace) {
+    if (!record.finite_rms()) {
+      first = first == nullptr ? &record : first;
+      ++n;
+    }
+  }
+  return first == nullptr ? std::string()
+                          : fmt::format("{} is the first of {} tensors of the subject that hold NaN or infinity",
+                                        first->id.name(), n);
+}
+
+std::optional<VerdictKind> verdict_with_oracle(std::optional<VerdictKind> of_sides, compare::Wrong wrong) {
+  if (wrong == compare::Wrong::kNeither || of_sides == VerdictKind::kDiverged) {
+    return of_sides;
+  }
+  return wrong == compare::Wrong::kSubject ? VerdictKind::kDiverged : VerdictKind::kMistrusted;
+}
+
+std::string reason_with_oracle(const std::string& of_sides, std::optional<VerdictKind> verdict,
+                               const compare::Arbitration& arbitration, const std::optional<outcome::Cause>& cause) {
+  if (arbitration.wrong() != compare::Wrong::kNeither) {
+    const std::string named = cause && cause->id != "unknown" ? fmt::format(" (cause: {})", cause->id) : "";
+    return arbitration.reason + named + "; held against each other: " + of_sides;
+  }
+  return verdict == VerdictKind::kDiverged && arbitration.n_held.subject > 0 ? of_sides + "; " + arbitration.reason
+                                                                             : of_sides;
+}
+
+}  // namespace
+
+Question question_about(const peer::RunSetting& setting, const std::filesystem::path& folder, const RunsToJudge& runs) {
+  Question question(setting, folder, runs.reference != nullptr ? *runs.reference : *runs.subject);
+  if (question.prompt_tokens.empty()) {
+    question.prompt_tokens = runs.subject->result.prompt_tokens;
+  }
+  return question;
+}
+
+Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs,
+                            compare::CompareOptions& options) {
+  const Interrupt* const interrupt = question.interrupt;
+  const auto arbiter = Arbiter::ask(engines, std::move(question));
+  if (!arbiter) {
+    const bool interrupted = interrupt != nullptr && interrupt->signal() != 0;
+    if (interrupted || arbiter.error().code == ErrorCode::kIo) {
+      return tl::unexpected(arbiter.error());
+    }
+    no_arbitration = arbiter.error().line();
+    return {};
+  }
+  compare::use_noise(arbiter->noise(), options);
+  TERN_ASSIGN_OR_RETURN(Opinion opinion, arbiter->judge(*runs.subject, runs.reference));
+  arbitration = std::move(opinion.arbitration);
+  cause = std::move(opinion.cause);
+  isolation = std::move(opinion.isolation);
+  no_arbitration.clear();
+  return {};
+}
+
+Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs) {
+  compare::CompareOptions ignored;  // the two sides have been compared
+  TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, ignored));
+  conclude();
+  return {};
+}
+
+void Judgement::conclude() {
+  const auto with_oracle = [this](std::optional<VerdictKind> verdict) {
+    return arbitration ? verdict_with_oracle(verdict, arbitration->wrong()) : verdict;
+  };
+  const auto reason = [this](const std::string& of_sides, std::optional<VerdictKind> verdict) {
+    return arbitration ? reason_with_oracle(of_sides, verdict, *arbitration, cause) : of_sides;
+  };
+  verdict_ = with_oracle(verdict_of_sides_);
+  reason_ = reason(reason_of_sides_, verdict_);
+  if (!comparison) {
+    return;
+  }
+  comparison->verdict = {*verdict_, verdict_ == VerdictKind::kMatch ? comparison->verdict.reason : reason_};
+  const bool only_by_oracle = verdict_ == VerdictKind::kDiverged && verdict_of_sides_ != VerdictKind::kDiverged;
+  comparison->first_divergence = only_by_oracle ? arbitration->first_wrong_tensor() : first_divergence_of_sides_;
+  if (!distrust_.empty()) {
+    verdict_ = with_oracle(VerdictKind::kMistrusted);
+    reason_ = reason(distrust_ + "; held against it all the same: " + reason_of_sides_, verdict_);
+  }
+}
+
+Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeOptions& options) {
+  Judgement judgement;
+  compare::CompareOptions compare_options = options.compare;
+  judgement.no_arbitration = options.why_no_oracle;
+  if (options.oracle != nullptr && question.prompt_tokens.empty()) {
+    judgement.no_arbitration = "no side tells the prompt's token ids";
+  } else if (options.oracle != nullptr) {
+    if (options.on_oracle) {
+      options.on_oracle();
+    }
+    TERN_RETURN_IF_ERROR(judgement.arbitrate(*options.oracle, std::move(question), runs, compare_options));
+  }
+  if (runs.reference != nullptr) {
+    auto& comparison = judgement.comparison;
+    comparison = compare::compare_runs(*runs.subject, *runs.reference, compare_options);
+    if (runs.free_running != nullptr) {
+      comparison->free_running = compare::compare_generation(*runs.free_running, *runs.reference, compare_options);
+    }
+    const compare::Verdict& verdict = comparison->verdict;
+    judgement.verdict_of_sides_ = verdict.kind;
+    judgement.reason_of_sides_ = verdict.reason.empty() ? match_sentence(*comparison) : verdict.reason;
+    judgement.first_divergence_of_sides_ = comparison->first_divergence;
+    judgement.distrust_ = options.distrust;
+  } else if (std::string trouble = not_finite(*runs.subject); !trouble.empty()) {
+    judgement.verdict_of_sides_ = VerdictKind::kMistrusted;
+    judgement.reason_of_sides_ = std::move(trouble);
+  } else {
+    judgement.reason_of_sides_ = "there is no reference to hold it against";
+  }
+  judgement.conclude();
+  return judgement;
+}
+
+}  // namespace tern::arbiter

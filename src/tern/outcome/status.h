@@ -1,0 +1,32 @@
+// What a scenario comes to, and the exit codes that statuses stand for.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "tern/compare/verdict.h"
+
+namespace tern::outcome {
+
+enum class ParityStatus {
+  kOk,        // compared with the reference, and no divergence
+  kRustOnly,  // no reference (the mission's name for it)
+  kDiverged,
+  kMistrusted,
+  kReferenceFailed,
+  kSubjectFailed,
+};
+
+// "ok", "rust_only", "diverged", "mistrusted", "reference_failed", "subject_failed"
+std::string_view parity_status_name(ParityStatus status);
+
+// Of two runs that were compared.
+ParityStatus status_of(compare::VerdictKind verdict);
+
+// The contract's exit code. `reference_required`: a missing reference gives no verdict.
+int exit_code(ParityStatus status, bool reference_required = false);
+
+// Of several exit codes the one that outranks the others: 3 before 4 before 1 before 5 before 0. 5 where there is none.
+int highest_ranking(std::span<const int> exit_codes);
+
+}  // namespace tern::outcome
