@@ -272,7 +272,7 @@ TEST_F(ResumeCommand, ADivergenceToo) {
   options_ = {"--reference",       noting_engine("reference", "--engine oracle --fault rope_base"),
               "--check-reference", "never",
               "--scenarios",       scenario};
-  kill_and_resume(2, 5);
+  kill_and_resume(2, 1);
   EXPECT_TRUE(fs::exists(out_ / "only" / "rs-forced-run"));
 }
 
