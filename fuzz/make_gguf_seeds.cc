@@ -1,4 +1,6 @@
-// Small valid GGUF files for the fuzzer to start from: every value type, every encoding, every I2_S layout.
+// Small valid GGUF files for the fuzzer to start from: every value type, every format.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <filesystem>
 
@@ -8,8 +10,6 @@
 namespace {
 
 using namespace tern;
-using quant::Encoding;
-using quant::I2sLayout;
 
 gguf::Header all_types() {
   gguf::Header header;
@@ -28,18 +28,18 @@ gguf::Header all_types() {
   header.add("ints", std::vector<int32_t>{1, 2, 3});
   header.add("bools", std::vector<bool>{true, false});
   header.add("strings", std::vector<std::string>{"a", "bc"});
-  header.add_tensor("output_norm.weight", {8}, Encoding::kF32);
-  header.add_tensor("token_embd.weight", {4, 2, 2}, Encoding::kF16);
+  header.add_tensor("output_norm.weight", {8}, quant::kF32);
+  header.add_tensor("token_embd.weight", {4, 2, 2}, quant::kF16);
   header.tensors.push_back({"blk.0.ffn_up.weight", {32}, 2, 18});  // Q4_0: listed, not read
   return header;
 }
 
-gguf::Header one_layer(I2sLayout layout) {
+gguf::Header one_layer(const quant::Format& format) {
   gguf::Header header;
   header.add("general.architecture", std::string("bitnet-b1.58"));
-  header.add_tensor("blk.0.attn_norm.weight", {4}, Encoding::kF32);
-  header.add_tensor("blk.0.attn_q.weight", {256, 4}, Encoding::kI2S, layout);
-  header.add_tensor("blk.0.attn_k.weight", {256, 2}, Encoding::kI2S, layout);
+  header.add_tensor("blk.0.attn_norm.weight", {4}, quant::kF32);
+  header.add_tensor("blk.0.attn_q.weight", {256, 4}, format);
+  header.add_tensor("blk.0.attn_k.weight", {256, 2}, format);
   return header;
 }
 
@@ -55,9 +55,9 @@ Status write_seeds(const std::filesystem::path& folder) {
   gguf::Header empty_version_2;
   empty_version_2.version = 2;
   TERN_RETURN_IF_ERROR(write_seed(folder / "empty_version_2.gguf", empty_version_2));
-  for (const I2sLayout layout : {I2sLayout::kBitnetCpp, I2sLayout::kBitNet32F16, I2sLayout::kQK256}) {
-    const std::string name = "i2_s_" + std::string(quant::layout_name(layout)) + ".gguf";
-    TERN_RETURN_IF_ERROR(write_seed(folder / name, one_layer(layout)));
+  for (const quant::Format* format : quant::formats()) {
+    const std::string name = fmt::format("{}{}.gguf", format->name, format->layout);
+    TERN_RETURN_IF_ERROR(write_seed(folder / name, one_layer(*format)));
   }
   return write_seed(folder / "all_types.gguf", all_types());
 }

@@ -21,7 +21,7 @@ class HybridModel : public testing::Test {
   View file(const std::string& name, Header header, const std::vector<std::pair<std::string, float>>& tensors) {
     const fs::path path = folder_.path() / name;
     for (const auto& [tensor, value] : tensors) {
-      header.add_tensor(tensor, {4}, quant::Encoding::kF32);
+      header.add_tensor(tensor, {4}, quant::kF32);
     }
     auto writer = gguf::Writer::create(path, header);
     EXPECT_TRUE(writer);
@@ -110,7 +110,7 @@ TEST_F(HybridModel, LayoutsThatNoFileCanHoldTogetherAreRefused) {
   gguf::SyntheticOptions options;
   options.shape = *gguf::synthetic_shape("tiny");
   ASSERT_TRUE(gguf::write_synthetic_model(folder_.path() / "one.gguf", options));
-  options.layout = quant::I2sLayout::kQK256;
+  options.weights = &quant::kI2sQk256;
   ASSERT_TRUE(gguf::write_synthetic_model(folder_.path() / "two.gguf", options));
   const auto changes =
       model_changes(*View::open(folder_.path() / "one.gguf"), *View::open(folder_.path() / "two.gguf"));

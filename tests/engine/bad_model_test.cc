@@ -49,7 +49,7 @@ class BadModel : public testing::Test {
 TEST_F(BadModel, TheUnbentModelsAreAccepted) {
   for (const char* architecture : {"llama", "bitnet", "bitnet-b1.58", "bitnet-25"}) {
     EXPECT_EQ(error_of(SmallModel(architecture)), "") << architecture;
-    EXPECT_EQ(error_of(SmallModel(architecture, quant::Encoding::kF16)), "") << architecture;
+    EXPECT_EQ(error_of(SmallModel(architecture, &quant::kF16)), "") << architecture;
   }
 }
 
@@ -130,17 +130,14 @@ TEST_F(BadModel, TensorsOfOtherShapes) {
 TEST_F(BadModel, TensorsThatTernWouldIgnore) {
   for (const char* name :
        {"blk.0.attn_q.bias", "rope_freqs.weight", "blk.1.attn_norm.weight", "blk.0.attn_sub_norm.weight"}) {
-    EXPECT_THAT(error_after([&](SmallModel& m) {
-                  m.tensors.push_back({name, {64}, quant::Encoding::kF32});
-                }),
-                HasSubstr(name));
+    EXPECT_THAT(error_after([&](SmallModel& m) { m.tensors.push_back({name, {64}, &quant::kF32}); }), HasSubstr(name));
   }
 }
 
 TEST_F(BadModel, TernaryEmbedding) {
   EXPECT_THAT(error_after([](SmallModel& m) {
                 m.erase_key("llama.vocab_size");
-                m.tensor("token_embd.weight") = {"token_embd.weight", {128, 40}, quant::Encoding::kI2S};
+                m.tensor("token_embd.weight") = {"token_embd.weight", {128, 40}, &quant::kI2sBitnetCpp};
                 m.set("llama.embedding_length", uint32_t{128});
               }),
               HasSubstr("token_embd.weight"));

@@ -59,18 +59,18 @@ Outcome run(Session& session, GenerationRequest request) {
 
 class AnyModel : public testing::Test {
  protected:
-  gguf::View synthetic(const std::string& architecture, quant::I2sLayout layout) {
+  gguf::View synthetic(const std::string& architecture, const quant::Format* layout) {
     gguf::SyntheticOptions options;
     options.shape = *gguf::synthetic_shape("tiny");
     options.shape.n_layers = 2;
     options.architecture = architecture;
-    options.layout = layout;
+    options.weights = layout;
     const auto path = folder_.path() / "synthetic.gguf";
     const Status written = gguf::write_synthetic_model(path, options);
     EXPECT_TRUE(written) << written.error().line();
     return open(path);
   }
-  gguf::View small(const std::string& architecture, quant::Encoding projections) {
+  gguf::View small(const std::string& architecture, const quant::Format* projections) {
     const auto path = folder_.path() / "small.gguf";
     EXPECT_TRUE(test::SmallModel(architecture, projections).write(path));
     return open(path);
@@ -137,26 +137,26 @@ void expect_agreement_with_oracle(const gguf::View& view, double least, const st
 
 TEST_F(AnyModel, AgreesWithTheOracle) {
   for (const char* architecture : {"bitnet-b1.58", "bitnet", "llama"}) {
-    for (const auto layout : {quant::I2sLayout::kBitnetCpp, quant::I2sLayout::kBitNet32F16, quant::I2sLayout::kQK256}) {
+    for (const quant::Format* layout : {&quant::kI2sBitnetCpp, &quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
       expect_agreement_with_oracle(synthetic(architecture, layout), 0.998,
-                                   std::string(architecture) + " " + std::string(quant::layout_name(layout)));
+                                   std::string(architecture) + " " + std::string(layout->layout));
     }
   }
 }
 
 TEST_F(AnyModel, FloatProjectionsAgreeWithTheOracle) {
   for (const char* architecture : {"bitnet-b1.58", "bitnet", "llama"}) {
-    expect_agreement_with_oracle(small(architecture, quant::Encoding::kF32), 0.99999, architecture);
-    expect_agreement_with_oracle(small(architecture, quant::Encoding::kF16), 0.99999, architecture);
+    expect_agreement_with_oracle(small(architecture, &quant::kF32), 0.99999, architecture);
+    expect_agreement_with_oracle(small(architecture, &quant::kF16), 0.99999, architecture);
   }
 }
 
 TEST_F(AnyModel, ThreadsAndInstructionSetsGiveTheSameBits) {
   std::vector<gguf::View> views;
-  for (const auto layout : {quant::I2sLayout::kBitnetCpp, quant::I2sLayout::kBitNet32F16, quant::I2sLayout::kQK256}) {
+  for (const quant::Format* layout : {&quant::kI2sBitnetCpp, &quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
     views.push_back(synthetic("bitnet-b1.58", layout));
   }
-  views.push_back(small("llama", quant::Encoding::kF16));
+  views.push_back(small("llama", &quant::kF16));
   for (const gguf::View& view : views) {
     const GenerationRequest request{.prompt = {}, .max_tokens = 4};
     const auto prompt = some_prompt(19);
@@ -179,7 +179,7 @@ TEST_F(AnyModel, ThreadsAndInstructionSetsGiveTheSameBits) {
 }
 
 TEST_F(AnyModel, TokensDoNotDependOnWhoWatches) {
-  const gguf::View view = synthetic("bitnet-b1.58", quant::I2sLayout::kBitnetCpp);
+  const gguf::View view = synthetic("bitnet-b1.58", &quant::kI2sBitnetCpp);
   const auto session = session_of(view, {.ubatch = 16});
   const auto prompt = some_prompt(33);
   const auto unwatched = session->generate({.prompt = prompt, .max_tokens = 24});
@@ -197,7 +197,7 @@ TEST_F(AnyModel, TokensDoNotDependOnWhoWatches) {
 
 // With and without an int8 copy of the head, watched or not: the same ids.
 TEST_F(AnyModel, TokensDoNotDependOnHowTheHeadIsRead) {
-  const gguf::View view = synthetic("bitnet-b1.58", quant::I2sLayout::kBitnetCpp);
+  const gguf::View view = synthetic("bitnet-b1.58", &quant::kI2sBitnetCpp);
   const auto prompt = some_prompt(9);
   for (const bool head_as_single : {false, true}) {
     std::vector<std::vector<int32_t>> tokens;
@@ -216,7 +216,7 @@ TEST_F(AnyModel, TokensDoNotDependOnHowTheHeadIsRead) {
 }
 
 TEST_F(AnyModel, HeadAsSingleSumsTheLastPositionLikeADecodeStep) {
-  const gguf::View view = synthetic("bitnet-b1.58", quant::I2sLayout::kBitnetCpp);
+  const gguf::View view = synthetic("bitnet-b1.58", &quant::kI2sBitnetCpp);
   const auto prompt = some_prompt(9);
   trace::MemoryRecorder batch(true), single(true);
   ASSERT_TRUE(session_of(view)->generate({.prompt = prompt, .recorder = &batch}));
@@ -233,7 +233,7 @@ TEST_F(AnyModel, HeadAsSingleSumsTheLastPositionLikeADecodeStep) {
 
 // Taught with its own choices it goes the same way; with others it sees them, and still states its own choices.
 TEST_F(AnyModel, TeacherTokensAreFedInsteadOfItsChoices) {
-  const auto view = small("llama", quant::Encoding::kF32);
+  const auto view = small("llama", &quant::kF32);
   const auto session = session_of(view);
   const std::vector<int32_t> prompt = {1, 2, 3};
   const Outcome free = run(*session, {.prompt = prompt, .max_tokens = 5});
@@ -256,7 +256,7 @@ TEST_F(AnyModel, TeacherTokensAreFedInsteadOfItsChoices) {
 }
 
 TEST_F(AnyModel, TeacherTokensOutsideOfTheVocabularyAreRefused) {
-  const auto view = small("llama", quant::Encoding::kF32);
+  const auto view = small("llama", &quant::kF32);
   const auto session = session_of(view);
   const std::vector<int32_t> prompt = {1};
   for (const int32_t bad : {-1, 40}) {
@@ -269,7 +269,7 @@ TEST_F(AnyModel, TeacherTokensOutsideOfTheVocabularyAreRefused) {
 }
 
 TEST_F(AnyModel, StopsAfterAnEndToken) {
-  const gguf::View view = synthetic("llama", quant::I2sLayout::kBitnetCpp);
+  const gguf::View view = synthetic("llama", &quant::kI2sBitnetCpp);
   const auto session = session_of(view);
   const auto prompt = some_prompt(5);
   const auto whole = session->generate({.prompt = prompt, .max_tokens = 12});
@@ -285,7 +285,7 @@ TEST_F(AnyModel, StopsAfterAnEndToken) {
 }
 
 TEST_F(AnyModel, SeedsMakeSamplingRepeatable) {
-  const gguf::View view = synthetic("bitnet", quant::I2sLayout::kBitnetCpp);
+  const gguf::View view = synthetic("bitnet", &quant::kI2sBitnetCpp);
   const auto session = session_of(view);
   const auto prompt = some_prompt(5);
   const auto sample = [&](double temperature, uint64_t seed) {
@@ -303,7 +303,7 @@ TEST_F(AnyModel, ErrorsOfTheRecorderEndTheGeneration) {
       return id.seq == 1 && id.stage == Stage::kOProj ? fail(ErrorCode::kIo, "disk", "is full") : Status();
     }
   };
-  const gguf::View view = small("llama", quant::Encoding::kF32);
+  const gguf::View view = small("llama", &quant::kF32);
   Full recorder;
   const auto prompt = some_prompt(3);
   const auto result = session_of(view)->generate({.prompt = prompt, .max_tokens = 3, .recorder = &recorder});

@@ -19,13 +19,13 @@ struct SmallModel {
   struct Tensor {
     std::string name;
     std::vector<uint64_t> dims;
-    quant::Encoding encoding;
+    const quant::Format* format;
   };
 
   std::vector<std::pair<std::string, gguf::TypedValue>> metadata;
   std::vector<Tensor> tensors;
 
-  explicit SmallModel(const std::string& architecture, quant::Encoding projections = quant::Encoding::kF32) {
+  explicit SmallModel(const std::string& architecture, const quant::Format* projections = &quant::kF32) {
     const std::string a = architecture + ".";
     metadata = {{"general.architecture", architecture},
                 {a + "context_length", uint32_t{24}},
@@ -37,7 +37,7 @@ struct SmallModel {
                 {a + "attention.layer_norm_rms_epsilon", 1e-5f},
                 {a + "rope.freq_base", 10000.0f},
                 {a + "vocab_size", uint32_t{40}}};
-    const auto f32 = quant::Encoding::kF32;
+    const quant::Format* f32 = &quant::kF32;
     tensors = {{"token_embd.weight", {64, 40}, f32},
                {"output_norm.weight", {64}, f32},
                {"blk.0.attn_norm.weight", {64}, f32},
@@ -72,7 +72,7 @@ struct SmallModel {
   Status write(const std::filesystem::path& path) const {
     gguf::Header header;
     header.metadata = metadata;
-    for (const Tensor& tensor : tensors) header.add_tensor(tensor.name, tensor.dims, tensor.encoding);
+    for (const Tensor& tensor : tensors) header.add_tensor(tensor.name, tensor.dims, *tensor.format);
     TERN_ASSIGN_OR_RETURN(gguf::Writer writer, gguf::Writer::create(path, header));
     std::mt19937 random(5);
     for (size_t i = 0; i < tensors.size(); ++i) {
@@ -85,7 +85,7 @@ struct SmallModel {
   static std::vector<std::byte> values(const Tensor& tensor, uint64_t n_bytes, std::mt19937& random) {
     std::normal_distribution<float> normal(tensor.dims.size() == 1 ? 1.0f : 0.0f, 0.15f);
     std::vector<std::byte> bytes(n_bytes);
-    const size_t width = tensor.encoding == quant::Encoding::kF16 ? 2 : 4;
+    const size_t width = tensor.format == &quant::kF16 ? 2 : 4;
     for (size_t at = 0; at + width <= bytes.size(); at += width) {
       const float value = normal(random);
       const uint16_t half = quant::float_to_half(value);

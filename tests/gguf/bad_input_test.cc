@@ -29,11 +29,11 @@ std::string complete_file() {
   header.add("a.names", std::vector<std::string>{"one", "", "three"});
   header.add("a.floats", std::vector<float>{1, 2});
   header.add("a.flags", std::vector<bool>{true, false});
-  header.add_tensor("norm", {16}, quant::Encoding::kF32);
-  header.add_tensor("embd", {16, 2}, quant::Encoding::kF16);
+  header.add_tensor("norm", {16}, quant::kF32);
+  header.add_tensor("embd", {16, 2}, quant::kF16);
   // Two, since a single one without its 32-byte tail would be a valid qk256 matrix.
-  header.add_tensor("proj", {256, 4}, quant::Encoding::kI2S);
-  header.add_tensor("last", {256, 4}, quant::Encoding::kI2S);
+  header.add_tensor("proj", {256, 4}, quant::kI2sBitnetCpp);
+  header.add_tensor("last", {256, 4}, quant::kI2sBitnetCpp);
   std::string bytes = encode_header(header);
   for (const TensorPlan& tensor : header.tensors) {
     bytes.append(tensor.n_bytes, '\1');
@@ -212,7 +212,7 @@ TEST(BadInput, UnknownEncodingsAreListedWithoutData) {
       RawFile().head(2, 0).tensor("a", {256}, 12, 0).tensor("b", {16}, 4711, 160).pad().data(224).bytes();
   const auto view = parse(bytes);
   ASSERT_TRUE(view.has_value()) << view.error().line();
-  EXPECT_EQ(view->tensors()[0].encoding, std::nullopt);
+  EXPECT_EQ(view->tensors()[0].format, nullptr);
   EXPECT_TRUE(view->tensors()[0].data.empty());
   EXPECT_EQ(quant::type_name(view->tensors()[1].type_id), "type 4711");
 }

@@ -7,7 +7,6 @@
 namespace tern::gguf::test {
 namespace {
 
-using quant::I2sLayout;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -32,19 +31,19 @@ std::string file_of(const std::vector<Matrix>& matrices, uint64_t n_bytes_append
   return bytes + std::string(n_bytes_appended, '\0');
 }
 
-std::optional<I2sLayout> layout_of(const std::vector<Matrix>& matrices) {
+const quant::Format* layout_of(const std::vector<Matrix>& matrices) {
   const std::string bytes = file_of(matrices);
   const auto view = parse(bytes);
   EXPECT_TRUE(view.has_value()) << view.error().line();
-  return view ? view->i2s_layout() : std::nullopt;
+  return view ? view->format_of_type(36) : nullptr;
 }
 
 TEST(I2sLayoutOfFile, EachIsRecognised) {
-  EXPECT_EQ(layout_of({{256, 4, 256 + 32}, {1024, 2, 512 + 32}}), I2sLayout::kBitnetCpp);
-  EXPECT_EQ(layout_of({{256, 4, 320}, {1024, 2, 640}}), I2sLayout::kBitNet32F16);
-  EXPECT_EQ(layout_of({{256, 4, 256}, {1024, 2, 512}}), I2sLayout::kQK256);
-  EXPECT_EQ(layout_of({{384, 4, 4 * 128}}), I2sLayout::kQK256);  // padded rows
-  EXPECT_EQ(layout_of({}), std::nullopt);
+  EXPECT_EQ(layout_of({{256, 4, 256 + 32}, {1024, 2, 512 + 32}}), &quant::kI2sBitnetCpp);
+  EXPECT_EQ(layout_of({{256, 4, 320}, {1024, 2, 640}}), &quant::kI2sBitNet32F16);
+  EXPECT_EQ(layout_of({{256, 4, 256}, {1024, 2, 512}}), &quant::kI2sQk256);
+  EXPECT_EQ(layout_of({{384, 4, 4 * 128}}), &quant::kI2sQk256);  // padded rows
+  EXPECT_EQ(layout_of({}), nullptr);
 }
 
 TEST(I2sLayoutOfFile, Of512WeightsTwoCoincide) {
@@ -53,9 +52,9 @@ TEST(I2sLayoutOfFile, Of512WeightsTwoCoincide) {
                     HasSubstr("bitnet.cpp 160 bytes, bitnet32 160 bytes, qk256 128 bytes")));
   EXPECT_THAT(error_of(file_of({{128, 4, 160}, {512, 1, 160}})), HasSubstr("both fit"));
   // Any other tensor decides.
-  EXPECT_EQ(layout_of({{512, 1, 160}, {256, 4, 288}}), I2sLayout::kBitnetCpp);
-  EXPECT_EQ(layout_of({{256, 4, 320}, {512, 1, 160}}), I2sLayout::kBitNet32F16);
-  EXPECT_EQ(layout_of({{512, 1, 128}}), I2sLayout::kQK256);
+  EXPECT_EQ(layout_of({{512, 1, 160}, {256, 4, 288}}), &quant::kI2sBitnetCpp);
+  EXPECT_EQ(layout_of({{256, 4, 320}, {512, 1, 160}}), &quant::kI2sBitNet32F16);
+  EXPECT_EQ(layout_of({{512, 1, 128}}), &quant::kI2sQk256);
 }
 
 TEST(I2sLayoutOfFile, OneRowOf128FitsTwo) {
@@ -64,7 +63,7 @@ TEST(I2sLayoutOfFile, OneRowOf128FitsTwo) {
 
 TEST(I2sLayoutOfFile, WrongSizesFitNone) {
   const Matrix right = {256, 8, 512 + 32};
-  ASSERT_EQ(layout_of({right, right}), I2sLayout::kBitnetCpp);
+  ASSERT_EQ(layout_of({right, right}), &quant::kI2sBitnetCpp);
   for (const uint64_t n_bytes : {32u, 448u, 512u, 576u, 640u, 4096u}) {
     EXPECT_THAT(error_of(file_of({right, {256, 8, n_bytes}, right})),
                 AllOf(HasSubstr("tensor m1"), HasSubstr("no I2_S layout fits"),

@@ -12,21 +12,19 @@
 #include "tern/base/json.h"
 #include "tern/gguf/view.h"
 #include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
+#include "tern/quant/i2s_bitnet_cpp.h"
 
 namespace tern::gguf {
 namespace {
 
-using quant::I2sLayout;
-
 constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
 
 SyntheticOptions options_for(std::string_view preset, const std::string& architecture = "bitnet-b1.58",
-                             I2sLayout layout = I2sLayout::kBitnetCpp) {
+                             const quant::Format* layout = &quant::kI2sBitnetCpp) {
   SyntheticOptions options;
   options.shape = *synthetic_shape(preset);
   options.architecture = architecture;
-  options.layout = layout;
+  options.weights = layout;
   return options;
 }
 
@@ -110,13 +108,13 @@ TEST(SyntheticModel, TheSeedAloneDecidesTheBytes) {
 
 TEST(SyntheticModel, EveryLayoutIsRecognised) {
   const test::TemporaryFolder folder;
-  for (const I2sLayout layout : {I2sLayout::kBitnetCpp, I2sLayout::kBitNet32F16, I2sLayout::kQK256}) {
+  for (const quant::Format* layout : {&quant::kI2sBitnetCpp, &quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
     for (const char* preset : {"tiny", "odd"}) {
       const auto path = folder.path() / "model.gguf";
       ASSERT_TRUE(write_synthetic_model(path, options_for(preset, "bitnet-b1.58", layout)).has_value());
       const auto view = View::open(path);
       ASSERT_TRUE(view.has_value()) << view.error().line();
-      EXPECT_EQ(view->i2s_layout(), layout) << preset;
+      EXPECT_EQ(view->format_of_type(36), layout) << preset;
     }
   }
 }
@@ -130,19 +128,18 @@ TEST(SyntheticModel, WeightsHaveTheIntendedStatistics) {
 
   const Tensor& projection = *view->find_tensor("blk.2.ffn_up.weight");
   std::array<int, 3> n_of{};
-  std::vector<int8_t> row(projection.n_cols());
+  const float scale = quant::i2s_bitnet_cpp::tail_scale(projection.tail());
+  std::vector<float> row(projection.n_cols());
   for (uint64_t i = 0; i < projection.n_rows(); ++i) {
-    const uint64_t row_bytes = row.size() / 4;
-    quant::i2s_unpack_row(I2sLayout::kBitnetCpp, projection.data.subspan(i * row_bytes, row_bytes), row);
-    for (const int8_t factor : row) {
-      ++n_of.at(static_cast<size_t>(factor + 1));
+    projection.format->decode_row(projection.row(i), projection.tail(), row);
+    for (const float weight : row) {
+      ++n_of.at(static_cast<size_t>(weight / scale + 1));
     }
   }
   const auto n = static_cast<double>(projection.n_elements());
   EXPECT_NEAR(n_of[0] / n, 0.3, 0.003);
   EXPECT_NEAR(n_of[1] / n, 0.4, 0.003);
   EXPECT_NEAR(n_of[2] / n, 0.3, 0.003);
-  const float scale = quant::i2s_tail_scale(projection.data, projection.n_rows(), projection.n_cols());
   EXPECT_NEAR(static_cast<double>(scale) * std::sqrt(512 * 0.6), 1.0, 0.2);
 
   const Tensor& embeddings = *view->find_tensor("token_embd.weight");
@@ -165,7 +162,7 @@ TEST(SyntheticModel, FloatWeightsOfABitnetModelAreTheTernaryOnesTimesTheirScale)
   const test::TemporaryFolder folder;
   SyntheticOptions options = options_for("odd", "bitnet");
   ASSERT_TRUE(write_synthetic_model(folder.path() / "i2s.gguf", options));
-  options.weights = quant::Encoding::kF32;
+  options.weights = &quant::kF32;
   ASSERT_TRUE(write_synthetic_model(folder.path() / "f32.gguf", options));
   const auto i2s = View::open(folder.path() / "i2s.gguf");
   const auto f32 = View::open(folder.path() / "f32.gguf");
@@ -173,32 +170,28 @@ TEST(SyntheticModel, FloatWeightsOfABitnetModelAreTheTernaryOnesTimesTheirScale)
   ASSERT_EQ(i2s->tensors().size(), f32->tensors().size());
   const Tensor& codes = *i2s->find_tensor("blk.1.ffn_down.weight");
   const Tensor& floats = *f32->find_tensor("blk.1.ffn_down.weight");
-  ASSERT_EQ(floats.encoding, quant::Encoding::kF32);
+  ASSERT_EQ(floats.format, &quant::kF32);
   ASSERT_EQ(floats.dims, codes.dims);
-  const float scale = quant::i2s_tail_scale(codes.data, codes.n_rows(), codes.n_cols());
-  std::vector<int8_t> factors(codes.n_cols());
+  std::vector<float> decoded(codes.n_cols());
   std::vector<float> values(codes.n_cols());
   for (uint64_t row = 0; row < codes.n_rows(); ++row) {
-    quant::i2s_unpack_row(I2sLayout::kBitnetCpp, codes.data.subspan(row * factors.size() / 4, factors.size() / 4),
-                          factors);
-    std::memcpy(values.data(), floats.data.data() + row * values.size() * 4, values.size() * 4);
-    for (size_t i = 0; i < factors.size(); ++i) {
-      ASSERT_EQ(values[i], static_cast<float>(factors[i]) * scale) << row << ", " << i;
-    }
+    codes.format->decode_row(codes.row(row), codes.tail(), decoded);
+    std::memcpy(values.data(), floats.row(row).data(), values.size() * 4);
+    ASSERT_EQ(values, decoded) << row;
   }
 }
 
 TEST(SyntheticModel, FloatWeightsOfALlamaModelAreNormal) {
   const test::TemporaryFolder folder;
   SyntheticOptions options = options_for("odd", "llama");
-  options.weights = quant::Encoding::kF16;
+  options.weights = &quant::kF16;
   ASSERT_TRUE(write_synthetic_model(folder.path() / "model.gguf", options));
   const auto view = View::open(folder.path() / "model.gguf");
   ASSERT_TRUE(view) << view.error().line();
-  EXPECT_EQ(view->i2s_layout(), std::nullopt);
+  EXPECT_EQ(view->format_of_type(36), nullptr);
   EXPECT_TRUE(view->get_uint("general.file_type", 1, 1));
   const Tensor& tensor = *view->find_tensor("blk.1.ffn_down.weight");
-  ASSERT_EQ(tensor.encoding, quant::Encoding::kF16);
+  ASSERT_EQ(tensor.format, &quant::kF16);
   double squares = 0, fourths = 0;
   for (size_t at = 0; at < tensor.data.size(); at += 2) {
     uint16_t half = 0;

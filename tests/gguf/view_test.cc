@@ -74,7 +74,7 @@ TEST(View, RecordedModelsAreRead) {
     ++n_models;
     const auto view = View::open(entry.path());
     ASSERT_TRUE(view.has_value()) << view.error().line();
-    EXPECT_EQ(view->i2s_layout(), quant::I2sLayout::kBitnetCpp) << entry.path();
+    EXPECT_EQ(view->format_of_type(36), &quant::kI2sBitnetCpp) << entry.path();
     EXPECT_EQ(view->get_strings("tokenizer.ggml.tokens")->size(), 269u);
     for (const Tensor& tensor : view->tensors()) {
       EXPECT_FALSE(tensor.data.empty()) << tensor.name;

@@ -15,17 +15,17 @@
 namespace tern::gguf {
 namespace {
 
-using quant::I2sLayout;
 using testing::HasSubstr;
 
 // The bytes of a synthetic model, to be damaged.
 class Model {
  public:
-  explicit Model(const std::string& architecture = "bitnet-b1.58", I2sLayout layout = I2sLayout::kBitnetCpp) {
+  explicit Model(const std::string& architecture = "bitnet-b1.58",
+                 const quant::Format* layout = &quant::kI2sBitnetCpp) {
     SyntheticOptions options;
     options.shape = *synthetic_shape("tiny");
     options.architecture = architecture;
-    options.layout = layout;
+    options.weights = layout;
     const test::TemporaryFolder folder;
     EXPECT_TRUE(write_synthetic_model(folder.path() / "m.gguf", options).has_value());
     bytes_ = *read_file(folder.path() / "m.gguf", uint64_t{8} << 20);
@@ -82,7 +82,7 @@ constexpr size_t kUpTail = 256 * 768 / 4;
 
 TEST(WeightChecks, SyntheticModelsOfEveryKindPass) {
   for (const char* architecture : {"bitnet-b1.58", "bitnet", "llama"}) {
-    for (const I2sLayout layout : {I2sLayout::kBitnetCpp, I2sLayout::kBitNet32F16, I2sLayout::kQK256}) {
+    for (const quant::Format* layout : {&quant::kI2sBitnetCpp, &quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
       const WeightReport report = Model(architecture, layout).report();
       EXPECT_THAT(failures(report), testing::IsEmpty()) << architecture << " " << report.rules_name;
       EXPECT_EQ(report.n_norms, architecture == std::string("llama") ? 9u : 17u);
@@ -146,7 +146,7 @@ TEST(WeightChecks, RescaledNorms) {
 }
 
 TEST(WeightChecks, BrokenBlockScales) {
-  Model model("bitnet-b1.58", I2sLayout::kBitNet32F16);
+  Model model("bitnet-b1.58", &quant::kI2sBitNet32F16);
   model.put(kUp, 8, uint16_t{0x7e00});  // NaN
   model.put(kUp, 18, uint16_t{0});
   EXPECT_THAT(failures(model.report()),

@@ -93,9 +93,9 @@ TEST(Writer, TensorsStreamedInPortionsComeBack) {
       header.version = version;
       header.alignment = alignment;
       header.add("general.alignment", alignment);
-      header.add_tensor("f32", {3, 5}, quant::Encoding::kF32);
-      header.add_tensor("f16", {7}, quant::Encoding::kF16);
-      header.add_tensor("i2s", {256, 2, 3}, quant::Encoding::kI2S);
+      header.add_tensor("f32", {3, 5}, quant::kF32);
+      header.add_tensor("f16", {7}, quant::kF16);
+      header.add_tensor("i2s", {256, 2, 3}, quant::kI2sBitnetCpp);
       const tern::test::TemporaryFolder folder;
       const auto path = folder.path() / "a.gguf";
       const auto plans = header.tensors;
@@ -113,7 +113,7 @@ TEST(Writer, TensorsStreamedInPortionsComeBack) {
       EXPECT_EQ(view->version(), version);
       EXPECT_EQ(view->alignment(), alignment);
       EXPECT_EQ(view->file_size(), writer->bytes_total());
-      EXPECT_EQ(view->i2s_layout(), quant::I2sLayout::kBitnetCpp);
+      EXPECT_EQ(view->format_of_type(36), &quant::kI2sBitnetCpp);
       for (size_t i = 0; i < plans.size(); ++i) {
         const Tensor& tensor = view->tensors()[i];
         const auto data = pattern(plans[i].n_bytes, static_cast<unsigned>(i));
@@ -130,7 +130,7 @@ TEST(Writer, AnUnfinishedFileLeavesNothing) {
   const tern::test::TemporaryFolder folder;
   {
     Header header;
-    header.add_tensor("t", {4}, quant::Encoding::kF32);
+    header.add_tensor("t", {4}, quant::kF32);
     auto writer = Writer::create(folder.path() / "a.gguf", header);
     ASSERT_TRUE(writer.has_value());
     ASSERT_TRUE(writer->append(pattern(8, 0)).has_value());

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -10,8 +11,8 @@
 #include "tern/kernels/four_level.h"
 #include "tern/kernels/glibc_exp.h"
 #include "tern/kernels/rope_angles.h"
+#include "tern/quant/format.h"
 #include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
 
 namespace tern::kernels {
 namespace {
@@ -28,8 +29,7 @@ TEST_P(KernelTruth, ExtremeSumsDoNotWrap) {
     for (const int8_t activation : {int8_t{-128}, int8_t{-127}, int8_t{127}}) {
       for (const size_t n_cols : {128U, 2048U, 2176U, 4096U, 6912U, 65536U}) {
         for (const size_t n_tokens : {1U, 4U}) {
-          const auto codes =
-              quant::i2s_pack(quant::I2sLayout::kBitnetCpp, std::vector<int8_t>(n_cols, weight), 1, n_cols, 1.0f);
+          const auto codes = quant::encode(quant::kI2sBitnetCpp, std::vector<float>(n_cols, weight), 1, n_cols, 1.0f);
           const std::vector<int8_t> q(n_cols * n_tokens, activation);
           const auto sum = static_cast<int32_t>(n_cols) * activation;
           const std::vector<RowRounding> rounding(n_tokens, {1.0f, sum});
@@ -48,7 +48,8 @@ TEST_P(KernelTruth, TernaryProductIsTheIntegerSum) {
   std::vector<int8_t> factors(kRows * kCols), q(kTokens * kCols);
   for (int8_t& factor : factors) factor = static_cast<int8_t>(random_() % 3) - 1;
   for (int8_t& value : q) value = static_cast<int8_t>(random_());
-  const auto codes = quant::i2s_pack(quant::I2sLayout::kBitnetCpp, factors, kRows, kCols, 0.75f);
+  const std::vector<float> weights(factors.begin(), factors.end());
+  const auto codes = quant::encode(quant::kI2sBitnetCpp, weights, kRows, kCols, 1.0f);
   std::vector<RowRounding> rounding(kTokens);
   for (size_t t = 0; t < kTokens; ++t) {
     rounding[t] = {12.5f + static_cast<float>(t), 0};
@@ -196,17 +197,21 @@ TEST(FourLevel, MatchesDoublePrecision) {
   std::mt19937 random(3);
   constexpr int8_t kLevels[] = {-2, -1, 1, 2};
   constexpr size_t kTokens = 3;
-  for (const auto layout : {quant::I2sLayout::kBitNet32F16, quant::I2sLayout::kQK256}) {
-    const bool padded_rows = layout == quant::I2sLayout::kQK256;
+  for (const quant::Format* format : {&quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
+    const bool padded_rows = format->pads_rows;
     for (const size_t n_cols : {size_t{256}, size_t{512}, padded_rows ? size_t{300} : size_t{288}}) {
       const float scale = padded_rows ? 1.0f : 0.3125f;  // exact in float16
       std::vector<int8_t> factors(n_cols), q(kTokens * n_cols), scratch(n_cols);
       for (int8_t& factor : factors) factor = kLevels[random() % 4];
       for (int8_t& value : q) value = static_cast<int8_t>(random());
-      const auto row = quant::i2s_pack(layout, factors, 1, n_cols, scale);
+      std::vector<float> weights(n_cols);
+      std::transform(factors.begin(), factors.end(), weights.begin(),
+                     [&](int8_t factor) { return static_cast<float>(factor) * scale; });
+      const auto row = quant::encode(*format, weights, 1, n_cols, scale);
       const std::vector<RowRounding> rounding = {{10.0f, 0}, {3.0f, 0}, {127.0f, 0}};
       std::vector<float> out(kTokens);
-      four_level_product({layout, row, q.data(), rounding.data(), kTokens, out.data(), 1}, scratch);
+      const auto row_product = padded_rows ? qk256_row_product : bitnet32_row_product;
+      row_product({row, q.data(), rounding.data(), kTokens, out.data(), 1}, scratch);
       for (size_t t = 0; t < kTokens; ++t) {
         double sum = 0;
         for (size_t i = 0; i < n_cols; ++i)

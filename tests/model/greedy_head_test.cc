@@ -23,10 +23,10 @@ struct Head {
 
   Head(size_t rows, size_t cols) : n_vocab(rows), n_embd(cols), halves(rows * cols) {}
   Matrix matrix() const {
-    return {.encoding = quant::Encoding::kF16,
+    return {.format = &quant::kF16,
             .n_rows = static_cast<int64_t>(n_vocab),
             .n_cols = static_cast<int64_t>(n_embd),
-            .data = reinterpret_cast<const std::byte*>(halves.data())};
+            .data = std::as_bytes(std::span(halves))};
   }
   void set(size_t row, size_t column, float value) { halves[row * n_embd + column] = quant::float_to_half(value); }
   void copy_row(size_t from, size_t to) {
@@ -205,7 +205,7 @@ TEST_P(GreedyHeadTest, DeclinesWhatItCannotBound) {
   const Head narrow = random_head(random_, 4, 40);
   EXPECT_EQ(copy(narrow.matrix()), nullptr);
   Matrix floats = matrix;
-  floats.encoding = quant::Encoding::kF32;
+  floats.format = &quant::kF32;
   EXPECT_EQ(copy(floats), nullptr);
 }
 

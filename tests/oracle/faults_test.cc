@@ -272,7 +272,7 @@ TEST_F(Faults, NanAndZeroAreThroughout) {
 
 // One layer 2560 wide whose weights are all +1 and whose activations are all equal: 16-bit lanes wrap.
 void write_constant_model(const fs::path& path) {
-  test::SmallModel model("llama", quant::Encoding::kI2S);
+  test::SmallModel model("llama", &quant::kI2sBitnetCpp);
   model.set("llama.embedding_length", uint32_t{2560});
   model.set("llama.attention.head_count", uint32_t{20});
   model.set("llama.feed_forward_length", uint32_t{128});
@@ -282,7 +282,7 @@ void write_constant_model(const fs::path& path) {
     for (uint64_t& dim : tensor.dims) {
       dim = dim == 64 ? 2560 : dim == 32 || dim == 96 ? 128 : dim;
     }
-    header.add_tensor(tensor.name, tensor.dims, tensor.encoding);
+    header.add_tensor(tensor.name, tensor.dims, *tensor.format);
   }
   auto writer = gguf::Writer::create(path, header);
   ASSERT_TRUE(writer) << writer.error().line();

@@ -1,12 +1,14 @@
 #include "tern/bisect/hybrid_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <string_view>
 
 #include "tern/gguf/copy.h"
 #include "tern/gguf/writer.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::bisect {
 namespace {
@@ -62,9 +64,9 @@ void add_changes(const View& good, const View& bad, std::span<const Part> of_goo
 
 Status check_sizes_known(const View& view) {
   for (const Tensor& tensor : view.tensors()) {
-    if (!tensor.encoding) {
+    if (tensor.format == nullptr) {
       return invalid_input(view.where_tensor(tensor),
-                           "is " + std::string(quant::type_name(tensor.type_id)) + ", whose size tern does not know");
+                           "is " + quant::type_name_and_id(tensor.type_id) + ", whose size tern does not know");
     }
   }
   return {};
@@ -94,9 +96,13 @@ std::vector<const Part*> mixed(const View& good, const View& bad, std::span<cons
 Result<std::vector<ModelChange>> model_changes(const View& good, const View& bad) {
   TERN_RETURN_IF_ERROR(check_sizes_known(good));
   TERN_RETURN_IF_ERROR(check_sizes_known(bad));
-  if (good.i2s_layout() && bad.i2s_layout() && good.i2s_layout() != bad.i2s_layout()) {
-    return invalid_input(bad.name(), "its I2_S tensors have another layout than those of " + good.name(),
-                         "no file can hold both");
+  for (const Tensor& tensor : bad.tensors()) {
+    const quant::Format* of_good = good.format_of_type(tensor.type_id);
+    if (of_good != nullptr && of_good != tensor.format) {
+      return invalid_input(
+          bad.name(), fmt::format("its {} tensors have another layout than those of {}", of_good->name, good.name()),
+          "no file can hold both");
+    }
   }
   std::vector<ModelChange> changes;
   add_changes<Metadata>(good, bad, good.metadata(), bad.metadata(), Kind::kMetadata, changes);

@@ -39,8 +39,10 @@ std::map<uint32_t, EncodingTotal> totals_by_encoding(const gguf::View& view) {
   return totals;
 }
 
-std::string layout_of(const gguf::View& view) {
-  return view.i2s_layout() ? std::string(quant::layout_name(*view.i2s_layout())) : "";
+// The layout of the file's I2_S tensors, empty where it has none.
+std::string i2s_layout(const gguf::View& view) {
+  const quant::Format* format = view.format_of_type(quant::kI2sBitnetCpp.type_id);
+  return format == nullptr ? "" : std::string(format->layout);
 }
 
 Json scalar_json(uint64_t value) { return value; }
@@ -95,10 +97,10 @@ Json file_json(const gguf::View& view) {
                {"version", view.version()},
                {"alignment", view.alignment()},
                {"data_offset", view.data_offset()},
-               {"i2s_layout", view.i2s_layout() ? Json(layout_of(view)) : Json(nullptr)}};
+               {"i2s_layout", i2s_layout(view).empty() ? Json(nullptr) : Json(i2s_layout(view))}};
   json["encodings"] = Json::object();
   for (const auto& [type_id, total] : totals_by_encoding(view)) {
-    const bool is_known = quant::supported_encoding(type_id).has_value();
+    const bool is_known = (view.format_of_type(type_id) != nullptr);
     json["encodings"][quant::type_name(type_id)] = {{"tensors", total.n_tensors},
                                                     {"weights", total.n_weights},
                                                     {"bytes", is_known ? Json(total.n_bytes) : Json(nullptr)},
@@ -113,7 +115,7 @@ Json file_json(const gguf::View& view) {
     json["tensors"].push_back({{"name", std::string(tensor.name)},
                                {"dims", tensor.dims},
                                {"encoding", quant::type_name(tensor.type_id)},
-                               {"bytes", tensor.encoding ? Json(tensor.data.size()) : Json(nullptr)},
+                               {"bytes", tensor.format != nullptr ? Json(tensor.data.size()) : Json(nullptr)},
                                {"file_offset", tensor.file_offset}});
   }
   return json;
@@ -141,8 +143,8 @@ std::string file_text(const gguf::View& view) {
   std::string out =
       fmt::format("{}: GGUF version {}, {} bytes, alignment {}, {} metadata keys, {} tensors\n", printable(view.name()),
                   view.version(), view.file_size(), view.alignment(), view.metadata().size(), view.tensors().size());
-  if (view.i2s_layout()) {
-    out += fmt::format("I2_S layout: {}\n", layout_of(view));
+  if (const std::string layout = i2s_layout(view); !layout.empty()) {
+    out += fmt::format("I2_S layout: {}\n", layout);
   }
   out += "\nMetadata\n";
   for (const gguf::Metadata& entry : view.metadata()) {
@@ -151,16 +153,16 @@ std::string file_text(const gguf::View& view) {
   }
   out += "\nTensors (columns x rows)\n";
   for (const gguf::Tensor& tensor : view.tensors()) {
-    out +=
-        fmt::format("  {:<32} {:<9} {:>18} {:>14}  @ {:#x}\n", printable(tensor.name), quant::type_name(tensor.type_id),
-                    dims_text(tensor), tensor.encoding ? fmt::format("{} bytes", tensor.data.size()) : "not supported",
-                    tensor.file_offset);
+    out += fmt::format("  {:<32} {:<9} {:>18} {:>14}  @ {:#x}\n", printable(tensor.name),
+                       quant::type_name(tensor.type_id), dims_text(tensor),
+                       tensor.format != nullptr ? fmt::format("{} bytes", tensor.data.size()) : "not supported",
+                       tensor.file_offset);
   }
   out += "\nBy encoding\n";
   for (const auto& [type_id, total] : totals_by_encoding(view)) {
     out += fmt::format("  {:<9} {:>5} tensors {:>14} weights {:>14} bytes{}\n", quant::type_name(type_id),
                        total.n_tensors, total.n_weights, total.n_bytes,
-                       quant::supported_encoding(type_id) ? "" : "  (not supported: size unknown)");
+                       view.format_of_type(type_id) != nullptr ? "" : "  (not supported: size unknown)");
   }
   return out;
 }

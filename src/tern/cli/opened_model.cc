@@ -8,7 +8,7 @@
 #include "tern/base/hash.h"
 #include "tern/model/hyperparameters.h"
 #include "tern/model/weights.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -27,8 +27,8 @@ std::string string_or_empty(const gguf::View& view, std::string_view key) {
   return value ? std::string(*value) : std::string();
 }
 
-// The encoding that most of the layers' weights have.
-std::string main_encoding(const gguf::View& view) {
+// The type that most of the layers' weights have.
+std::optional<uint32_t> main_type(const gguf::View& view) {
   std::map<uint32_t, uint64_t> n_weights;
   for (const gguf::Tensor& tensor : view.tensors()) {
     if (tensor.name.starts_with("blk.")) {
@@ -37,7 +37,7 @@ std::string main_encoding(const gguf::View& view) {
   }
   const auto most = std::max_element(n_weights.begin(), n_weights.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == n_weights.end() ? std::string() : quant::type_name(most->first);
+  return most == n_weights.end() ? std::nullopt : std::optional(most->first);
 }
 
 Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& path) {
@@ -46,9 +46,10 @@ Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& pat
   TERN_ASSIGN_OR_RETURN(facts.sha256, sha256_of_file(path));
   facts.architecture = string_or_empty(view, "general.architecture");
   facts.name = string_or_empty(view, "general.name");
-  facts.quant_format = main_encoding(view);
-  if (view.i2s_layout()) {
-    facts.quant_flavor = quant::layout_name(*view.i2s_layout());
+  if (const auto type = main_type(view)) {
+    const quant::Format* format = view.format_of_type(*type);
+    facts.quant_format = quant::type_name(*type);
+    facts.quant_flavor = format == nullptr ? "" : format->layout;
   }
   facts.file_bytes = view.file_size();
   return facts;

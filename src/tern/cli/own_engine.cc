@@ -45,13 +45,16 @@ std::vector<std::string> typed_command() {
 }
 
 std::string own_arithmetic(const gguf::View& view, kernels::ActivationRounding rounding) {
-  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
-    return {};
-  }
+  bool has_i2s = false;
   for (const gguf::Tensor& tensor : view.tensors()) {
-    if (tensor.name.starts_with("blk.") && tensor.dims.size() > 1 && tensor.encoding != quant::Encoding::kI2S) {
+    const bool in_layer = tensor.name.starts_with("blk.") && tensor.dims.size() > 1;
+    if (tensor.format == nullptr || (in_layer ? tensor.format != &quant::kI2sBitnetCpp : !tensor.format->is_float())) {
       return {};
     }
+    has_i2s |= in_layer;
+  }
+  if (!has_i2s) {
+    return {};
   }
   return rounding == kernels::ActivationRounding::kFused ? "bitnet.cpp-x86-64-fused" : "bitnet.cpp-x86-64";
 }

@@ -87,7 +87,7 @@ Status negate_a_row(const gguf::View& view, std::string& bytes) {
 Status forget_scales(const gguf::View& view, std::string& bytes) {
   const float one = 1;
   for (const gguf::Tensor& tensor : view.tensors()) {
-    if (tensor.encoding == quant::Encoding::kI2S) {
+    if (tensor.format == &quant::kI2sBitnetCpp) {
       std::copy_n(reinterpret_cast<const char*>(&one), sizeof(one),
                   bytes.begin() + static_cast<std::ptrdiff_t>(tensor.file_offset + tensor.n_elements() / 4));
     }
@@ -110,7 +110,7 @@ Status swap_gate_and_up(const gguf::View& view, std::string& bytes) {
 // Rewrites each block of 128 so that its right reader sees what a reader with blocks of 64 makes of the right file.
 Status pack_for_block_64(const gguf::View& view, std::string& bytes) {
   for (const gguf::Tensor& tensor : view.tensors()) {
-    if (tensor.encoding != quant::Encoding::kI2S) {
+    if (tensor.format != &quant::kI2sBitnetCpp) {
       continue;
     }
     for (uint64_t block = 0; block < tensor.n_elements() / 128; ++block) {
@@ -288,7 +288,7 @@ class Selftest {
       Line line{.fault = fault.name, .does = fault.does};
       line.expected = fault.cause;
       std::string bytes(reinterpret_cast<const char*>(view.bytes().data()), view.bytes().size());
-      if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp || !fault.apply(view, bytes)) {
+      if (view.format_of_type(quant::kI2sBitnetCpp.type_id) != &quant::kI2sBitnetCpp || !fault.apply(view, bytes)) {
         line.result = Line::Result::kNotOnThisModel;
         add(std::move(line));
         continue;

@@ -15,7 +15,7 @@ struct SynthOptions {
   std::string preset = "tiny";
   std::string architecture = "bitnet-b1.58";
   std::string weights = "i2_s";
-  std::string layout = "bitnet.cpp";
+  std::string layout;  // empty: the first of the format's
   std::string embeddings = "f16";
   std::string output;
   std::string tokenizer_output;
@@ -32,21 +32,44 @@ void show_progress(uint64_t bytes_done, uint64_t bytes_total) {
   }
 }
 
-quant::Encoding encoding_named(const std::string& name) {  // one of those that CLI11 lets through
-  return name == "f32" ? quant::Encoding::kF32 : name == "f16" ? quant::Encoding::kF16 : quant::Encoding::kI2S;
+// Formats that hold any value, and so embeddings.
+std::vector<std::string> formats_of_embeddings() {
+  std::vector<std::string> names = quant::format_names();
+  std::erase_if(names, [](const std::string& name) {
+    const quant::Format* format = quant::find_format(name);
+    return format == nullptr || !format->levels.empty();
+  });
+  return names;
+}
+
+// All layouts of all formats that have several.
+std::vector<std::string> layouts() {
+  std::vector<std::string> names;
+  for (const std::string& format : quant::format_names()) {
+    const auto own = quant::layouts_of(format);
+    names.insert(names.end(), own.begin(), own.end());
+  }
+  return names;
+}
+
+// The format of the projections. Errors: kUsage for a layout that belongs to another format.
+Result<const quant::Format*> weights_format(const SynthOptions& options) {
+  const std::vector<std::string> own = quant::layouts_of(options.weights);
+  const std::string layout = options.layout.empty() && !own.empty() ? own.front() : options.layout;
+  const quant::Format* format = quant::find_format(options.weights, layout);
+  if (format == nullptr) {
+    return fail(ErrorCode::kUsage, "--layout", fmt::format("{} is no layout of --weights {}", layout, options.weights));
+  }
+  return format;
 }
 
 Result<int> synth(const SynthOptions& options) {
-  if (options.weights != "i2_s" && options.layout != "bitnet.cpp") {
-    return fail(ErrorCode::kUsage, "--layout", "goes with --weights i2_s only");
-  }
   gguf::SyntheticOptions model;
   model.shape = *gguf::synthetic_shape(options.preset);  // CLI11 has checked these names
   model.architecture = options.architecture;
   model.seed = options.seed;
-  model.layout = *quant::layout_from_name(options.layout);
-  model.embeddings = encoding_named(options.embeddings);
-  model.weights = encoding_named(options.weights);
+  model.embeddings = quant::find_format(options.embeddings);
+  TERN_ASSIGN_OR_RETURN(model.weights, weights_format(options));
   const Interrupt interrupt;
   const Status written =
       gguf::write_synthetic_model(options.output, model, [&](uint64_t bytes_done, uint64_t bytes_total) {
@@ -62,8 +85,9 @@ Result<int> synth(const SynthOptions& options) {
   if (!options.tokenizer_output.empty()) {
     TERN_RETURN_IF_ERROR(write_file(options.tokenizer_output, gguf::synthetic_tokenizer_json(vocabulary)));
   }
-  const std::string weights =
-      options.weights == "i2_s" ? "I2_S layout " + options.layout : options.weights + " weights";
+  const std::string weights = model.weights->layout.empty()
+                                  ? options.weights + " weights"
+                                  : fmt::format("{} layout {}", model.weights->name, model.weights->layout);
   fmt::print("{}: {} {}, {} layers, vocabulary {}, {}, seed {}\n", options.output, options.architecture, options.preset,
              model.shape.n_layers, vocabulary.tokens.size(), weights, options.seed);
   return 0;
@@ -83,16 +107,18 @@ void add_synth(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--seed", options->seed, "The same seed gives the same bytes everywhere")->capture_default_str();
   command
-      ->add_option("--weights", options->weights,
-                   "Encoding of the projections; f16 and f32 are for engines that do not know I2_S: the same ternary "
-                   "values, or normal ones in llama")
-      ->check(CLI::IsMember({"i2_s", "f16", "f32"}))
+      ->add_option(
+          "--weights", options->weights,
+          "Format of the projections. In those that hold any value (f16), they keep the same ternary values, or "
+          "normal ones in llama")
+      ->check(CLI::IsMember(quant::format_names()))
       ->capture_default_str();
-  command->add_option("--layout", options->layout, "Which of the three layouts called I2_S")
-      ->check(CLI::IsMember({"bitnet.cpp", "bitnet32", "qk256"}))
-      ->capture_default_str();
-  command->add_option("--embeddings", options->embeddings, "Encoding of the embedding (and output) matrix")
-      ->check(CLI::IsMember({"f16", "f32"}))
+  command
+      ->add_option("--layout", options->layout,
+                   "Which of the layouts that share the format's name; default: the first of them")
+      ->check(CLI::IsMember(layouts()));
+  command->add_option("--embeddings", options->embeddings, "Format of the embedding (and output) matrix")
+      ->check(CLI::IsMember(formats_of_embeddings()))
       ->capture_default_str();
   command->add_option("--tokenizer-out", options->tokenizer_output,
                       "Also write the model's vocabulary as a Hugging Face tokenizer.json");

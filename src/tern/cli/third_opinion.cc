@@ -63,7 +63,7 @@ Result<arbiter::OracleEngines> oracle_engines() {
 
 Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View& view) {
   std::vector<arbiter::KnownArithmetic> known;
-  if (view.i2s_layout() != quant::I2sLayout::kBitnetCpp) {
+  if (view.format_of_type(quant::kI2sBitnetCpp.type_id) != &quant::kI2sBitnetCpp) {
     return known;
   }
   TERN_ASSIGN_OR_RETURN(auto product_first, make_tern_peer({"--activation-rounding", "product-first"}));

@@ -126,8 +126,7 @@ Result<View> Parser::parse() {
 
   const uint64_t alignment = view_.alignment_;
   view_.data_offset_ = (position_ + alignment - 1) / alignment * alignment;
-  TERN_ASSIGN_OR_RETURN(view_.i2s_layout_,
-                        place_tensors(view_.bytes_, view_.name_, view_.data_offset_, alignment, view_.tensors_));
+  TERN_RETURN_IF_ERROR(place_tensors(view_.bytes_, view_.name_, view_.data_offset_, alignment, view_.tensors_));
   return std::move(view_);
 }
 
@@ -308,7 +307,6 @@ Status Parser::read_tensor_infos(uint64_t n_tensors) {
     place_ = "tensor " + printable(tensor.name);
     TERN_RETURN_IF_ERROR(read_dims(&tensor));
     TERN_ASSIGN_OR_RETURN(tensor.type_id, read<uint32_t>("the tensor's type"));
-    tensor.encoding = quant::supported_encoding(tensor.type_id);
     TERN_ASSIGN_OR_RETURN(const uint64_t offset, read<uint64_t>("the tensor's offset"));
     if (offset % view_.alignment_ != 0) {
       return error(fmt::format("offset {:#x} is not a multiple of the alignment, {}", offset, view_.alignment_));

@@ -47,12 +47,11 @@ class Parser {
   uint64_t n_array_elements_ = 0;  // of all arrays so far
 };
 
-// Turns the tensors' file_offset (relative to `data_offset` on entry) into absolute ones and sets their data.
-// Every tensor must lie inside the file and before the next one. The I2_S layout is the one whose sizes fit the space
-// between offsets for every I2_S tensor of the file; the result is nullopt where there is no such tensor.
-// Errors: kInvalidInput, also where no layout fits or two do.
-Result<std::optional<quant::I2sLayout>> place_tensors(std::span<const std::byte> file, const std::string& name,
-                                                      uint64_t data_offset, uint64_t alignment,
-                                                      std::vector<Tensor>& tensors);
+// Turns the tensors' file_offset (relative to `data_offset` on entry) into absolute ones and sets their format and
+// data. Every tensor must lie inside the file and before the next one. Where several formats share a type id, the file
+// has the one whose sizes fit the space between offsets for all tensors of that id. Errors: kInvalidInput, also where
+// no such format fits or two do.
+Status place_tensors(std::span<const std::byte> file, const std::string& name, uint64_t data_offset, uint64_t alignment,
+                     std::vector<Tensor>& tensors);
 
 }  // namespace tern::gguf

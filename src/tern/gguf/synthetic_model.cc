@@ -3,36 +3,36 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
 #include <future>
+#include <span>
 #include <utility>
 
 #include "tern/base/check.h"
 #include "tern/gguf/writer.h"
-#include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
+#include "tern/quant/i2s_bitnet_cpp.h"
 
 namespace tern::gguf {
 namespace {
-
-using quant::Encoding;
-using quant::I2sLayout;
 
 // Three in ten weights -1, three in ten +1, as thresholds of 16-bit numbers; the share of non-zero weights is 0.6.
 constexpr uint16_t kBelowMinusOne = 19661;
 constexpr uint16_t kBelowPlusOne = 39322;
 constexpr double kTernaryMeanSquare = 0.6;
-constexpr double kFourLevelMeanSquare = 2.5;  // of -2, -1, 1, 2, equally often
+constexpr size_t kFourLevels = 4;  // -2, -1, 1, 2, equally often
+constexpr double kFourLevelMeanSquare = 2.5;
 constexpr uint64_t kChunkBytes = uint64_t{8} << 20;
 
-// general.file_type: enum llama_ftype in llama.h; I2_S is bitnet.cpp's.
-uint32_t file_type(Encoding weights) { return weights == Encoding::kF32 ? 0 : weights == Encoding::kF16 ? 1 : 40; }
+// What the weights of a projection are, before their scale; empty: approximately normal.
+std::span<const int8_t> levels_of(const SyntheticOptions& options) {
+  if (options.weights->levels.empty() && options.architecture != "llama") {
+    return quant::i2s_bitnet_cpp::kLevels;
+  }
+  return options.weights->levels;
+}
 
-bool has_ternary_values(const SyntheticOptions& options) {
-  return options.layout == I2sLayout::kBitnetCpp &&
-         (options.weights == Encoding::kI2S || options.architecture != "llama");
+double mean_square_of(std::span<const int8_t> levels) {
+  return levels.empty() ? 1 : levels.size() == kFourLevels ? kFourLevelMeanSquare : kTernaryMeanSquare;
 }
 
 uint64_t mix(uint64_t z) {  // the output function of splitmix64 (Steele, Lea, Flood 2014; Vigna's splitmix64.c)
@@ -74,6 +74,18 @@ struct Recipe {
   uint64_t n_cols = 0;
   double gain = 1;  // the standard deviation of embeddings, the mean of norms, the scale of projections
 };
+
+const quant::Format& format_of(const Recipe& recipe, const SyntheticOptions& options) {
+  switch (recipe.kind) {
+    case Recipe::Kind::kEmbedding:
+      return *options.embeddings;
+    case Recipe::Kind::kProjection:
+      return *options.weights;
+    case Recipe::Kind::kNorm:
+      break;
+  }
+  return quant::kF32;
+}
 
 // The tensors in the order of bitnet.cpp's files, with what it takes to fill them.
 class Plan {
@@ -136,17 +148,15 @@ void Plan::add_embedding(const std::string& name, uint64_t n_rows) {
 
 // qk256 has no scales, so the norm in front of a projection carries it, which comes to the same network.
 void Plan::add_norm(const std::string& name, uint64_t n, bool before_projection) {
-  const bool carries_scale = before_projection && options_.layout == I2sLayout::kQK256;
+  const bool carries_scale = before_projection && options_.weights == &quant::kI2sQk256;
   const double mean = carries_scale ? 1 / std::sqrt(static_cast<double>(n) * kFourLevelMeanSquare) : 1;
   recipes_.push_back({Recipe::Kind::kNorm, name, 1, n, mean});
 }
 
 void Plan::add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols) {
   double scale = 1;
-  if (options_.layout != I2sLayout::kQK256) {
-    const double mean_square = options_.layout != I2sLayout::kBitnetCpp ? kFourLevelMeanSquare
-                               : has_ternary_values(options_)           ? kTernaryMeanSquare
-                                                                        : 1;
+  if (options_.weights != &quant::kI2sQk256) {
+    const double mean_square = mean_square_of(levels_of(options_));
     RandomStream random(options_.seed, name + ".scale", 0);
     scale = (0.8 + 0.4 * random.uniform()) / std::sqrt(static_cast<double>(n_cols) * mean_square);
   }
@@ -158,7 +168,7 @@ void Plan::add_metadata(Header& header, const SyntheticVocabulary& vocabulary) c
   const std::string& arch = options_.architecture;
   header.add("general.architecture", arch);
   header.add("general.name", fmt::format("synthetic-{}-{}", shape.name, options_.seed));
-  header.add("general.file_type", file_type(options_.weights));
+  header.add("general.file_type", options_.weights->file_type);
   header.add("general.quantization_version", uint32_t{2});
   header.add(arch + ".vocab_size", static_cast<uint32_t>(vocabulary.tokens.size()));
   header.add(arch + ".context_length", shape.n_context);
@@ -188,109 +198,65 @@ Header Plan::header(const SyntheticVocabulary& vocabulary) const {
   Header header;
   add_metadata(header, vocabulary);
   for (const Recipe& recipe : recipes_) {
-    switch (recipe.kind) {
-      case Recipe::Kind::kNorm:
-        header.add_tensor(recipe.name, {recipe.n_cols}, Encoding::kF32);
-        break;
-      case Recipe::Kind::kEmbedding:
-        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, options_.embeddings);
-        break;
-      case Recipe::Kind::kProjection:
-        header.add_tensor(recipe.name, {recipe.n_cols, recipe.n_rows}, options_.weights, options_.layout);
-        break;
+    std::vector<uint64_t> dims = {recipe.n_cols};
+    if (recipe.kind != Recipe::Kind::kNorm) {
+      dims.push_back(recipe.n_rows);
     }
+    header.add_tensor(recipe.name, std::move(dims), format_of(recipe, options_));
   }
   return header;
 }
 
-uint64_t element_bytes(Encoding encoding) { return encoding == Encoding::kF16 ? sizeof(uint16_t) : sizeof(float); }
-
-void store_float(float value, Encoding encoding, std::byte* out) {
-  if (encoding == Encoding::kF16) {
-    const uint16_t half = quant::float_to_half(value);
-    std::memcpy(out, &half, sizeof(half));
-  } else {
-    std::memcpy(out, &value, sizeof(value));
-  }
-}
-
-void fill_floats(RandomStream& random, double mean, double deviation, Encoding encoding, std::span<std::byte> row) {
+void fill_normal(RandomStream& random, double mean, double deviation, std::span<float> values) {
   const auto offset = static_cast<float>(mean);
   const auto gain = static_cast<float>(deviation);
-  for (size_t at = 0; at < row.size(); at += element_bytes(encoding)) {
-    store_float(offset + random.normal() * gain, encoding, row.data() + at);
+  for (float& value : values) {
+    value = offset + random.normal() * gain;
   }
 }
 
-void fill_factors(RandomStream& random, I2sLayout layout, std::vector<int8_t>& factors) {
-  constexpr std::array<int8_t, 4> kFourLevels = {-2, -1, 1, 2};
-  for (size_t i = 0; i < factors.size(); i += 4) {  // widths are multiples of 32
+void fill_levels(RandomStream& random, std::span<const int8_t> levels, float scale, std::span<float> values) {
+  for (size_t i = 0; i < values.size(); i += 4) {  // widths are multiples of 32
     uint64_t bits = random.next();
     for (size_t k = 0; k < 4; ++k, bits >>= 16) {
       const auto u = static_cast<uint16_t>(bits);
-      factors[i + k] = layout == I2sLayout::kBitnetCpp
-                           ? static_cast<int8_t>((u < kBelowPlusOne ? 1 : 0) - (u < kBelowMinusOne ? 2 : 0))
-                           : kFourLevels[u & 3u];
+      const int ternary = (u < kBelowPlusOne ? 1 : 0) - (u < kBelowMinusOne ? 2 : 0);
+      const int level = levels.size() == kFourLevels ? levels[u & 3u] : ternary;
+      values[i + k] = static_cast<float>(level) * scale;
     }
   }
 }
 
-void fill_projection(RandomStream& random, const Recipe& recipe, const SyntheticOptions& options,
-                     std::vector<int8_t>& factors, std::span<std::byte> row) {
-  const auto scale = static_cast<float>(recipe.gain);
-  if (options.weights != Encoding::kI2S && !has_ternary_values(options)) {
-    fill_floats(random, 0, recipe.gain, options.weights, row);
-    return;
+void fill_row(RandomStream& random, const Recipe& recipe, const SyntheticOptions& options, std::span<float> values) {
+  switch (recipe.kind) {
+    case Recipe::Kind::kEmbedding:
+      return fill_normal(random, 0, recipe.gain, values);
+    case Recipe::Kind::kNorm:
+      return fill_normal(random, recipe.gain, 0.1 * recipe.gain, values);
+    case Recipe::Kind::kProjection:
+      break;
   }
-  fill_factors(random, options.layout, factors);
-  if (options.weights == Encoding::kI2S) {
-    std::fill(row.begin(), row.end(), std::byte{0});
-    quant::i2s_pack_row(options.layout, factors, scale, row);
-    return;
-  }
-  for (size_t i = 0; i < factors.size(); ++i) {
-    store_float(static_cast<float>(factors[i]) * scale, options.weights,
-                row.data() + i * element_bytes(options.weights));
-  }
+  const std::span<const int8_t> levels = levels_of(options);
+  return levels.empty() ? fill_normal(random, 0, recipe.gain, values)
+                        : fill_levels(random, levels, static_cast<float>(recipe.gain), values);
 }
 
 // Fills whole rows; `out` holds any number of them.
-void fill_rows(const Recipe& recipe, const SyntheticOptions& options, uint64_t first_row, uint64_t row_bytes,
-               std::span<std::byte> out) {
-  std::vector<int8_t> factors(recipe.kind == Recipe::Kind::kProjection ? recipe.n_cols : 0);
+void fill_rows(const Recipe& recipe, const SyntheticOptions& options, uint64_t first_row, std::span<std::byte> out) {
+  const quant::Format& format = format_of(recipe, options);
+  const uint64_t row_bytes = format.row_bytes(recipe.n_cols);
+  std::vector<float> values(recipe.n_cols);
   for (uint64_t at = 0, row = first_row; at < out.size(); at += row_bytes, ++row) {
     RandomStream random(options.seed, recipe.name, row);
-    const auto bytes = out.subspan(at, row_bytes);
-    switch (recipe.kind) {
-      case Recipe::Kind::kEmbedding:
-        fill_floats(random, 0, recipe.gain, options.embeddings, bytes);
-        break;
-      case Recipe::Kind::kNorm:
-        fill_floats(random, recipe.gain, 0.1 * recipe.gain, Encoding::kF32, bytes);
-        break;
-      case Recipe::Kind::kProjection:
-        fill_projection(random, recipe, options, factors, bytes);
-        break;
-    }
+    fill_row(random, recipe, options, values);
+    format.encode_row(values, static_cast<float>(recipe.gain), out.subspan(at, row_bytes));
   }
-}
-
-uint64_t row_bytes_of(const Recipe& recipe, const SyntheticOptions& options) {
-  switch (recipe.kind) {
-    case Recipe::Kind::kNorm:
-      return recipe.n_cols * 4;
-    case Recipe::Kind::kEmbedding:
-      return recipe.n_cols * element_bytes(options.embeddings);
-    case Recipe::Kind::kProjection:
-      return options.weights == Encoding::kI2S ? quant::i2s_row_bytes(options.layout, recipe.n_cols)
-                                               : recipe.n_cols * element_bytes(options.weights);
-  }
-  return 0;  // unreachable: every enumerator returns above
 }
 
 Status write_tensor(Writer& writer, const Recipe& recipe, const SyntheticOptions& options,
                     const SyntheticProgress& progress) {
-  const uint64_t row_bytes = row_bytes_of(recipe, options);
+  const quant::Format& format = format_of(recipe, options);
+  const uint64_t row_bytes = format.row_bytes(recipe.n_cols);
   const uint64_t rows_per_chunk = std::max(uint64_t{1}, kChunkBytes / row_bytes);
   std::vector<std::byte> buffer;
   for (uint64_t row = 0; row < recipe.n_rows; row += rows_per_chunk) {
@@ -299,19 +265,17 @@ Status write_tensor(Writer& writer, const Recipe& recipe, const SyntheticOptions
     const uint64_t n_other = n_rows / 2;  // rows of the second thread
     const auto other_part = std::span(buffer).subspan((n_rows - n_other) * row_bytes);
     const auto other = std::async(std::launch::async, fill_rows, std::cref(recipe), std::cref(options),
-                                  row + n_rows - n_other, row_bytes, other_part);
-    fill_rows(recipe, options, row, row_bytes, std::span(buffer).first((n_rows - n_other) * row_bytes));
+                                  row + n_rows - n_other, other_part);
+    fill_rows(recipe, options, row, std::span(buffer).first((n_rows - n_other) * row_bytes));
     other.wait();
     TERN_RETURN_IF_ERROR(writer.append(buffer));
     if (progress && !progress(writer.bytes_written(), writer.bytes_total())) {
       return fail(ErrorCode::kUsage, "", "interrupted; nothing was written");
     }
   }
-  if (recipe.kind == Recipe::Kind::kProjection && options.weights == Encoding::kI2S &&
-      options.layout == I2sLayout::kBitnetCpp) {
-    std::array<std::byte, 32> tail{};
-    const auto scale = static_cast<float>(recipe.gain);
-    std::memcpy(tail.data(), &scale, sizeof(scale));
+  if (format.tail_bytes > 0) {
+    std::vector<std::byte> tail(format.tail_bytes);
+    format.encode_tail(static_cast<float>(recipe.gain), tail);
     return writer.append(tail);
   }
   return {};
@@ -344,9 +308,16 @@ SyntheticVocabulary vocabulary_of(const SyntheticOptions& options) {
 
 Status write_synthetic_model(const std::filesystem::path& path, const SyntheticOptions& options,
                              const SyntheticProgress& progress) {
-  TERN_CHECK(options.embeddings == Encoding::kF16 || options.embeddings == Encoding::kF32);
-  TERN_CHECK(options.weights == Encoding::kI2S || options.layout == I2sLayout::kBitnetCpp);
+  TERN_CHECK(options.embeddings->levels.empty());
   const Plan plan(options);
+  for (const Recipe& recipe : plan.recipes()) {
+    const quant::Format& format = format_of(recipe, options);
+    if (!format.tensor_bytes(recipe.n_rows, recipe.n_cols)) {
+      return fail(ErrorCode::kUsage, fmt::format("shape {}", options.shape.name),
+                  fmt::format("{} has rows of {} weights, which {} cannot hold: its blocks are of {}", recipe.name,
+                              recipe.n_cols, format.name, format.block_cols));
+    }
+  }
   TERN_ASSIGN_OR_RETURN(Writer writer, Writer::create(path, plan.header(vocabulary_of(options))));
   for (const Recipe& recipe : plan.recipes()) {
     TERN_RETURN_IF_ERROR(write_tensor(writer, recipe, options, progress));

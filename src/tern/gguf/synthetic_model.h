@@ -16,7 +16,7 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/synthetic_vocabulary.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::gguf {
 
@@ -41,17 +41,17 @@ struct SyntheticOptions {
   SyntheticShape shape;
   std::string architecture = "bitnet-b1.58";  // or "bitnet", "llama" (no sub-norms, untied output matrix)
   uint64_t seed = 1;
-  quant::I2sLayout layout = quant::I2sLayout::kBitnetCpp;
-  quant::Encoding embeddings = quant::Encoding::kF16;  // or kF32
-  // The projections. In kF16 and kF32, BitNet architectures keep the ternary values of kI2S (in its layout kBitnetCpp,
-  // the only one allowed here), times their scale; llama has approximately normal ones.
-  quant::Encoding weights = quant::Encoding::kI2S;
+  const quant::Format* embeddings = &quant::kF16;  // one that holds any value
+  // Of the projections. In a format that holds any value, BitNet architectures keep the ternary values that
+  // kI2sBitnetCpp gets, times their scale; llama has approximately normal ones.
+  const quant::Format* weights = &quant::kI2sBitnetCpp;
 };
 
 // Called now and then with bytes written and to be written; writing stops with an error when it returns false.
 using SyntheticProgress = std::function<bool(uint64_t bytes_done, uint64_t bytes_total)>;
 
-// Errors: kIo; kUsage when `progress` stopped it. Nothing is left under `path` unless it succeeds.
+// Errors: kIo; kUsage when `progress` stopped it, and for rows that the format of the weights cannot hold. Nothing is
+// left under `path` unless it succeeds.
 Status write_synthetic_model(const std::filesystem::path& path, const SyntheticOptions& options,
                              const SyntheticProgress& progress = nullptr);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -60,6 +61,11 @@ uint64_t Tensor::n_rows() const {
   return n_rows;
 }
 
+std::span<const std::byte> Tensor::row(uint64_t index) const {
+  const uint64_t row_bytes = format->row_bytes(n_cols());
+  return data.subspan(index * row_bytes, row_bytes);
+}
+
 Result<View> View::open(const std::filesystem::path& path) {
   TERN_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
   const auto shared = std::make_shared<const MappedFile>(std::move(file));
@@ -80,6 +86,12 @@ const Metadata* View::find(std::string_view key) const {
 const Tensor* View::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+const quant::Format* View::format_of_type(uint32_t type_id) const {
+  const auto found =
+      std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& tensor) { return tensor.type_id == type_id; });
+  return found == tensors_.end() ? nullptr : found->format;
 }
 
 void View::map_pages() const {

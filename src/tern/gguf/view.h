@@ -20,7 +20,7 @@
 
 #include "tern/base/error.h"
 #include "tern/base/mapped_file.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::gguf {
 
@@ -56,13 +56,16 @@ struct Metadata {
 struct Tensor {
   std::string_view name;
   uint32_t type_id = 0;
-  std::vector<uint64_t> dims;               // as in the file: dims[0] runs fastest (columns), 1 to 4 of them
-  std::optional<quant::Encoding> encoding;  // nullopt: a type that tern cannot compute with
-  std::span<const std::byte> data;          // empty for unsupported types, whose size is not known
-  uint64_t file_offset = 0;                 // of data, from the start of the file
+  std::vector<uint64_t> dims;             // as in the file: dims[0] runs fastest (columns), 1 to 4 of them
+  const quant::Format* format = nullptr;  // null: a type that tern cannot read
+  std::span<const std::byte> data;        // whole rows and the format's tail; empty where `format` is null
+  uint64_t file_offset = 0;               // of data, from the start of the file
   uint64_t n_cols() const { return dims[0]; }
   uint64_t n_rows() const;  // product of the other dimensions
   uint64_t n_elements() const { return n_rows() * n_cols(); }
+  // The bytes of one row, and those after the last row. `format` must not be null.
+  std::span<const std::byte> row(uint64_t index) const;
+  std::span<const std::byte> tail() const { return data.last(format->tail_bytes); }
 };
 
 class View {
@@ -97,8 +100,9 @@ class View {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor* find_tensor(std::string_view name) const;
 
-  // The layout of the file's I2_S tensors; nullopt where it has none. open() has refused files that fit none or two.
-  std::optional<quant::I2sLayout> i2s_layout() const { return i2s_layout_; }
+  // The format of the file's tensors of this type id: one for all of them, even where several formats share the id.
+  // Null where there is no such tensor or tern cannot read the type.
+  const quant::Format* format_of_type(uint32_t type_id) const;
 
   // "file: key general.architecture" etc., for errors of callers.
   std::string where_key(std::string_view key) const;
@@ -118,7 +122,6 @@ class View {
   std::vector<Tensor> tensors_;
   std::unordered_map<std::string_view, size_t> metadata_index_;
   std::unordered_map<std::string_view, size_t> tensor_index_;
-  std::optional<quant::I2sLayout> i2s_layout_;
 };
 
 }  // namespace tern::gguf

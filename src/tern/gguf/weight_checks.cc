@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <utility>
 
-#include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
+#include "tern/quant/i2s_bitnet32.h"
+#include "tern/quant/i2s_bitnet_cpp.h"
 
 namespace tern::gguf {
 namespace {
-
-using quant::Encoding;
-using quant::I2sLayout;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -39,22 +36,18 @@ struct Statistics {
   }
 };
 
-Statistics float_statistics(const Tensor& tensor) {
+// Of any format: rows are decoded.
+Statistics decoded_statistics(const Tensor& tensor) {
   Statistics statistics;
   statistics.n_weights = tensor.n_elements();
-  const size_t width = tensor.encoding == Encoding::kF16 ? 2 : 4;
-  for (size_t at = 0; at < tensor.data.size(); at += width) {
-    float value = 0;
-    if (width == 2) {
-      uint16_t half = 0;
-      std::memcpy(&half, tensor.data.data() + at, sizeof(half));
-      value = quant::half_to_float(half);
-    } else {
-      std::memcpy(&value, tensor.data.data() + at, sizeof(value));
+  std::vector<float> values(tensor.n_cols());
+  for (uint64_t row = 0; row < tensor.n_rows(); ++row) {
+    tensor.format->decode_row(tensor.row(row), tensor.tail(), values);
+    for (const float value : values) {
+      statistics.n_not_finite += std::isfinite(value) ? 0u : 1u;
+      statistics.n_zero += value == 0 ? 1u : 0u;
+      statistics.sum_of_squares += static_cast<double>(value) * static_cast<double>(value);
     }
-    statistics.n_not_finite += std::isfinite(value) ? 0u : 1u;
-    statistics.n_zero += value == 0 ? 1u : 0u;
-    statistics.sum_of_squares += static_cast<double>(value) * static_cast<double>(value);
   }
   return statistics;
 }
@@ -73,7 +66,7 @@ Statistics ternary_statistics(const Tensor& tensor) {
       n_codes[(byte >> shift) & 3u] += n_bytes[byte];
     }
   }
-  const auto scale = static_cast<double>(quant::i2s_tail_scale(tensor.data, tensor.n_rows(), tensor.n_cols()));
+  const auto scale = static_cast<double>(quant::i2s_bitnet_cpp::tail_scale(tensor.tail()));
   statistics.n_zero = n_codes[1];
   statistics.n_invalid_codes = n_codes[3];
   statistics.sum_of_squares = static_cast<double>(n_codes[0] + n_codes[2]) * scale * scale;
@@ -81,20 +74,18 @@ Statistics ternary_statistics(const Tensor& tensor) {
   return statistics;
 }
 
-Statistics four_level_statistics(const Tensor& tensor, I2sLayout layout) {
+Statistics bitnet32_statistics(const Tensor& tensor) {
+  using quant::i2s_bitnet32::kBlockCols;
   Statistics statistics;
   statistics.n_weights = tensor.n_elements();
-  const auto block = static_cast<uint64_t>(quant::i2s_block_size(layout));
-  const uint64_t row_bytes = quant::i2s_row_bytes(layout, tensor.n_cols());
-  std::vector<int8_t> factors(tensor.n_cols());
+  std::vector<int8_t> levels(tensor.n_cols());
   for (uint64_t row = 0; row < tensor.n_rows(); ++row) {
-    const auto bytes = tensor.data.subspan(row * row_bytes, row_bytes);
-    quant::i2s_unpack_row(layout, bytes, factors);
-    for (uint64_t first = 0; first < tensor.n_cols(); first += block) {
-      const auto scale = static_cast<double>(quant::i2s_scale_at(layout, bytes, first, 1.0F));
+    quant::i2s_bitnet32::unpack_row(tensor.row(row), levels);
+    for (size_t first = 0; first < levels.size(); first += kBlockCols) {
+      const auto scale = static_cast<double>(quant::i2s_bitnet32::block_scale(tensor.row(row), first / kBlockCols));
       int64_t squares = 0;
-      for (uint64_t col = first; col < std::min(first + block, tensor.n_cols()); ++col) {
-        squares += factors[col] * factors[col];
+      for (const int8_t level : std::span(levels).subspan(first, kBlockCols)) {
+        squares += level * level;
       }
       statistics.sum_of_squares += static_cast<double>(squares) * scale * scale;
       statistics.add_scale(scale);
@@ -112,7 +103,10 @@ class Checker {
   void add(std::string_view tensor, const char* statistic, double value, const Envelope& envelope);
   void check_norm(const Tensor& tensor);
   void check_projection(const Tensor& tensor);
-  void check_scales(const Tensor& tensor, const Statistics& statistics);
+  void check_ternary(const Tensor& tensor);
+  void check_bitnet32(const Tensor& tensor);
+  void check_decoded(const Tensor& tensor) { add_rms(tensor, decoded_statistics(tensor)); }
+  void add_rms(const Tensor& tensor, const Statistics& statistics);
 
   const View& view_;
   const WeightRules* rules_;
@@ -131,12 +125,11 @@ void Checker::add(std::string_view tensor, const char* statistic, double value, 
 
 void Checker::check_norm(const Tensor& tensor) {
   ++report_.n_norms;
-  const bool is_float = tensor.encoding == Encoding::kF32 || tensor.encoding == Encoding::kF16;
-  if (!is_float) {
+  if (tensor.format == nullptr || !tensor.format->is_float()) {
     add(tensor.name, "is_float", 0, {1, 1});
     return;
   }
-  const Statistics statistics = float_statistics(tensor);
+  const Statistics statistics = decoded_statistics(tensor);
   Envelope envelope{};
   if (rules_ != nullptr) {
     envelope = rules_->other_norms;
@@ -150,38 +143,40 @@ void Checker::check_norm(const Tensor& tensor) {
   add(tensor.name, "rms", statistics.rms(), envelope);
 }
 
-void Checker::check_scales(const Tensor& tensor, const Statistics& statistics) {
+void Checker::add_rms(const Tensor& tensor, const Statistics& statistics) {
+  add(tensor.name, "rms", statistics.rms(), rules_ == nullptr ? Envelope{} : rules_->projection_rms);
+}
+
+void Checker::check_ternary(const Tensor& tensor) {
+  const Statistics statistics = ternary_statistics(tensor);
+  const WeightRules rules = rules_ == nullptr ? WeightRules{} : *rules_;
+  add(tensor.name, "scale", statistics.n_not_finite == 0 ? statistics.scale_max : std::nan(""), rules.projection_scale);
+  add(tensor.name, "zero_fraction", statistics.share(statistics.n_zero), rules.zero_fraction);
+  add(tensor.name, "invalid_codes", static_cast<double>(statistics.n_invalid_codes), {0, 0});
+  add_rms(tensor, statistics);
+}
+
+void Checker::check_bitnet32(const Tensor& tensor) {
+  const Statistics statistics = bitnet32_statistics(tensor);
   const Envelope envelope = rules_ == nullptr ? Envelope{} : rules_->projection_scale;
-  if (view_.i2s_layout() == I2sLayout::kBitnetCpp) {
-    const bool is_finite = statistics.n_not_finite == 0;
-    add(tensor.name, "scale", is_finite ? statistics.scale_max : std::nan(""), envelope);
-    add(tensor.name, "zero_fraction", statistics.share(statistics.n_zero),
-        rules_ == nullptr ? Envelope{} : rules_->zero_fraction);
-    add(tensor.name, "invalid_codes", static_cast<double>(statistics.n_invalid_codes), {0, 0});
-  } else if (view_.i2s_layout() == I2sLayout::kBitNet32F16) {
-    add(tensor.name, "scale_min", statistics.scale_min, envelope);
-    add(tensor.name, "scale_max", statistics.scale_max, envelope);
-    add(tensor.name, "not_finite", static_cast<double>(statistics.n_not_finite), {0, 0});
-  }
+  add(tensor.name, "scale_min", statistics.scale_min, envelope);
+  add(tensor.name, "scale_max", statistics.scale_max, envelope);
+  add(tensor.name, "not_finite", static_cast<double>(statistics.n_not_finite), {0, 0});
+  add_rms(tensor, statistics);
 }
 
 void Checker::check_projection(const Tensor& tensor) {
+  // Formats with more to check than the weights' size.
+  constexpr std::pair<const quant::Format*, void (Checker::*)(const Tensor&)> kChecks[] = {
+      {&quant::kI2sBitnetCpp, &Checker::check_ternary}, {&quant::kI2sBitNet32F16, &Checker::check_bitnet32}};
   ++report_.n_projections;
-  if (!tensor.encoding) {
+  if (tensor.format == nullptr) {
     add(tensor.name, "supported_encoding", 0, {1, 1});
     return;
   }
-  const Envelope envelope = rules_ == nullptr ? Envelope{} : rules_->projection_rms;
-  if (tensor.encoding != Encoding::kI2S) {
-    const Statistics statistics = float_statistics(tensor);
-    add(tensor.name, "rms", statistics.rms(), envelope);
-    return;
-  }
-  const I2sLayout layout = *view_.i2s_layout();
-  const Statistics statistics =
-      layout == I2sLayout::kBitnetCpp ? ternary_statistics(tensor) : four_level_statistics(tensor, layout);
-  check_scales(tensor, statistics);
-  add(tensor.name, "rms", statistics.rms(), envelope);
+  const auto* const own = std::find_if(std::begin(kChecks), std::end(kChecks),
+                                       [&](const auto& check) { return check.first == tensor.format; });
+  (this->*(own == std::end(kChecks) ? &Checker::check_decoded : own->second))(tensor);
 }
 
 bool is_projection(std::string_view name) {

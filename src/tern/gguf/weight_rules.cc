@@ -17,8 +17,6 @@
 namespace tern::gguf {
 namespace {
 
-using quant::I2sLayout;
-
 // Ours. A trained ternary matrix is scaled so that its output keeps about the size of its input, rms ~ 1/sqrt(columns),
 // unless the norm in front of it is small and the scale makes up for it: published files have norms of 0.02 with scales
 // near 1. A scale outside these bounds is lost, not small.
@@ -28,9 +26,9 @@ constexpr Envelope kTernaryScale = {0.002, 8.0};
 // ones.
 constexpr Envelope kZeroFraction = {0.05, 0.9};
 
-WeightRules bitnet_i2s_rules(I2sLayout layout) {
+WeightRules bitnet_i2s_rules(const quant::Format& format) {
   WeightRules rules;
-  rules.name = fmt::format("bitnet:i2_s/{}", quant::layout_name(layout));
+  rules.name = fmt::format("bitnet:i2_s/{}", format.layout);
   rules.norms = {{".attn_norm.weight", {0.01, 2.0}},  // 0.01 to 0.02 is normal in I2_S files
                  {".ffn_norm.weight", {0.5, 2.0}},
                  {"output_norm.weight", {0.5, 2.0}}};
@@ -38,7 +36,7 @@ WeightRules bitnet_i2s_rules(I2sLayout layout) {
   rules.projection_rms = kTernaryRms;
   rules.projection_scale = kTernaryScale;
   rules.zero_fraction = kZeroFraction;
-  if (layout == I2sLayout::kQK256) {
+  if (&format == &quant::kI2sQk256) {
     // Ours: this layout has no scale, so the norm in front of a matrix carries 1/sqrt(2.5 columns); and the weights are
     // -2, -1, 1 and 2, whatever they mean.
     rules.norms = {{"output_norm.weight", {0.5, 2.0}}};
@@ -62,15 +60,16 @@ WeightRules bitnet_float_rules() {
   return rules;
 }
 
-WeightRules llama_rules(std::optional<I2sLayout> layout) {
-  WeightRules rules = bitnet_i2s_rules(layout.value_or(I2sLayout::kBitnetCpp));
-  rules.name = layout ? fmt::format("llama:i2_s/{}", quant::layout_name(*layout)) : "llama:float";
+// `i2s`: the layout of I2_S that the file has; null: none.
+WeightRules llama_rules(const quant::Format* i2s) {
+  WeightRules rules = bitnet_i2s_rules(i2s == nullptr ? quant::kI2sBitnetCpp : *i2s);
+  rules.name = i2s == nullptr ? "llama:float" : fmt::format("llama:i2_s/{}", i2s->layout);
   // Ours: BitNet-rs wants 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
-  if (layout != I2sLayout::kQK256) {
+  if (i2s != &quant::kI2sQk256) {
     rules.norms = {};
     rules.other_norms = {0.02, 20.0};
   }
-  if (!layout) {
+  if (i2s == nullptr) {
     rules.projection_rms = {0.001, 4.0};
   }
   return rules;
@@ -121,10 +120,11 @@ Status read_norm_rules(const toml::table& policy, const std::string& where, Weig
 
 Result<WeightRules> rules_for(const View& view) {
   TERN_ASSIGN_OR_RETURN(const std::string_view architecture, view.get_string("general.architecture"));
+  const quant::Format* i2s = view.format_of_type(quant::kI2sBitnetCpp.type_id);
   if (!architecture.starts_with("bitnet")) {
-    return llama_rules(view.i2s_layout());
+    return llama_rules(i2s);
   }
-  return view.i2s_layout() ? bitnet_i2s_rules(*view.i2s_layout()) : bitnet_float_rules();
+  return i2s == nullptr ? bitnet_float_rules() : bitnet_i2s_rules(*i2s);
 }
 
 Result<WeightRules> read_policy(const std::filesystem::path& path, const WeightRules& defaults) {

@@ -69,16 +69,15 @@ void put_typed(std::string& out, const std::vector<T>& array) {
 
 }  // namespace
 
-void Header::add_tensor(std::string name, std::vector<uint64_t> dims, quant::Encoding encoding,
-                        quant::I2sLayout layout) {
+void Header::add_tensor(std::string name, std::vector<uint64_t> dims, const quant::Format& format) {
   TERN_CHECK(!dims.empty());
   uint64_t n_rows = 1;
   for (size_t i = 1; i < dims.size(); ++i) {
     n_rows *= dims[i];
   }
-  const auto n_bytes = quant::encoded_size(encoding, layout, n_rows, dims[0]);
+  const auto n_bytes = format.tensor_bytes(n_rows, dims[0]);
   TERN_CHECK(n_bytes.has_value());
-  tensors.push_back({std::move(name), std::move(dims), static_cast<uint32_t>(encoding), *n_bytes});
+  tensors.push_back({std::move(name), std::move(dims), format.type_id, *n_bytes});
 }
 
 uint64_t padding_after(uint64_t n_bytes, uint64_t alignment) { return (alignment - n_bytes % alignment) % alignment; }

@@ -15,7 +15,7 @@
 
 #include "tern/base/error.h"
 #include "tern/base/file.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::gguf {
 
@@ -41,9 +41,8 @@ struct Header {
   std::vector<TensorPlan> tensors;  // in the order in which their data follows
 
   void add(std::string key, TypedValue value) { metadata.emplace_back(std::move(key), std::move(value)); }
-  // The encoding must be able to hold the shape (quant::encoded_size); `layout` matters for I2_S only.
-  void add_tensor(std::string name, std::vector<uint64_t> dims, quant::Encoding encoding,
-                  quant::I2sLayout layout = quant::I2sLayout::kBitnetCpp);
+  // The format must be able to hold the shape (quant::Format::tensor_bytes).
+  void add_tensor(std::string name, std::vector<uint64_t> dims, const quant::Format& format);
 };
 
 // The header's bytes, padded up to the data section. Data of tensor i begins at the sum of the padded sizes before it.

@@ -1,24 +1,37 @@
 #include "tern/kernels/four_level.h"
 
-#include <algorithm>
-
-#include "tern/quant/i2s.h"
+#include "tern/quant/four_levels.h"
+#include "tern/quant/i2s_bitnet32.h"
 
 namespace tern::kernels {
+namespace {
 
-void four_level_product(const FourLevelRow& p, std::span<int8_t> factors) {
-  quant::i2s_unpack_row(p.layout, p.row, factors);
-  const size_t n_cols = factors.size();
-  const size_t block_size = p.layout == quant::I2sLayout::kBitNet32F16 ? 32 : n_cols;
+int32_t dot(std::span<const int8_t> levels, const int8_t* q) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < levels.size(); ++i) sum += levels[i] * q[i];
+  return sum;
+}
+
+}  // namespace
+
+void bitnet32_row_product(const FourLevelRow& p, std::span<int8_t> levels) {
+  using quant::i2s_bitnet32::kBlockCols;
+  quant::i2s_bitnet32::unpack_row(p.row, levels);
   for (size_t t = 0; t < p.n_tokens; ++t) {
-    const int8_t* q = p.q + t * n_cols;
+    const int8_t* q = p.q + t * levels.size();
     float total = 0;
-    for (size_t begin = 0; begin < n_cols; begin += block_size) {
-      int32_t sum = 0;
-      for (size_t i = begin; i < std::min(n_cols, begin + block_size); ++i) sum += factors[i] * q[i];
-      total += static_cast<float>(sum) * quant::i2s_scale_at(p.layout, p.row, begin, 1.0f);
+    for (size_t first = 0; first < levels.size(); first += kBlockCols) {
+      const auto sum = static_cast<float>(dot(levels.subspan(first, kBlockCols), q + first));
+      total += sum * quant::i2s_bitnet32::block_scale(p.row, first / kBlockCols);
     }
     p.out[t * p.out_stride] = total / p.rounding[t].scale;
+  }
+}
+
+void qk256_row_product(const FourLevelRow& p, std::span<int8_t> levels) {
+  quant::four_levels::unpack(p.row, levels);
+  for (size_t t = 0; t < p.n_tokens; ++t) {
+    p.out[t * p.out_stride] = static_cast<float>(dot(levels, p.q + t * levels.size())) / p.rounding[t].scale;
   }
 }
 

@@ -1,5 +1,5 @@
-// Products with the two other layouts that are called I2_S, BitNet32-F16 and QK256: codes for -2, -1, +1, +2. Plain
-// portable code, the same for every instruction set; they exist to be checked, not to be raced.
+// Products with the two layouts of I2_S that BitNet-rs writes, BitNet32-F16 and QK256, whose codes stand for -2, -1,
+// +1, +2. Portable code, the same for every instruction set.
 //
 // No reference specifies these bits. The activations are rounded to int8 as for bitnet.cpp's layout (table.h), and
 //   qk256:     out = float(sum_i w_i * q_i) / s
@@ -11,14 +11,12 @@
 #include <span>
 
 #include "tern/kernels/table.h"
-#include "tern/quant/encoding.h"
 
 namespace tern::kernels {
 
 // One row of weights against n_tokens rows of activations: out[t * out_stride].
-// row: quant::i2s_row_bytes() bytes. q: [n_tokens, n_cols]. factors: scratch of n_cols.
+// row: quant::Format::row_bytes() bytes. q: [n_tokens, n_cols].
 struct FourLevelRow {
-  quant::I2sLayout layout;
   std::span<const std::byte> row;
   const int8_t* q;
   const RowRounding* rounding;
@@ -26,6 +24,9 @@ struct FourLevelRow {
   float* out;
   size_t out_stride;
 };
-void four_level_product(const FourLevelRow& p, std::span<int8_t> factors);
+
+// levels: scratch of n_cols elements.
+void bitnet32_row_product(const FourLevelRow& p, std::span<int8_t> levels);
+void qk256_row_product(const FourLevelRow& p, std::span<int8_t> levels);
 
 }  // namespace tern::kernels

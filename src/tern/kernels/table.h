@@ -34,7 +34,7 @@ struct RowRounding {
 
 // out[t * out_stride + r] = float(sum_i (code[r][i] - 1) * q[t][i]) / rounding[t].scale * weight_scale, with the sum an
 // exact integer (bitnet.cpp's own wraps at 16 bits for extreme inputs; these never do, whatever the codes). codes:
-// n_rows * n_cols / 4 bytes in the bitnet.cpp layout (quant/i2s.h); n_cols is a multiple of 128.
+// n_rows * n_cols / 4 bytes in the bitnet.cpp layout (quant/i2s_bitnet_cpp.h); n_cols is a multiple of 128.
 struct TernaryProduct {
   const uint8_t* codes;
   float weight_scale;

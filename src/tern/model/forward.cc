@@ -204,13 +204,7 @@ void Forward::embed(std::span<const int32_t> tokens) {
   const size_t n_embd = size(h_.n_embd);
   for (size_t t = 0; t < tokens.size(); ++t) {
     TERN_CHECK(tokens[t] >= 0 && tokens[t] < h_.n_vocab);
-    const size_t row = size(tokens[t]) * n_embd;
-    float* out = x_.data() + t * n_embd;
-    if (table.encoding == quant::Encoding::kF16) {
-      table_.half_to_float(table.halves() + row, n_embd, out);
-    } else {
-      std::copy_n(table.floats() + row, n_embd, out);
-    }
+    table.format->decode_row(table.row(size(tokens[t])), table.tail(), std::span(x_).subspan(t * n_embd, n_embd));
   }
 }
 

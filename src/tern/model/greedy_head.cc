@@ -66,7 +66,7 @@ GreedyHead::GreedyHead(const Matrix& head, const kernels::KernelTable& table, Th
 
 Result<std::unique_ptr<GreedyHead>> GreedyHead::copy(const Matrix& head, const kernels::KernelTable& table,
                                                      ThreadPool& pool, Done done) {
-  if (head.encoding != quant::Encoding::kF16 || head.n_cols % 32 != 0 || head.n_cols > 65536) {
+  if (head.format != &quant::kF16 || head.n_cols % 32 != 0 || head.n_cols > 65536) {
     return nullptr;
   }
   const size_t n_rows = size(head.n_rows);
@@ -77,7 +77,7 @@ Result<std::unique_ptr<GreedyHead>> GreedyHead::copy(const Matrix& head, const k
     if (!copy->copy_rows(begin, end)) {
       finite.store(false, std::memory_order_relaxed);
     }
-    copy->done_({head.data + begin * size(head.row_bytes()), (end - begin) * size(head.row_bytes())});
+    copy->done_(head.data.subspan(begin * head.row_bytes(), (end - begin) * head.row_bytes()));
   });
   if (!finite.load()) {
     return nullptr;
@@ -190,7 +190,7 @@ std::optional<int32_t> GreedyHead::best(const float* x, kernels::DotOrder order)
   });
   n_rows_read_ += candidates_.size();
   if (n_rows_read_ > kRowsBeforeDone) {
-    done_({head_.data, size(head_.n_rows * head_.row_bytes())});
+    done_(head_.data);
     n_rows_read_ = 0;
   }
   return candidates_[static_cast<size_t>(argmax(logits_))];

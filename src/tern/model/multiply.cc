@@ -3,14 +3,11 @@
 #include <algorithm>
 
 #include "tern/base/check.h"
-#include "tern/kernels/four_level.h"
+#include "tern/model/product_kernels.h"
 #include "tern/model/size.h"
-#include "tern/quant/i2s.h"
 
 namespace tern::model {
 namespace {
-
-using quant::Encoding;
 
 // What one thread takes at a time of a product with one token. Kernels read a piece as eight runs side by side, so it
 // is best as large as this; but each thread should have one, as long as a piece is worth a thread's while.
@@ -32,11 +29,11 @@ struct Cut {
   Cut(const Matrix& w, int64_t n_tokens, const kernels::KernelTable& table, int n_threads)
       : rows(kFloatRowsForBatch), tokens(n_tokens) {
     if (n_tokens == 1) {
-      const int64_t n_bytes = w.n_rows * w.row_bytes();
+      const auto n_bytes = static_cast<int64_t>(w.data.size() - w.format->tail_bytes);
       const int64_t most = pieces(n_bytes, kLeastBytesForOneToken);
       const int64_t wanted = std::min(most, std::max(int64_t{n_threads}, n_bytes / kBytesForOneToken));
       rows = pieces(pieces(w.n_rows, wanted), kMultipleOfRows) * kMultipleOfRows;
-    } else if (w.encoding == Encoding::kI2S) {
+    } else if (product_kernel(*w.format).in_ternary_pieces) {
       tokens = std::min(n_tokens, static_cast<int64_t>(table.ternary_piece.n_tokens));
       rows = static_cast<int64_t>(table.ternary_piece.n_rows);
       // Few tokens: more pieces of rows, so that every thread has work and none waits long for the last.
@@ -48,27 +45,6 @@ struct Cut {
     n_pieces = n_row_pieces * pieces(n_tokens, tokens);
   }
 };
-
-// A batch's products, or one token's, whose rows are read as eight runs side by side, each run's rows one after the
-// other: in such runs memory is faster than row by row (see docs/performance.md).
-template <class A>
-void dot_products(void (*dot)(kernels::DotOrder, const kernels::DotProducts<A>&), kernels::DotOrder order,
-                  const kernels::DotProducts<A>& p) {
-  constexpr size_t kRuns = 8;
-  const size_t run = p.n_b == 1 ? p.n_a / kRuns : 0;
-  for (size_t i = 0; i < run; ++i) {
-    float results[kRuns];
-    dot(order, {p.a + i * p.a_stride, run * p.a_stride, kRuns, p.b, p.b_stride, 1, p.length, results, kRuns});
-    for (size_t k = 0; k < kRuns; ++k) p.out[k * run + i] = results[k];
-  }
-  kernels::DotProducts<A> rest = p;
-  rest.a += kRuns * run * p.a_stride;
-  rest.n_a -= kRuns * run;
-  rest.out += kRuns * run;
-  if (rest.n_a > 0) {
-    dot(order, rest);
-  }
-}
 
 }  // namespace
 
@@ -111,65 +87,85 @@ void Multiplier::multiply(const float* x, int64_t n_tokens, bool as_single, std:
   });
 }
 
+// The activations rounded by one rule, [n_tokens, n_cols].
+AlignedVector<float>& Multiplier::rounded_by(const quant::ActivationRule& rule) {
+  for (RoundedActivations& rounded : rounded_) {
+    if (rounded.rule == &rule) {
+      return rounded.values;
+    }
+  }
+  return rounded_.emplace_back(RoundedActivations{&rule, {}}).values;
+}
+
 // Makes those forms of the activations that the products need, one token per piece.
 void Multiplier::prepare(const Job& job, std::initializer_list<Product> products) {
   bool integers = false;
-  bool halves = false;
+  std::vector<const quant::ActivationRule*> rules;
   for (const Product& product : products) {
-    TERN_CHECK(product.w->n_cols == job.n_cols);
-    integers |= product.w->encoding == Encoding::kI2S;
-    halves |= product.w->encoding == Encoding::kF16 && job.order == kernels::DotOrder::kFour;
+    const Matrix& w = *product.w;
+    TERN_CHECK(w.n_cols == job.n_cols);
+    integers |= product_kernel(*w.format).activations == ActivationForm::kInt8;
+    if (const quant::ActivationRule* rule = rule_for(job, w); rule != nullptr) {
+      rules.push_back(rule);
+    }
   }
-  const size_t n = size(job.n_tokens * job.n_cols);
+  const size_t n_cols = size(job.n_cols);
+  const size_t n = size(job.n_tokens) * n_cols;
+  const auto grow = [](auto& buffer, size_t n_elements) { buffer.resize(std::max(buffer.size(), n_elements)); };
   if (integers) {
-    q_.resize(std::max(q_.size(), n));
-    row_rounding_.resize(std::max(row_rounding_.size(), size(job.n_tokens)));
+    grow(q_, n);
+    grow(row_rounding_, size(job.n_tokens));
   }
-  if (halves) {
-    halved_.resize(std::max(halved_.size(), n));
+  for (const quant::ActivationRule* rule : rules) {
+    grow(rounded_by(*rule), n);
   }
   pool_.for_each_piece(size(job.n_tokens), 1, [&](size_t t, size_t, int) {
-    const size_t n_cols = size(job.n_cols);
+    const float* x = job.x + t * n_cols;
     if (integers) {
-      row_rounding_[t] = table_.round_activations(job.x + t * n_cols, n_cols, rounding_, q_.data() + t * n_cols);
+      row_rounding_[t] = table_.round_activations(x, n_cols, rounding_, q_.data() + t * n_cols);
     }
-    if (halves) {
-      table_.round_to_half(job.x + t * n_cols, n_cols, halved_.data() + t * n_cols);
+    for (const quant::ActivationRule* rule : rules) {
+      float* rounded = rounded_by(*rule).data() + t * n_cols;
+      if (rule == quant::kF16.activations) {
+        table_.round_to_half(x, n_cols, rounded);
+      } else {
+        rule->round_row({x, n_cols}, {rounded, n_cols});
+      }
     }
   });
-  factors_.resize(size(pool_.n_threads()));
+  scratch_.resize(size(pool_.n_threads()));
+}
+
+// The rule that rounds float activations in front of these weights; null: none.
+const quant::ActivationRule* Multiplier::rule_for(const Job& job, const Matrix& w) {
+  switch (product_kernel(*w.format).activations) {
+    case ActivationForm::kByRule:
+      return w.format->activations;
+    case ActivationForm::kHalfForSingleToken:
+      return job.order == kernels::DotOrder::kFour ? w.format->activations : nullptr;
+    case ActivationForm::kFloat:
+    case ActivationForm::kInt8:
+      break;
+  }
+  return nullptr;
 }
 
 void Multiplier::multiply_part(const Job& job, const Product& product, const Part& part, int thread) {
   const Matrix& w = *product.w;
-  const size_t n_cols = size(job.n_cols);
-  const size_t n_rows = size(part.n_rows);
-  const size_t n_tokens = size(part.n_tokens);
+  const size_t first = size(part.token) * size(job.n_cols);
+  const quant::ActivationRule* rule = rule_for(job, w);
   const size_t out_stride = size(w.n_rows);
-  float* out = product.out + size(part.token) * out_stride + part.row;
-  const size_t first = size(part.row) * n_cols;
-  const size_t first_of_token = size(part.token) * n_cols;
-  const int8_t* q = q_.data() + first_of_token;
-  const kernels::RowRounding* rounding = row_rounding_.data() + part.token;
-  if (w.encoding == Encoding::kF16) {
-    const float* x = (job.order == kernels::DotOrder::kFour ? halved_.data() : job.x) + first_of_token;
-    dot_products<uint16_t>(table_.dot_f16, job.order,
-                           {w.halves() + first, n_cols, n_rows, x, n_cols, n_tokens, n_cols, out, out_stride});
-  } else if (w.encoding == Encoding::kF32) {
-    dot_products<float>(
-        table_.dot_f32, job.order,
-        {w.floats() + first, n_cols, n_rows, job.x + first_of_token, n_cols, n_tokens, n_cols, out, out_stride});
-  } else if (w.layout == quant::I2sLayout::kBitnetCpp) {
-    table_.ternary_product({w.codes() + first / 4, w.scale, n_rows, n_cols, q, rounding, n_tokens, out, out_stride});
-  } else {
-    std::vector<int8_t>& factors = factors_[size(thread)];
-    factors.resize(n_cols);
-    const size_t row_bytes = size(w.row_bytes());
-    for (size_t r = 0; r < n_rows; ++r) {
-      const std::span row(w.data + (size(part.row) + r) * row_bytes, row_bytes);
-      kernels::four_level_product({w.layout, row, q, rounding, n_tokens, out + r, out_stride}, factors);
-    }
-  }
+  product_kernel(*w.format).run(table_, {.w = w,
+                                         .row = size(part.row),
+                                         .n_rows = size(part.n_rows),
+                                         .n_tokens = size(part.n_tokens),
+                                         .order = job.order,
+                                         .x = (rule == nullptr ? job.x : rounded_by(*rule).data()) + first,
+                                         .q = q_.data() + first,
+                                         .rounding = row_rounding_.data() + part.token,
+                                         .out = product.out + size(part.token) * out_stride + part.row,
+                                         .out_stride = out_stride,
+                                         .scratch = scratch_[size(thread)]});
 }
 
 }  // namespace tern::model

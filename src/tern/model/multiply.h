@@ -1,4 +1,4 @@
-// Matrix products of activations with weights in any encoding, shared out over the threads by rows of the output.
+// Matrix products of activations with weights in any format, shared out over the threads by rows of the output.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include "tern/base/aligned_vector.h"
 #include "tern/base/thread_pool.h"
 #include "tern/kernels/table.h"
+#include "tern/model/product_kernels.h"
 #include "tern/model/weights.h"
 
 namespace tern::model {
@@ -39,7 +40,13 @@ class Multiplier {
     int64_t row, n_rows;
     int64_t token, n_tokens;
   };
+  struct RoundedActivations {
+    const quant::ActivationRule* rule;
+    AlignedVector<float> values;  // [n_tokens, n_cols]
+  };
 
+  static const quant::ActivationRule* rule_for(const Job& job, const Matrix& w);
+  AlignedVector<float>& rounded_by(const quant::ActivationRule& rule);
   void prepare(const Job& job, std::initializer_list<Product> products);
   void multiply_part(const Job& job, const Product& product, const Part& part, int thread);
 
@@ -48,8 +55,8 @@ class Multiplier {
   kernels::ActivationRounding rounding_;
   AlignedVector<int8_t> q_;                         // [n_tokens, n_cols]
   std::vector<kernels::RowRounding> row_rounding_;  // [n_tokens]
-  AlignedVector<float> halved_;                     // [n_tokens, n_cols], through float16
-  std::vector<std::vector<int8_t>> factors_;        // scratch of each thread
+  std::vector<RoundedActivations> rounded_;         // one for each rule that was needed so far
+  std::vector<KernelScratch> scratch_;              // of each thread
 };
 
 }  // namespace tern::model

@@ -2,18 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <string>
 #include <unordered_set>
 
-#include "tern/base/check.h"
-#include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
-
 namespace tern::model {
 namespace {
-
-using quant::Encoding;
 
 std::string dims_text(const gguf::Tensor& tensor) { return fmt::format("[{}]", fmt::join(tensor.dims, ", ")); }
 
@@ -23,51 +16,27 @@ class Binder {
 
   Result<std::vector<float>> norm(const std::string& name, int64_t n) {
     TERN_ASSIGN_OR_RETURN(const gguf::Tensor* tensor, find(name, n, 1));
-    std::vector<float> values(static_cast<size_t>(n));
-    if (tensor->encoding == Encoding::kF32) {
-      std::memcpy(values.data(), tensor->data.data(), values.size() * sizeof(float));
-    } else if (tensor->encoding == Encoding::kF16) {
-      std::vector<uint16_t> halves(values.size());
-      std::memcpy(halves.data(), tensor->data.data(), halves.size() * sizeof(uint16_t));
-      for (size_t i = 0; i < values.size(); ++i) values[i] = quant::half_to_float(halves[i]);
-    } else {
-      return wrong_encoding(*tensor, "a norm must be F32 or F16");
+    if (!tensor->format->is_float()) {
+      return wrong_format(*tensor, "a norm must be F32 or F16");
     }
+    std::vector<float> values(static_cast<size_t>(n));
+    tensor->format->decode_row(tensor->row(0), tensor->tail(), values);
     return values;
   }
 
-  // A projection: I2_S, F16 or F32.
+  // A matrix that products are computed with, in any format.
   Result<Matrix> projection(const std::string& name, int64_t n_rows, int64_t n_cols) {
     TERN_ASSIGN_OR_RETURN(const gguf::Tensor* tensor, find(name, n_cols, n_rows));
-    if (!tensor->encoding) {
-      return wrong_encoding(*tensor, "a projection must be I2_S, F16 or F32");
-    }
-    Matrix matrix{.encoding = *tensor->encoding, .n_rows = n_rows, .n_cols = n_cols, .data = tensor->data.data()};
-    if (matrix.encoding != Encoding::kI2S) {
-      TERN_RETURN_IF_ERROR(check_alignment(*tensor));
-      return matrix;
-    }
-    TERN_CHECK(view_.i2s_layout().has_value());
-    matrix.layout = *view_.i2s_layout();
-    // qk256 pads its rows; rows of the two others are whole blocks.
-    if (matrix.layout != quant::I2sLayout::kQK256 && n_cols % quant::i2s_block_size(matrix.layout) != 0) {
-      return invalid_input(view_.where_tensor(*tensor), fmt::format("its {} columns are not whole blocks of {} weights",
-                                                                    n_cols, quant::i2s_block_size(matrix.layout)));
-    }
-    if (matrix.layout == quant::I2sLayout::kBitnetCpp) {
-      matrix.scale = quant::i2s_tail_scale(tensor->data, static_cast<uint64_t>(n_rows), static_cast<uint64_t>(n_cols));
-    }
-    return matrix;
+    return Matrix{tensor->format, n_rows, n_cols, tensor->data};
   }
 
-  // The embedding or the head: F16 or F32.
+  // The embedding or the head, of which single rows are read.
   Result<Matrix> table(const std::string& name, int64_t n_rows, int64_t n_cols) {
     TERN_ASSIGN_OR_RETURN(const gguf::Tensor* tensor, find(name, n_cols, n_rows));
-    if (tensor->encoding != Encoding::kF16 && tensor->encoding != Encoding::kF32) {
-      return wrong_encoding(*tensor, "this tensor must be F16 or F32");
+    if (tensor->format->tail_bytes > 0) {
+      return wrong_format(*tensor, "rows of this tensor are read one by one, which its format does not allow");
     }
-    TERN_RETURN_IF_ERROR(check_alignment(*tensor));
-    return Matrix{.encoding = *tensor->encoding, .n_rows = n_rows, .n_cols = n_cols, .data = tensor->data.data()};
+    return Matrix{tensor->format, n_rows, n_cols, tensor->data};
   }
 
   bool has(const std::string& name) const { return view_.find_tensor(name) != nullptr; }
@@ -96,20 +65,20 @@ class Binder {
           view_.where_tensor(*tensor),
           fmt::format("its shape is {}, but the hyperparameters demand {}", dims_text(*tensor), demanded));
     }
+    if (tensor->format == nullptr) {
+      return wrong_format(*tensor, "tern cannot compute with this format");
+    }
+    if (reinterpret_cast<uintptr_t>(tensor->data.data()) % tensor->format->alignment != 0) {
+      return invalid_input(view_.where_tensor(*tensor),
+                           fmt::format("its data is not aligned to {} bytes", tensor->format->alignment));
+    }
     used_.insert(tensor->name);
     return tensor;
   }
 
-  tl::unexpected<Error> wrong_encoding(const gguf::Tensor& tensor, std::string what) const {
-    return invalid_input(view_.where_tensor(tensor), fmt::format("{}, not {}", what, quant::type_name(tensor.type_id)));
-  }
-
-  Status check_alignment(const gguf::Tensor& tensor) const {
-    const size_t element = tensor.encoding == Encoding::kF16 ? sizeof(uint16_t) : sizeof(float);
-    if (reinterpret_cast<uintptr_t>(tensor.data.data()) % element != 0) {
-      return invalid_input(view_.where_tensor(tensor), fmt::format("its data is not aligned to {} bytes", element));
-    }
-    return {};
+  tl::unexpected<Error> wrong_format(const gguf::Tensor& tensor, std::string_view why) const {
+    return invalid_input(view_.where_tensor(tensor),
+                         fmt::format("is {}: {}", quant::type_name_and_id(tensor.type_id), why));
   }
 
   const gguf::View& view_;
@@ -136,19 +105,6 @@ Result<LayerWeights> bind_layer(Binder& binder, const Hyperparameters& h, int64_
 }
 
 }  // namespace
-
-int64_t Matrix::row_bytes() const {
-  const auto n = static_cast<uint64_t>(n_cols);
-  switch (encoding) {
-    case Encoding::kI2S:
-      return static_cast<int64_t>(quant::i2s_row_bytes(layout, n));
-    case Encoding::kF16:
-      return n_cols * static_cast<int64_t>(sizeof(uint16_t));
-    case Encoding::kF32:
-      break;
-  }
-  return n_cols * static_cast<int64_t>(sizeof(float));
-}
 
 Result<Weights> bind_weights(const gguf::View& view, const Hyperparameters& h) {
   Binder binder(view);

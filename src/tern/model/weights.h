@@ -4,29 +4,28 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <vector>
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
 #include "tern/model/hyperparameters.h"
-#include "tern/quant/encoding.h"
+#include "tern/quant/format.h"
 
 namespace tern::model {
 
 // y = W x with W [n_rows, n_cols], as it stands in the file.
 struct Matrix {
-  quant::Encoding encoding = quant::Encoding::kF32;
-  quant::I2sLayout layout = quant::I2sLayout::kBitnetCpp;  // of I2_S matrices
+  const quant::Format* format = nullptr;
   int64_t n_rows = 0;
   int64_t n_cols = 0;
-  const std::byte* data = nullptr;
-  float scale = 1.0f;  // of bitnet.cpp's I2_S
+  std::span<const std::byte> data = {};  // whole rows and the format's tail
 
-  int64_t row_bytes() const;
-  const uint8_t* codes() const { return reinterpret_cast<const uint8_t*>(data); }
-  const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(data); }
-  const float* floats() const { return reinterpret_cast<const float*>(data); }
+  size_t row_bytes() const { return format->row_bytes(static_cast<uint64_t>(n_cols)); }
+  std::span<const std::byte> row(size_t index) const { return data.subspan(index * row_bytes(), row_bytes()); }
+  std::span<const std::byte> tail() const { return data.last(format->tail_bytes); }
+  const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(data.data()); }  // F16
+  const float* floats() const { return reinterpret_cast<const float*>(data.data()); }        // F32
 };
 
 struct LayerWeights {
@@ -44,14 +43,15 @@ struct LayerWeights {
 };
 
 struct Weights {
-  Matrix embedding;  // [n_vocab, n_embd], F16 or F32
+  Matrix embedding;  // [n_vocab, n_embd]; each row can be read by itself
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [n_embd]
-  Matrix head;                     // [n_vocab, n_embd], F16 or F32: output.weight, or the embedding where there is none
+  Matrix head;                     // [n_vocab, n_embd]: output.weight, or the embedding where there is none
 };
 
 // The result points into `view`, which must outlive it. Errors: kInvalidInput that names the tensor: missing, of
-// another shape than the hyperparameters demand, of an encoding that has no place there, not aligned; or a tensor that
+// another shape than the hyperparameters demand, of a format that tern cannot read or that has no place there, not
+// aligned; or a tensor that
 // tern would ignore (a bias, RoPE factors), since ignoring it would give wrong numbers.
 Result<Weights> bind_weights(const gguf::View& view, const Hyperparameters& h);
 

@@ -10,9 +10,7 @@ class Faulty : public Oracle {
   explicit Faulty(const Oracle& plain) : Oracle(plain) {}
 
  protected:
-  bool is_bitnet_cpp_i2s(const gguf::Tensor& weight) const {
-    return weight.encoding == quant::Encoding::kI2S && view_->i2s_layout() == quant::I2sLayout::kBitnetCpp;
-  }
+  bool is_bitnet_cpp_i2s(const gguf::Tensor& weight) const { return weight.format == &quant::kI2sBitnetCpp; }
   // The layer that a fault in a single layer is in.
   int middle_layer() const { return hp_.n_layers / 2; }
 };

@@ -35,7 +35,7 @@ Oracle::Matrix Float32::norm(const Matrix& x, std::span<const double> weight) co
 }
 
 std::vector<double> Float32::prepare_input(Matrix& x, const gguf::Tensor& weight) const {
-  if (weight.encoding == quant::Encoding::kF16) {
+  if (weight.format == &quant::kF16) {
     for (double& value : x.values) {
       value = attention_operand(value);
     }

@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "tern/base/check.h"
-#include "tern/oracle/weights.h"
 
 namespace tern::oracle {
 
@@ -53,7 +52,7 @@ Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
   Matrix x(tokens.size(), static_cast<size_t>(hp_.n_embd));
   for (size_t t = 0; t < tokens.size(); ++t) {
     WeightRow row;
-    decode_row(*embeddings_, *view_, static_cast<uint64_t>(tokens[t]), row);
+    decode_row(*embeddings_, static_cast<uint64_t>(tokens[t]), row);
     std::copy(row.weights.begin(), row.weights.end(), x.row(t).begin());
   }
   return x;
@@ -91,33 +90,10 @@ Oracle::Matrix Oracle::project(const Matrix& x, const gguf::Tensor& weight) cons
   return y;
 }
 
-// In front of a quantized weight, x is rounded to int8 per token: that is how BitNet models are trained, so it is part
-// of the model and not an error of an engine.
-std::vector<double> Oracle::prepare_input(Matrix& x, const gguf::Tensor& weight) const {
-  return weight.encoding == quant::Encoding::kI2S ? round_to_int8(x) : std::vector<double>(x.n_tokens, 1.0);
-}
-
 double Oracle::scaled(double product, double weight_scale, double unit) const { return product * weight_scale * unit; }
 
-std::vector<double> Oracle::round_to_int8(Matrix& x) const {
-  std::vector<double> units;
-  for (size_t t = 0; t < x.n_tokens; ++t) {
-    double largest = 1e-5;
-    for (const double value : x.row(t)) {
-      largest = std::max(largest, std::abs(value));
-    }
-    for (double& value : x.row(t)) {
-      value = std::clamp(round_to_step(value * (127.0 / largest)), -128.0, 127.0);
-    }
-    units.push_back(largest / 127.0);
-  }
-  return units;
-}
-
-double Oracle::round_to_step(double steps) const { return std::nearbyint(steps); }
-
 void Oracle::weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const {
-  decode_row(weight, *view_, row, out);
+  decode_row(weight, row, out);
 }
 
 double Oracle::dot(const gguf::Tensor&, std::span<const double> row, std::span<const double> input) const {

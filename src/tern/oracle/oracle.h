@@ -1,8 +1,8 @@
 // The third opinion: a plain forward pass in double precision, straight from the model file.
 //
 // It exists to say which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the
-// hyperparameters itself, decodes weights with quant/ and follows the textbook. The only thing that is not double is
-// what belongs to the model: BitNet's activations are rounded to int8 per token before a ternary projection. No KV
+// hyperparameters itself, has decoders of its own and follows the textbook. The only thing that is not double is what
+// belongs to the weights' format: activations are rounded to integers before a projection where it demands that. No KV
 // cache in float16, no lane order, no SIMD, one thread.
 //
 // Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong, and
@@ -17,7 +17,7 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
-#include "tern/oracle/weights.h"
+#include "tern/oracle/row_decoders.h"
 #include "tern/trace/inputs.h"
 #include "tern/trace/neighbourhood.h"
 #include "tern/trace/recorder.h"
@@ -55,6 +55,9 @@ class Oracle {
   Oracle(Oracle&&) = default;
   Oracle& operator=(const Oracle&) = delete;
   Oracle& operator=(Oracle&&) = delete;
+
+  // Whether it can decode weights of this format and round activations as it demands.
+  static bool can_compute(const quant::Format& format);
 
   const Hyperparameters& hyperparameters() const { return hp_; }
 
@@ -97,6 +100,7 @@ class Oracle {
   // for.
   virtual std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const;
   virtual double scaled(double product, double weight_scale, double unit) const;
+  std::vector<double> leave_as_it_is(Matrix& x) const;
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
   virtual double round_to_step(double steps) const;
@@ -135,6 +139,9 @@ class Oracle {
   size_t n_past_ = 0;
 
  private:
+  struct InputRule;
+  static const InputRule* input_rule(const quant::Format& format);  // null: unknown
+
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
   // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.

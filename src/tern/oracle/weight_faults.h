@@ -113,7 +113,7 @@ class WeightsTransposed final : public I2sRows {
       weights_.clear();
       WeightRow one;
       for (uint64_t row = 0; row < weight.n_rows(); ++row) {
-        decode_row(weight, *view_, row, one);
+        decode_row(weight, row, one);
         std::transform(one.weights.begin(), one.weights.end(), std::back_inserter(weights_),
                        [](double value) { return static_cast<int8_t>(value); });
       }

@@ -1,50 +1,22 @@
-#include "tern/oracle/weights.h"
-
+// How the oracle reads the model file: hyperparameters, and tensors of the shapes that they demand.
 #include <fmt/format.h>
 
-#include <cstring>
 #include <string>
 
-#include "tern/base/check.h"
 #include "tern/oracle/oracle.h"
-#include "tern/quant/half.h"
-#include "tern/quant/i2s.h"
 
 namespace tern::oracle {
 namespace {
 
-template <class T>
-T load_value(std::span<const std::byte> bytes, uint64_t index) {
-  T value;
-  std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-void decode_i2s_row(const gguf::Tensor& tensor, quant::I2sLayout layout, uint64_t row, WeightRow& out) {
-  const uint64_t row_bytes = quant::i2s_row_bytes(layout, tensor.n_cols());
-  const auto bytes = tensor.data.subspan(row * row_bytes, row_bytes);
-  out.factors.resize(tensor.n_cols());
-  quant::i2s_unpack_row(layout, bytes, out.factors);
-  out.weights.assign(out.factors.begin(), out.factors.end());
-  out.scale = 1.0;
-  if (layout == quant::I2sLayout::kBitnetCpp) {
-    out.scale = static_cast<double>(quant::i2s_tail_scale(tensor.data, tensor.n_rows(), tensor.n_cols()));
-  } else {
-    for (uint64_t c = 0; c < tensor.n_cols(); ++c) {
-      out.weights[c] *= static_cast<double>(quant::i2s_scale_at(layout, bytes, c, 1.0F));
-    }
-  }
-}
-
-// Finds a tensor of exactly this shape in an encoding that can be decoded.
+// Finds a tensor of exactly this shape in a format that the oracle can compute with.
 Result<const gguf::Tensor*> require(const gguf::View& view, const std::string& name, uint64_t n_rows, uint64_t n_cols) {
   const gguf::Tensor* tensor = view.find_tensor(name);
   if (tensor == nullptr) {
     return invalid_input(view.name() + ": tensor " + name, "is missing");
   }
-  if (!tensor->encoding) {
+  if (tensor->format == nullptr || !Oracle::can_compute(*tensor->format)) {
     return invalid_input(view.where_tensor(*tensor),
-                         "has the encoding " + quant::type_name(tensor->type_id) + ", which tern cannot compute with");
+                         "is " + quant::type_name_and_id(tensor->type_id) + ", which the oracle cannot compute with");
   }
   if (tensor->n_rows() != n_rows || tensor->n_cols() != n_cols) {
     return invalid_input(view.where_tensor(*tensor), fmt::format("is {} x {}, where the hyperparameters demand {} x {}",
@@ -55,11 +27,12 @@ Result<const gguf::Tensor*> require(const gguf::View& view, const std::string& n
 
 Result<std::vector<double>> require_vector(const gguf::View& view, const std::string& name, uint64_t n) {
   TERN_ASSIGN_OR_RETURN(const gguf::Tensor* tensor, require(view, name, 1, n));
-  if (tensor->encoding == quant::Encoding::kI2S) {
-    return invalid_input(view.where_tensor(*tensor), "is I2_S, where a norm needs F32 or F16");
+  if (!tensor->format->is_float()) {
+    return invalid_input(view.where_tensor(*tensor),
+                         fmt::format("is {}, where a norm needs F32 or F16", tensor->format->name));
   }
   WeightRow row;
-  decode_row(*tensor, view, 0, row);
+  decode_row(*tensor, 0, row);
   return std::move(row.weights);
 }
 
@@ -102,22 +75,6 @@ Result<Hyperparameters> read_hyperparameters(const gguf::View& view) {
 }
 
 }  // namespace
-
-void decode_row(const gguf::Tensor& tensor, const gguf::View& view, uint64_t row, WeightRow& out) {
-  TERN_CHECK(tensor.encoding.has_value() && row < tensor.n_rows());
-  if (tensor.encoding == quant::Encoding::kI2S) {
-    return decode_i2s_row(tensor, view.i2s_layout().value(), row, out);
-  }
-  out.scale = 1.0;
-  out.weights.resize(tensor.n_cols());
-  for (uint64_t c = 0; c < tensor.n_cols(); ++c) {
-    const uint64_t index = row * tensor.n_cols() + c;
-    const float weight = tensor.encoding == quant::Encoding::kF16
-                             ? quant::half_to_float(load_value<uint16_t>(tensor.data, index))
-                             : load_value<float>(tensor.data, index);
-    out.weights[c] = static_cast<double>(weight);
-  }
-}
 
 Result<Oracle> Oracle::load(const gguf::View& view, const Settings& settings) {
   Oracle oracle(view, settings);
