@@ -25,13 +25,36 @@ if(TERN_SANITIZE)
   target_link_options(tern_options INTERFACE -fsanitize=${TERN_SANITIZE})
 endif()
 
-# tern_library(<name> SOURCES <files...> [DEPS <libraries...>] [PRIVATE_DEPS <libraries...>])
-# A static library tern_<name> (alias tern::<name>) that may include and link only what it names.
+# src/tern/rooms.txt is the one list of the libraries, in the order in which they are built, and of what each may use:
+# TERN_ROOMS, and TERN_ROOM_<name> with the libraries (tern::<name>) behind its arrow.
+set(rooms_file ${CMAKE_SOURCE_DIR}/src/tern/rooms.txt)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${rooms_file})
+file(STRINGS ${rooms_file} room_lines)
+foreach(line IN LISTS room_lines)
+  if(NOT line MATCHES "^([a-z_]+)/ .* -> (.*)$")
+    message(FATAL_ERROR "${rooms_file}: no room in '${line}'")
+  endif()
+  set(room ${CMAKE_MATCH_1})
+  if(CMAKE_MATCH_2 STREQUAL "all above")
+    set(arrows ${TERN_ROOMS})
+  else()
+    string(REPLACE " " ";" arrows "${CMAKE_MATCH_2}")
+    list(REMOVE_ITEM arrows "(libraries)")
+  endif()
+  list(TRANSFORM arrows PREPEND tern::)
+  list(APPEND TERN_ROOMS ${room})
+  set(TERN_ROOM_${room} ${arrows})
+endforeach()
+
+# tern_library(<name> SOURCES <files...> [LIBRARIES <libraries...>] [PRIVATE_LIBRARIES <libraries...>])
+# A static library tern_<name> (alias tern::<name>) that links the rooms that rooms.txt allows it, and these libraries of
+# others. PRIVATE_LIBRARIES do not show in its headers.
 function(tern_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES;PRIVATE_LIBRARIES" ${ARGN})
   add_library(tern_${name} STATIC ${ARG_SOURCES})
   add_library(tern::${name} ALIAS tern_${name})
-  target_link_libraries(tern_${name} PUBLIC tern_options ${ARG_DEPS} PRIVATE tern_warnings ${ARG_PRIVATE_DEPS})
+  target_link_libraries(tern_${name}
+    PUBLIC tern_options ${TERN_ROOM_${name}} ${ARG_LIBRARIES} PRIVATE tern_warnings ${ARG_PRIVATE_LIBRARIES})
 endfunction()
 
 # tern_test(<name> SOURCES <files...> DEPS <libraries...> LABELS <labels...> [TIMEOUT <seconds>])

@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "tern/gguf/view.h"
-#include "tern/gguf/weight_checks.h"
+#include "tern/weight_checks/weight_checks.h"
 
 namespace {
 
@@ -52,8 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       sum += std::to_integer<uint64_t>(byte);
     }
   }
-  if (const auto rules = gguf::rules_for(*view)) {
-    sum += gguf::check_weights(*view, &*rules).n_failed;
+  if (const auto rules = weight_checks::rules_for(*view)) {
+    sum += weight_checks::check_weights(*view, &*rules).n_failed;
   }
   sink = sum;
   return 0;

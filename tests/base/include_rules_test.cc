@@ -1,11 +1,13 @@
-// The arrows of docs/architecture.md, held against every #include in src/tern: linking alone would not see a header
-// that is only used for a constant.
+// src/tern/rooms.txt is the one list of rooms and arrows. CMake links by it; the picture in docs/architecture.md must
+// be it; and every #include must follow an arrow of it, since linking alone does not see a header that is only used for
+// a constant.
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <map>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "support/paths.h"
@@ -13,47 +15,87 @@
 namespace tern {
 namespace {
 
-const std::map<std::string, std::set<std::string>> kMayInclude = {
-    {"base", {}},
-    {"quant", {"base"}},
-    {"gguf", {"base", "quant"}},
-    {"bisect", {"base", "quant", "gguf"}},
-    {"tokenizer", {"base", "gguf", "quant"}},
-    {"trace", {"base"}},
-    {"kernels", {"base", "quant"}},
-    {"model", {"base", "quant", "gguf", "kernels", "trace"}},
-    {"engine", {"base", "quant", "gguf", "kernels", "model", "tokenizer", "trace"}},
-    {"oracle", {"base", "quant", "gguf", "trace"}},
-    {"peer", {"base", "trace"}},
-    {"compare", {"base", "trace"}},
-    {"outcome", {"base", "trace", "compare"}},
-    {"arbiter", {"base", "trace", "peer", "compare", "outcome"}},
-    {"sweep", {"base", "trace", "peer", "compare", "outcome", "arbiter", "report"}},
-    {"report", {"base", "trace", "compare", "outcome"}},
+using Arrows = std::map<std::string, std::set<std::string>>;
+
+struct Rooms {
+  Arrows arrows;
+  std::set<std::string> above_all;  // rooms whose arrow is "all above": no arrow of theirs has to be used
 };
 
-TEST(IncludeRules, EveryIncludeFollowsAnArrow) {
-  const std::regex include(R"re(^\s*#include "tern/([a-z]+)/)re");
-  size_t n_includes = 0;
-  const auto root = test::source_dir() / "src" / "tern";
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+std::string text_of(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+std::filesystem::path source_root() { return test::source_dir() / "src" / "tern"; }
+
+Rooms rooms() {
+  static const std::regex row(R"(^([a-z_]+)/ .* -> (.*)$)");
+  Rooms rooms;
+  std::istringstream lines(text_of(source_root() / "rooms.txt"));
+  std::smatch match;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_TRUE(std::regex_match(line, match, row)) << line;
+    const std::string room = match[1], targets = match[2];
+    std::set<std::string> arrows;
+    if (targets == "all above") {
+      for (const auto& [above, ignored] : rooms.arrows) arrows.insert(above);
+      rooms.above_all.insert(room);
+    } else if (targets != "(libraries)") {
+      std::istringstream words(targets);
+      for (std::string word; words >> word;) {
+        EXPECT_TRUE(rooms.arrows.contains(word)) << room << "/ -> " << word << " does not lead to a room above it";
+        arrows.insert(word);
+      }
+    }
+    rooms.arrows[room] = std::move(arrows);
+  }
+  return rooms;
+}
+
+Arrows arrows_of_includes() {
+  static const std::regex include(R"re(^\s*#include "tern/([a-z_]+)/)re");
+  Arrows arrows;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(source_root())) {
     const std::string extension = entry.path().extension();
-    const std::string folder = *entry.path().lexically_relative(root).begin();
-    if ((extension != ".h" && extension != ".cc") || folder == "cli") {
+    const std::string room = *entry.path().lexically_relative(source_root()).begin();
+    if (extension != ".h" && extension != ".cc") {
       continue;
     }
-    ASSERT_TRUE(kMayInclude.contains(folder)) << entry.path();
-    std::ifstream file(entry.path());
+    std::istringstream lines(text_of(entry.path()));
     std::smatch match;
-    for (std::string line; std::getline(file, line);) {
-      if (std::regex_search(line, match, include)) {
-        ++n_includes;
-        const std::string target = match[1];
-        EXPECT_TRUE(target == folder || kMayInclude.at(folder).contains(target)) << entry.path() << ": " << line;
+    for (std::string line; std::getline(lines, line);) {
+      if (std::regex_search(line, match, include) && match[1] != room) {
+        arrows[room].insert(match[1]);
       }
     }
   }
-  EXPECT_GT(n_includes, 50U);
+  return arrows;
+}
+
+TEST(Rooms, EveryIncludeFollowsAnArrowAndEveryArrowIsUsed) {
+  const auto [allowed, above_all] = rooms();
+  const Arrows used = arrows_of_includes();
+  ASSERT_GT(allowed.size(), 15U);
+  for (const auto& [room, targets] : used) {
+    ASSERT_TRUE(allowed.contains(room)) << room << "/ is not in rooms.txt";
+    for (const std::string& target : targets) {
+      EXPECT_TRUE(allowed.at(room).contains(target)) << room << "/ includes " << target << "/ without an arrow";
+    }
+  }
+  for (const auto& [room, targets] : allowed) {
+    for (const std::string& target : above_all.contains(room) ? std::set<std::string>() : targets) {
+      EXPECT_TRUE(used.contains(room) && used.at(room).contains(target))
+          << "no include of " << room << "/ uses its arrow to " << target;
+    }
+  }
+}
+
+TEST(Rooms, ThePictureInTheArchitectureDocumentIsTheList) {
+  const std::string document = text_of(test::source_dir() / "docs" / "architecture.md");
+  EXPECT_NE(document.find("```\n" + text_of(source_root() / "rooms.txt") + "```\n"), std::string::npos)
+      << "docs/architecture.md does not show src/tern/rooms.txt";
 }
 
 }  // namespace

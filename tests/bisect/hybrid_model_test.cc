@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
-#include "tern/gguf/synthetic_model.h"
 #include "tern/gguf/writer.h"
+#include "tern/synth/synthetic_model.h"
 
 namespace tern::bisect {
 namespace {
@@ -107,11 +107,11 @@ TEST_F(HybridModel, EveryTypeOfMetadataIsCopied) {
 }
 
 TEST_F(HybridModel, LayoutsThatNoFileCanHoldTogetherAreRefused) {
-  gguf::SyntheticOptions options;
-  options.shape = *gguf::synthetic_shape("tiny");
-  ASSERT_TRUE(gguf::write_synthetic_model(folder_.path() / "one.gguf", options));
+  synth::SyntheticOptions options;
+  options.shape = *synth::synthetic_shape("tiny");
+  ASSERT_TRUE(synth::write_synthetic_model(folder_.path() / "one.gguf", options));
   options.weights = &quant::kI2sQk256;
-  ASSERT_TRUE(gguf::write_synthetic_model(folder_.path() / "two.gguf", options));
+  ASSERT_TRUE(synth::write_synthetic_model(folder_.path() / "two.gguf", options));
   const auto changes =
       model_changes(*View::open(folder_.path() / "one.gguf"), *View::open(folder_.path() / "two.gguf"));
   ASSERT_FALSE(changes);

@@ -10,9 +10,9 @@
 
 #include "engine/small_model.h"
 #include "support/paths.h"
-#include "tern/gguf/synthetic_model.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/oracle/oracle.h"
+#include "tern/synth/synthetic_model.h"
 
 namespace tern::engine {
 namespace {
@@ -60,13 +60,13 @@ Outcome run(Session& session, GenerationRequest request) {
 class AnyModel : public testing::Test {
  protected:
   gguf::View synthetic(const std::string& architecture, const quant::Format* layout) {
-    gguf::SyntheticOptions options;
-    options.shape = *gguf::synthetic_shape("tiny");
+    synth::SyntheticOptions options;
+    options.shape = *synth::synthetic_shape("tiny");
     options.shape.n_layers = 2;
     options.architecture = architecture;
     options.weights = layout;
     const auto path = folder_.path() / "synthetic.gguf";
-    const Status written = gguf::write_synthetic_model(path, options);
+    const Status written = synth::write_synthetic_model(path, options);
     EXPECT_TRUE(written) << written.error().line();
     return open(path);
   }

@@ -10,7 +10,7 @@
 #include "tern/base/median.h"
 #include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
-#include "tern/cli/run_setting.h"
+#include "tern/cli/options.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/sweep/environment.h"

@@ -8,13 +8,14 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/bisect_trial.h"
+#include "tern/app/git_worktree.h"
+#include "tern/app/own_engine.h"
+#include "tern/app/repro.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/base/child_process.h"
 #include "tern/cli/bisect.h"
-#include "tern/cli/bisect_trial.h"
-#include "tern/cli/git_worktree.h"
-#include "tern/cli/own_engine.h"
-#include "tern/cli/repro.h"
-#include "tern/cli/until_interrupted.h"
+#include "tern/cli/options.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -23,7 +24,7 @@ namespace {
 using bisect::Outcome;
 
 struct CommitsOptions {
-  TrialOptions trial;
+  app::TrialOptions trial;
   std::string good, bad, repository = ".", build;
   double build_timeout_s = 3600;
   bool json = false;
@@ -31,7 +32,7 @@ struct CommitsOptions {
 
 struct Tried {
   std::string commit, title;
-  TrialResult result;
+  app::TrialResult result;
 };
 Json to_json(const Tried& tried) {
   Json json = {{"commit", tried.commit}, {"title", tried.title}};
@@ -49,9 +50,9 @@ struct Answer {
   }
 };
 
-Result<TrialResult> read_report(const fs::path& path) {
+Result<app::TrialResult> read_report(const fs::path& path) {
   TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(path));
-  TrialResult result;
+  app::TrialResult result;
   TERN_ASSIGN_OR_RETURN(const std::string verdict, json_string(json, "verdict", path.string()));
   TERN_ASSIGN_OR_RETURN(result.reason, json_string(json, "reason", path.string()));
   for (const Outcome outcome : {Outcome::kGood, Outcome::kBad, Outcome::kUntestable}) {
@@ -65,8 +66,8 @@ Result<TrialResult> read_report(const fs::path& path) {
 
 class CommitSearch {
  public:
-  CommitSearch(const CommitsOptions& options, fs::path program, const Interrupt& interrupt, const GitWorktree& worktree,
-               fs::path scratch)
+  CommitSearch(const CommitsOptions& options, fs::path program, const Interrupt& interrupt,
+               const app::GitWorktree& worktree, fs::path scratch)
       : options_(options),
         program_(std::move(program)),
         interrupt_(interrupt),
@@ -101,12 +102,12 @@ class CommitSearch {
 
   // One step of `git bisect run`.
   Status step() {
-    TERN_ASSIGN_OR_RETURN(const TrialResult result, try_checked_out(reference_words()));
+    TERN_ASSIGN_OR_RETURN(const app::TrialResult result, try_checked_out(reference_words()));
     TERN_RETURN_IF_ERROR(worktree_.git({"reset", "--hard", "--quiet"}));  // what the build changed
     const char* const word = result.outcome == Outcome::kGood  ? "good"
                              : result.outcome == Outcome::kBad ? "bad"
                                                                : "skip";
-    TERN_ASSIGN_OR_RETURN(const GitOutput output, worktree_.run({"bisect", word}));
+    TERN_ASSIGN_OR_RETURN(const app::GitOutput output, worktree_.run({"bisect", word}));
     TERN_ASSIGN_OR_RETURN(const std::vector<std::string> found, first_bad_commits());
     if (output.exit_code != 0 && found.empty()) {
       return fail(ErrorCode::kIo, fmt::format("git bisect {}", word), output.text);
@@ -128,7 +129,7 @@ class CommitSearch {
   }
 
   Status try_commit(const std::vector<std::string>& words, Outcome wanted, const char* name) {
-    TERN_ASSIGN_OR_RETURN(const TrialResult result, try_checked_out(words));
+    TERN_ASSIGN_OR_RETURN(const app::TrialResult result, try_checked_out(words));
     if (result.outcome != wanted) {
       return fail(
           ErrorCode::kNoVerdict, name,
@@ -138,7 +139,7 @@ class CommitSearch {
     return {};
   }
 
-  Result<TrialResult> try_checked_out(const std::vector<std::string>& words) {
+  Result<app::TrialResult> try_checked_out(const std::vector<std::string>& words) {
     TERN_ASSIGN_OR_RETURN(const std::string commit, worktree_.git({"rev-parse", "HEAD"}));
     TERN_ASSIGN_OR_RETURN(const std::string title, worktree_.git({"log", "-1", "--format=%s"}));
     ChildCommand command;
@@ -158,7 +159,7 @@ class CommitSearch {
     if (ended.exit_code.value_or(kAbort) >= 128) {
       return fail(ErrorCode::kNoVerdict, "at commit " + commit.substr(0, 10), last_line(ended.output_tail));
     }
-    TERN_ASSIGN_OR_RETURN(TrialResult result, read_report(report()));
+    TERN_ASSIGN_OR_RETURN(app::TrialResult result, read_report(report()));
     spdlog::info("{} {}: {}: {} ({:.1f} s)", commit.substr(0, 10), printable(title, 60),
                  bisect::outcome_name(result.outcome), printable(result.reason, 300), ended.wall_s);
     answer_.tried.push_back({commit, title, result});
@@ -175,7 +176,7 @@ class CommitSearch {
   }
 
   std::vector<std::string> step_words() const {
-    const TrialOptions& trial = options_.trial;
+    const app::TrialOptions& trial = options_.trial;
     std::vector<std::string> words = {program_.string(),
                                       "bisect",
                                       "step",
@@ -215,12 +216,12 @@ class CommitSearch {
   const CommitsOptions& options_;
   fs::path program_;
   const Interrupt& interrupt_;
-  const GitWorktree& worktree_;
+  const app::GitWorktree& worktree_;
   fs::path scratch_;
   Answer answer_;
 };
 
-void print_text(const Answer& answer, const GitWorktree& worktree) {
+void print_text(const Answer& answer, const app::GitWorktree& worktree) {
   fmt::print("{}:\n", answer.candidates.size() == 1
                           ? "first bad commit"
                           : "the first bad commit is one of these; those that are not bad could not be tested");
@@ -252,11 +253,11 @@ void print_json(const Answer& answer) {
 
 // Paths as they are seen from the worktree, and what every step would refuse.
 Result<CommitsOptions> settled(CommitsOptions options) {
-  TrialOptions& trial = options.trial;
-  TERN_RETURN_IF_ERROR(run_setting(trial.setting));
-  trial.tokenizer = absolute_path(tokenizer_for(trial.model, trial.tokenizer));
-  trial.model = absolute_path(trial.model);
-  TERN_RETURN_IF_ERROR(open_model_and_tokenizer(trial.model, trial.tokenizer));
+  app::TrialOptions& trial = options.trial;
+  TERN_RETURN_IF_ERROR(app::run_setting(trial.setting));
+  trial.tokenizer = app::absolute_path(app::tokenizer_for(trial.model, trial.tokenizer));
+  trial.model = app::absolute_path(trial.model);
+  TERN_RETURN_IF_ERROR(app::open_model_and_tokenizer(trial.model, trial.tokenizer));
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject, peer::parse_engine_spec(trial.subject, "--subject"));
   using enum peer::EngineKind;
   if (subject.kind != kCommand && subject.kind != kBitnetCpp && subject.kind != kLlamaCpp) {
@@ -264,7 +265,7 @@ Result<CommitsOptions> settled(CommitsOptions options) {
                 "name what a commit builds: command:'./engine', bitnet.cpp:. or llama.cpp:.");
   }
   if (!trial.reference.empty()) {
-    TERN_ASSIGN_OR_RETURN(trial.reference, spec_from_anywhere(trial.reference, "--reference"));
+    TERN_ASSIGN_OR_RETURN(trial.reference, app::spec_from_anywhere(trial.reference, "--reference"));
   }
   return options;
 }
@@ -276,13 +277,13 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
     return fail(ErrorCode::kIo, "--repo " + printable(options.repository, 1000), "there is no such folder");
   }
   TERN_ASSIGN_OR_RETURN(const ScratchFolder temporary, ScratchFolder::in_temporary_folder());
-  const fs::path scratch = absolute_path(temporary.path().string());  // git is started elsewhere
-  TERN_ASSIGN_OR_RETURN(const fs::path program, own_program());
+  const fs::path scratch = app::absolute_path(temporary.path().string());  // git is started elsewhere
+  TERN_ASSIGN_OR_RETURN(const fs::path program, app::own_program());
   const auto resolve = [&](const char* option, const std::string& revision) -> Result<std::string> {
     TERN_ASSIGN_OR_RETURN(
-        const GitOutput output,
-        run_git(options.repository, {"rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"},
-                scratch));
+        const app::GitOutput output,
+        app::run_git(options.repository,
+                     {"rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"}, scratch));
     return output.exit_code == 0
                ? Result<std::string>(output.text)
                : fail(ErrorCode::kUsage, fmt::format("{} {}", option, printable(revision)),
@@ -290,8 +291,8 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
   };
   TERN_ASSIGN_OR_RETURN(const std::string good, resolve("--good", options.good));
   TERN_ASSIGN_OR_RETURN(const std::string bad, resolve("--bad", options.bad));
-  TERN_ASSIGN_OR_RETURN(const std::unique_ptr<GitWorktree> worktree,
-                        GitWorktree::add(options.repository, good, scratch));
+  TERN_ASSIGN_OR_RETURN(const std::unique_ptr<app::GitWorktree> worktree,
+                        app::GitWorktree::add(options.repository, good, scratch));
   CommitSearch commits(options, program, interrupt, *worktree, scratch);
   TERN_ASSIGN_OR_RETURN(const Answer answer, commits.find(good, bad));
   options.json ? print_json(answer) : print_text(answer, *worktree);
@@ -328,7 +329,7 @@ void add_bisect_commits(CLI::App& group, Action& action) {
       "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
       "m.gguf");
   command->callback([options, &action] {
-    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+    action = [options] { return app::until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
   });
 }
 

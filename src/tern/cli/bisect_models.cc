@@ -5,10 +5,11 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/bisect_trial.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/bisect/hybrid_model.h"
 #include "tern/cli/bisect.h"
-#include "tern/cli/bisect_trial.h"
-#include "tern/cli/until_interrupted.h"
+#include "tern/cli/options.h"
 
 namespace tern::cli {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using bisect::ModelChange;
 
 struct ModelsOptions {
-  TrialOptions trial;  // its model is the good one
+  app::TrialOptions trial;  // its model is the good one
   std::string bad;
   bool json = false;
 };
@@ -33,7 +34,7 @@ std::vector<ModelChange> chosen(const std::vector<ModelChange>& changes, const s
   return out;
 }
 
-void print(const std::vector<ModelChange>& changes, const Found& found, bool as_json) {
+void print(const std::vector<ModelChange>& changes, const app::Found& found, bool as_json) {
   const std::vector<ModelChange> needed = chosen(changes, found.changes);
   if (as_json) {
     Json json = to_json(found);
@@ -50,7 +51,7 @@ void print(const std::vector<ModelChange>& changes, const Found& found, bool as_
   for (const ModelChange& change : needed) {
     fmt::print("  {} {} ({})\n", kind_name(change), printable(change.name), change.what);
   }
-  fmt::print("{}", found_text(found));
+  fmt::print("{}", app::found_text(found));
 }
 
 Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
@@ -65,13 +66,14 @@ Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
   for (const ModelChange& change : changes) {
     names.push_back(change.name);
   }
-  TERN_ASSIGN_OR_RETURN(Trials trials, Trials::open(options.trial, interrupt));
+  TERN_ASSIGN_OR_RETURN(app::Trials trials, app::Trials::open(options.trial, interrupt));
   if (!trials.has_reference()) {
     TERN_RETURN_IF_ERROR(trials.record_reference());
   }
   trials.setting().model = trials.scratch() / "hybrid.gguf";
   TERN_ASSIGN_OR_RETURN(
-      const Found found, find_changes(names, [&](const std::vector<size_t>& indices) -> Result<TrialResult> {
+      const app::Found found,
+      app::find_changes(names, [&](const std::vector<size_t>& indices) -> Result<app::TrialResult> {
         TERN_RETURN_IF_ERROR(bisect::write_hybrid(trials.setting().model, good, bad, chosen(changes, indices)));
         return trials.run();
       }));
@@ -98,7 +100,7 @@ void add_bisect_models(CLI::App& group, Action& action) {
       "Exit codes: 0 found, 3 unreadable, 5 the good model is not good or the bad one not bad.\n"
       "Example: tern bisect models good.gguf bad.gguf --prompt 'Once upon a time' --max-tokens 8");
   command->callback([options, &action] {
-    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+    action = [options] { return app::until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
   });
 }
 

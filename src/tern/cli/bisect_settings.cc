@@ -8,16 +8,17 @@
 #include <memory>
 #include <optional>
 
+#include "tern/app/bisect_trial.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/cli/bisect.h"
-#include "tern/cli/bisect_trial.h"
-#include "tern/cli/until_interrupted.h"
+#include "tern/cli/options.h"
 #include "tern/sweep/environment.h"
 
 namespace tern::cli {
 namespace {
 
 struct SettingsOptions {
-  TrialOptions trial;
+  app::TrialOptions trial;
   std::vector<std::string> settings;  // "NAME=GOOD,BAD"
   bool json = false;
 };
@@ -102,10 +103,10 @@ bool replace_all(std::string& text, const std::string& from, const std::string& 
 
 class SettingsSearch {
  public:
-  SettingsSearch(std::vector<Setting> settings, std::string subject, Trials trials)
+  SettingsSearch(std::vector<Setting> settings, std::string subject, app::Trials trials)
       : settings_(std::move(settings)), subject_(std::move(subject)), trials_(std::move(trials)) {}
 
-  Result<Found> find() {
+  Result<app::Found> find() {
     if (!trials_.has_reference()) {
       TERN_RETURN_IF_ERROR(with({}, [&]() -> Status { return trials_.record_reference(); }));
     }
@@ -113,7 +114,7 @@ class SettingsSearch {
     for (const Setting& setting : settings_) {
       names.push_back(fmt::format("{}={}", setting.name, setting.bad));
     }
-    return find_changes(
+    return app::find_changes(
         names, [&](const std::vector<size_t>& changes) { return with(changes, [&] { return trials_.run(); }); });
   }
 
@@ -148,10 +149,10 @@ class SettingsSearch {
 
   std::vector<Setting> settings_;
   std::string subject_;
-  Trials trials_;
+  app::Trials trials_;
 };
 
-void print(const std::vector<Setting>& settings, const Found& found, bool as_json) {
+void print(const std::vector<Setting>& settings, const app::Found& found, bool as_json) {
   if (as_json) {
     Json json = to_json(found);
     json["changes"] = Json::array();
@@ -167,12 +168,12 @@ void print(const std::vector<Setting>& settings, const Found& found, bool as_jso
   for (const size_t i : found.changes) {
     fmt::print("  {}: '{}' -> '{}'\n", settings[i].name, printable(settings[i].good), printable(settings[i].bad));
   }
-  fmt::print("{}", found_text(found));
+  fmt::print("{}", app::found_text(found));
 }
 
 Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
   std::vector<Setting> settings;
-  TrialOptions trial = options.trial;
+  app::TrialOptions trial = options.trial;
   for (const std::string& text : options.settings) {
     TERN_ASSIGN_OR_RETURN(Setting setting, parse_setting(text));
     if (setting.name == "model" && trial.model.empty()) {
@@ -183,10 +184,10 @@ Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
   if (trial.model.empty()) {
     return fail(ErrorCode::kUsage, "--model", "is missing", "name one, or two with --set model=GOOD,BAD");
   }
-  TrialOptions opened = trial;
+  app::TrialOptions opened = trial;
   opened.subject = "auto";  // its places are not filled in yet
-  TERN_ASSIGN_OR_RETURN(Trials trials, Trials::open(opened, interrupt));
-  TERN_ASSIGN_OR_RETURN(const Found found, SettingsSearch(settings, trial.subject, std::move(trials)).find());
+  TERN_ASSIGN_OR_RETURN(app::Trials trials, app::Trials::open(opened, interrupt));
+  TERN_ASSIGN_OR_RETURN(const app::Found found, SettingsSearch(settings, trial.subject, std::move(trials)).find());
   print(settings, found, options.json);
   return 0;
 }
@@ -215,7 +216,7 @@ void add_bisect_settings(CLI::App& group, Action& action) {
       "Example: tern bisect settings --model m.gguf --subject 'command:./{build}/engine' --set build=old,new \\\n"
       "           --set OMP_NUM_THREADS=1,8 --set GGML_FLASH_ATTN=,1");
   command->callback([options, &action] {
-    action = [options] { return until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
+    action = [options] { return app::until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
   });
 }
 

@@ -4,16 +4,17 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/bisect_trial.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
 #include "tern/cli/bisect.h"
-#include "tern/cli/bisect_trial.h"
+#include "tern/cli/options.h"
 
 namespace tern::cli {
 namespace {
 
 struct StepOptions {
-  TrialOptions trial;
+  app::TrialOptions trial;
   std::string build, record, report;
   double build_timeout_s = 3600;
 };
@@ -34,17 +35,17 @@ Result<std::string> build(const StepOptions& options, const Interrupt& interrupt
                            : "the build was killed";
 }
 
-Result<TrialResult> test_commit(const StepOptions& options, const Interrupt& interrupt) {
+Result<app::TrialResult> test_commit(const StepOptions& options, const Interrupt& interrupt) {
   if (!options.build.empty()) {
     TERN_ASSIGN_OR_RETURN(const std::string trouble, build(options, interrupt));
     if (!trouble.empty()) {
-      return TrialResult{bisect::Outcome::kUntestable, trouble, {}};
+      return app::TrialResult{bisect::Outcome::kUntestable, trouble, {}};
     }
   }
-  TERN_ASSIGN_OR_RETURN(const Trials trials, Trials::open(options.trial, interrupt));
+  TERN_ASSIGN_OR_RETURN(const app::Trials trials, app::Trials::open(options.trial, interrupt));
   if (!options.record.empty()) {
     TERN_RETURN_IF_ERROR(trials.record(options.record));
-    return TrialResult{bisect::Outcome::kGood, "recorded as " + options.record, {}};
+    return app::TrialResult{bisect::Outcome::kGood, "recorded as " + options.record, {}};
   }
   return trials.run();
 }
@@ -54,7 +55,7 @@ Result<int> step(const StepOptions& options) {
     return fail(ErrorCode::kUsage, "tern bisect step", "needs one of --reference and --record");
   }
   const Interrupt interrupt;
-  const Result<TrialResult> result = test_commit(options, interrupt);
+  const Result<app::TrialResult> result = test_commit(options, interrupt);
   if (interrupt.signal() != 0) {
     return 128 + interrupt.signal();
   }

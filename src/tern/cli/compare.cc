@@ -4,13 +4,13 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "tern/app/repro.h"
+#include "tern/app/third_opinion.h"
 #include "tern/arbiter/judgement.h"
 #include "tern/base/hash.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
-#include "tern/cli/repro.h"
-#include "tern/cli/run_setting.h"
-#include "tern/cli/third_opinion.h"
+#include "tern/cli/options.h"
 #include "tern/outcome/status.h"
 #include "tern/report/report.h"
 #include "tern/sweep/tolerances.h"
@@ -25,7 +25,7 @@ constexpr double kOracleTimeoutS = 600;
 
 struct CompareArguments {
   std::string subject, reference, model, scenario, prompt, tolerances;
-  AskOracle ask = AskOracle::kAuto;
+  app::AskOracle ask = app::AskOracle::kAuto;
   bool json = false, exact = false, tolerant = false, prompt_given = false;
 };
 
@@ -145,27 +145,27 @@ Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, co
   setting.interrupt = &interrupt;
   arbiter::Question question = arbiter::question_about(setting, scratch.path(), runs);
   options.why_no_oracle =
-      why_no_oracle(arguments.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
-  TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
+      app::why_no_oracle(arguments.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
+  TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, app::oracle_engines());
   options.oracle = options.why_no_oracle.empty() ? &engines : nullptr;
   return arbiter::judge(runs, std::move(question), options);
 }
 
 // This comparison alone, from anywhere.
 Result<std::string> repro_of(const CompareArguments& arguments) {
-  TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("compare"));
+  TERN_ASSIGN_OR_RETURN(app::ReproWords words, app::ReproWords::begin("compare"));
   words.add_path(arguments.subject);
   words.add_path(arguments.reference);
   if (!arguments.model.empty()) {
-    words.add_option("--model", absolute_path(arguments.model));
-    words.add_option("--oracle", oracle_word(arguments.ask));
+    words.add_option("--model", app::absolute_path(arguments.model));
+    words.add_option("--oracle", app::oracle_word(arguments.ask));
   }
   words.add_option("--scenario", arguments.scenario);
   if (arguments.prompt_given) {
     words.add_option("--prompt", arguments.prompt);
   }
   if (!arguments.tolerances.empty()) {
-    words.add_option("--tolerances", absolute_path(arguments.tolerances));
+    words.add_option("--tolerances", app::absolute_path(arguments.tolerances));
   }
   words.add_flag("--exact", arguments.exact);
   words.add_flag("--tolerant", arguments.tolerant);
@@ -198,7 +198,7 @@ Result<int> run_compare(const CompareArguments& arguments) {
   TERN_RETURN_IF_ERROR(settle_scenario(subject, reference, arguments));
   TERN_ASSIGN_OR_RETURN(const std::vector<std::string> notes, notes_on_models(subject, reference, arguments.model));
   arbiter::JudgeOptions options;
-  options.compare.exactness = exactness_of(arguments.exact, arguments.tolerant);
+  options.compare.exactness = app::exactness_of(arguments.exact, arguments.tolerant);
   if (!arguments.tolerances.empty()) {
     TERN_ASSIGN_OR_RETURN(options.compare.tolerances, sweep::read_tolerances(arguments.tolerances));
   }

@@ -7,7 +7,7 @@
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
 #include "tern/gguf/view.h"
-#include "tern/gguf/weight_checks.h"
+#include "tern/weight_checks/weight_checks.h"
 
 namespace tern::cli {
 namespace {
@@ -70,9 +70,9 @@ Json metadata_json(const gguf::Metadata& entry) {
   return {{"key", std::string(entry.key)}, {"type", gguf::value_type_name(entry.type)}, {"value", value}};
 }
 
-Json report_json(const gguf::WeightReport& report, const std::string& gate) {
+Json report_json(const weight_checks::WeightReport& report, const std::string& gate) {
   Json findings = Json::array();
-  for (const gguf::WeightFinding& finding : report.findings) {
+  for (const weight_checks::WeightFinding& finding : report.findings) {
     Json entry = {{"tensor", finding.tensor}, {"statistic", finding.statistic}, {"value", json_number(finding.value)}};
     if (finding.envelope) {
       entry["min"] = json_number(finding.envelope->low);
@@ -167,9 +167,9 @@ std::string file_text(const gguf::View& view) {
   return out;
 }
 
-std::string report_text(const gguf::WeightReport& report, const std::string& gate) {
+std::string report_text(const weight_checks::WeightReport& report, const std::string& gate) {
   std::string out = "\nNorm and projection weights\n";
-  for (const gguf::WeightFinding& finding : report.findings) {
+  for (const weight_checks::WeightFinding& finding : report.findings) {
     const std::string tensor = finding.tensor.empty() ? "(file)" : printable(finding.tensor);
     out += fmt::format("  {:<32} {:<15} {:>12.6g}", tensor, finding.statistic, finding.value);
     if (finding.envelope) {
@@ -186,15 +186,15 @@ std::string report_text(const gguf::WeightReport& report, const std::string& gat
                            report.n_failed == 0 ? "passed" : fmt::format("FAILED, {} findings", report.n_failed));
 }
 
-Result<gguf::WeightReport> weight_report(const gguf::View& view, const InspectOptions& options) {
+Result<weight_checks::WeightReport> weight_report(const gguf::View& view, const InspectOptions& options) {
   if (options.gate == "none") {
-    return gguf::check_weights(view, nullptr);
+    return weight_checks::check_weights(view, nullptr);
   }
-  TERN_ASSIGN_OR_RETURN(gguf::WeightRules rules, gguf::rules_for(view));
+  TERN_ASSIGN_OR_RETURN(weight_checks::WeightRules rules, weight_checks::rules_for(view));
   if (options.gate == "policy") {
-    TERN_ASSIGN_OR_RETURN(rules, gguf::read_policy(options.policy, rules));
+    TERN_ASSIGN_OR_RETURN(rules, weight_checks::read_policy(options.policy, rules));
   }
-  return gguf::check_weights(view, &rules);
+  return weight_checks::check_weights(view, &rules);
 }
 
 Result<int> inspect(const InspectOptions& options) {
@@ -207,7 +207,7 @@ Result<int> inspect(const InspectOptions& options) {
   std::string text = options.json ? "" : file_text(view);
   int code = 0;
   if (options.ln_stats) {
-    TERN_ASSIGN_OR_RETURN(const gguf::WeightReport report, weight_report(view, options));
+    TERN_ASSIGN_OR_RETURN(const weight_checks::WeightReport report, weight_report(view, options));
     if (options.json) {
       json["weight_checks"] = report_json(report, options.gate);
     } else {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "tern/app/build_facts.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/command.h"
 #include "tern/kernels/dispatch.h"
@@ -52,7 +53,7 @@ int run(int argc, char** argv) {
   CLI::App app{
       "tern says whether an LLM inference engine computes what it should, and if not, where it first goes wrong.",
       "tern"};
-  app.set_version_flag("--version", TERN_VERSION);
+  app.set_version_flag("--version", tern::app::version());
   app.require_subcommand(1);
   app.footer(
       "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"

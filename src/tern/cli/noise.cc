@@ -7,14 +7,14 @@
 #include <map>
 #include <optional>
 
+#include "tern/app/own_engine.h"
+#include "tern/app/third_opinion.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/median.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
-#include "tern/cli/own_engine.h"
-#include "tern/cli/run_setting.h"
-#include "tern/cli/third_opinion.h"
-#include "tern/cli/until_interrupted.h"
+#include "tern/cli/options.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/trace/pack.h"
 
@@ -22,7 +22,7 @@ namespace tern::cli {
 namespace fs = std::filesystem;
 namespace {
 
-struct NoiseOptions : OnePromptOptions {
+struct NoiseOptions : app::OnePromptOptions {
   std::string recording;
   int max_tokens = 4;
 };
@@ -49,7 +49,7 @@ class Measurement {
       : options_(options), setting_(setting), folder_(folder) {}
 
   Result<NoiseTable> run() {
-    TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
+    TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, app::oracle_engines());
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun ours, run_engine("ours", "", {}));
     TERN_ASSIGN_OR_RETURN(const arbiter::Arbiter arbiter,
                           arbiter::Arbiter::ask(engines, arbiter::Question(setting_, folder_, *ours.run)));
@@ -74,7 +74,7 @@ class Measurement {
  private:
   Result<peer::PeerRun> run_engine(const std::string& name, std::string_view isa,
                                    const std::vector<std::string>& words) {
-    TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer(words, isa));
+    TERN_ASSIGN_OR_RETURN(const auto engine, app::make_tern_peer(words, isa));
     peer::RunRequest request(setting_);
     request.prompt = options_.prompt;
     request.max_tokens = options_.max_tokens;
@@ -171,7 +171,7 @@ double largest_multiple(const NoiseTable& table) {
 }
 
 Result<int> noise(const NoiseOptions& options, const Interrupt& interrupt) {
-  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options, interrupt));
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, app::run_setting(options, interrupt));
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   TERN_ASSIGN_OR_RETURN(const NoiseTable table, Measurement(options, setting, scratch.path()).run());
   if (options.json) {
@@ -204,7 +204,7 @@ void add_noise(CLI::App& app, Action& action) {
       "Example: tern noise --recording models/tern-tiny/reference");
   command->callback([options, &action] {
     action = [options] {
-      return until_interrupted([&](const Interrupt& interrupt) { return noise(*options, interrupt); });
+      return app::until_interrupted([&](const Interrupt& interrupt) { return noise(*options, interrupt); });
     };
   });
 }

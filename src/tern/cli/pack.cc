@@ -6,12 +6,12 @@
 #include <filesystem>
 #include <memory>
 
+#include "tern/app/pack_text.h"
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
 #include "tern/cli/pack_record.h"
-#include "tern/cli/pack_text.h"
 #include "tern/gguf/view.h"
 #include "tern/tokenizer/tokenizer.h"
 
@@ -54,13 +54,13 @@ Result<int> create(const CreateOptions& options) {
   std::vector<fs::path> run_folders(options.run_folders.begin(), options.run_folders.end());
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(options.out, model, arithmetic, facts, run_folders,
                                                                     {options.top_logits, !options.no_values}));
-  fmt::print("{}", pack_text(pack));
+  fmt::print("{}", app::pack_text(pack));
   return 0;
 }
 
 Result<int> show(const ShowOptions& options) {
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::open(options.folder));
-  fmt::print("{}", options.json ? to_json_text(pack_json(pack)) : pack_text(pack));
+  fmt::print("{}", options.json ? to_json_text(app::pack_json(pack)) : app::pack_text(pack));
   return 0;
 }
 

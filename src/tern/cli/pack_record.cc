@@ -7,12 +7,13 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/build_facts.h"
+#include "tern/app/live_reference.h"
+#include "tern/app/opened_model.h"
+#include "tern/app/pack_text.h"
 #include "tern/base/file.h"
 #include "tern/base/scratch_folder.h"
-#include "tern/cli/live_reference.h"
-#include "tern/cli/opened_model.h"
-#include "tern/cli/pack_text.h"
-#include "tern/cli/run_setting.h"
+#include "tern/cli/options.h"
 #include "tern/peer/open_engine.h"
 #include "tern/sweep/environment.h"
 #include "tern/sweep/scenarios.h"
@@ -24,7 +25,7 @@ namespace {
 
 struct RecordOptions {
   std::string reference, model, tokenizer, out, scenarios, arithmetic;
-  RunSettingOptions setting;
+  app::RunSettingOptions setting;
   trace::PackContents contents = {.values = false};
 };
 
@@ -41,7 +42,7 @@ Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tok
   }
   std::vector<Prompt> prompts;
   for (outcome::Scenario& scenario : scenarios) {
-    auto ids = prompt_ids(tokenizer, scenario.prompt, scenario.token_ids);
+    auto ids = app::prompt_ids(tokenizer, scenario.prompt, scenario.token_ids);
     if (!ids) {
       return invalid_input(scenario.name, "prompt: " + ids.error().what);
     }
@@ -50,7 +51,7 @@ Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tok
   return prompts;
 }
 
-Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const OpenedModel& opened) {
+Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const app::OpenedModel& opened) {
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
   const bool is_command = spec.kind == peer::EngineKind::kCommand;
   if (!is_command && spec.kind != peer::EngineKind::kBitnetCpp && spec.kind != peer::EngineKind::kLlamaCpp) {
@@ -61,10 +62,10 @@ Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const 
     return fail(ErrorCode::kUsage, "--reference-arithmetic", "goes with bitnet.cpp:DIR and llama.cpp:DIR",
                 "a command states its arithmetic in its result.json");
   }
-  peer::OpenOptions open_options = reference_options("--reference");
+  peer::OpenOptions open_options = app::reference_options("--reference");
   open_options.arithmetic = options.arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine,
-                        peer::open_engine(spec, subject_of(options.model, opened), open_options));
+                        peer::open_engine(spec, app::subject_of(options.model, opened), open_options));
   if (!options.arithmetic.empty() && !engine.note.empty()) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic", engine.note);  // a recording would carry it everywhere
   }
@@ -184,13 +185,13 @@ Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of
     facts["cpu"] = own_cpu;
   }
   facts["threads"] = threads;
-  facts["recorded_by"] = fmt::format("tern {}", TERN_VERSION);
+  facts["recorded_by"] = fmt::format("tern {}", app::version());
   return facts;
 }
 
 Result<int> record(const RecordOptions& options) {
   const Interrupt interrupt;
-  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
+  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, app::run_setting(options.setting));
   setting.model = options.model;
   setting.tokenizer = options.tokenizer;
   setting.interrupt = &interrupt;
@@ -198,7 +199,7 @@ Result<int> record(const RecordOptions& options) {
   if (fs::exists(options.out, error)) {
     return fail(ErrorCode::kIo, options.out, "exists already", "a pack is never changed: choose a new folder");
   }
-  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const app::OpenedModel opened, app::open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, read_prompts(options, opened.tokenizer));
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine engine, open_live_engine(options, opened));
   const bool takes_ids = engine.peer->abilities().token_ids;
@@ -227,7 +228,7 @@ Result<int> record(const RecordOptions& options) {
                                   sweep::describe_environment(setting.threads, setting.timeout_s).at("cpu"));
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(out, model, recording->arithmetic, facts,
                                                                     recording->run_folders, options.contents));
-  fmt::print("{}", pack_text(pack));
+  fmt::print("{}", app::pack_text(pack));
   return 0;
 }
 

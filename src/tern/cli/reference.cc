@@ -3,11 +3,11 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/live_reference.h"
+#include "tern/app/opened_model.h"
+#include "tern/app/reference_check.h"
 #include "tern/cli/command.h"
-#include "tern/cli/live_reference.h"
-#include "tern/cli/opened_model.h"
-#include "tern/cli/reference_check.h"
-#include "tern/cli/run_setting.h"
+#include "tern/cli/options.h"
 #include "tern/report/report.h"
 
 namespace tern::cli {
@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 Result<int> build(const std::string& text) {
   TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, peer::parse_engine_spec(text, "--reference"));
-  const peer::OpenOptions options = reference_options("--reference");
+  const peer::OpenOptions options = app::reference_options("--reference");
   if (spec.kind == peer::EngineKind::kAuto) {
     spec = {peer::EngineKind::kBitnetCpp, options.bitnet_cpp_dir.string()};
   }
@@ -46,13 +46,13 @@ Result<int> build(const std::string& text) {
 
 struct CheckOptions {
   std::string reference = "auto";
-  std::string model = (fs::path(TERN_BUNDLED_MODEL_DIR) / "tern-tiny-i2_s.gguf").string();
+  std::string model = app::bundled_model();
   std::string tokenizer;  // empty: tokenizer.json beside the model, or the GGUF's own vocabulary
   std::string prompt = "Count: 1,2,3,";
   std::vector<int32_t> token_ids;
   int max_tokens = 4;
-  RunSettingOptions setting;
-  AskOracle ask = AskOracle::kAuto;
+  app::RunSettingOptions setting;
+  app::AskOracle ask = app::AskOracle::kAuto;
   bool json = false;
 };
 
@@ -88,14 +88,14 @@ void print_library(const peer::OpenedEngine& opened) {
 
 Result<int> check(const CheckOptions& options) {
   const Interrupt interrupt;
-  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, run_setting(options.setting));
+  TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, app::run_setting(options.setting));
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
   setting.model = options.model;
-  setting.tokenizer = tokenizer_for(options.model, options.tokenizer);
+  setting.tokenizer = app::tokenizer_for(options.model, options.tokenizer);
   setting.interrupt = &interrupt;
-  TERN_ASSIGN_OR_RETURN(const OpenedModel model, open_model_and_tokenizer(setting.model, setting.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,
-                        peer::open_engine(spec, subject_of(options.model, model), reference_options("--reference")));
+  TERN_ASSIGN_OR_RETURN(const app::OpenedModel model, app::open_model_and_tokenizer(setting.model, setting.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, peer::open_engine(spec, app::subject_of(options.model, model),
+                                                                           app::reference_options("--reference")));
   if (!opened.peer) {
     return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened.note,
                 "name one: bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR or command:'...'");
@@ -109,7 +109,7 @@ Result<int> check(const CheckOptions& options) {
     print_library(opened);
     fmt::print("{:<11}{}\n\n", "model", printable(options.model, 1000));
   }
-  const auto result = check_reference(plan, options.ask, model, [&](const outcome::ReferenceCheck& done) {
+  const auto result = app::check_reference(plan, options.ask, model, [&](const outcome::ReferenceCheck& done) {
     if (!options.json) {
       fmt::print("{:<8} {}\n         {}\n", symbol(done.status), done.question, printable(done.evidence, 2000));
       std::fflush(stdout);

@@ -7,16 +7,17 @@
 #include <cstdio>
 #include <thread>
 
+#include "tern/app/build_facts.h"
+#include "tern/app/opened_model.h"
+#include "tern/app/oracle_engine.h"
+#include "tern/app/own_engine.h"
 #include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
 #include "tern/base/json.h"
 #include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
-#include "tern/cli/opened_model.h"
-#include "tern/cli/oracle_engine.h"
-#include "tern/cli/own_engine.h"
-#include "tern/cli/run_setting.h"
+#include "tern/cli/options.h"
 #include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
@@ -126,7 +127,7 @@ Result<Words> open_words(const RunOptions& options, const gguf::View& view) {
   }
   if (!options.tokenizer.empty()) {
     TERN_ASSIGN_OR_RETURN(words.tokenizer, tokenizer::Tokenizer::open(options.tokenizer));
-    TERN_RETURN_IF_ERROR(check_vocabulary(*words.tokenizer, options.tokenizer, view));
+    TERN_RETURN_IF_ERROR(app::check_vocabulary(*words.tokenizer, options.tokenizer, view));
     add_end_ids(*words.tokenizer, words);
     if (own) {
       for (const std::string& sentence : tokenizer::disagreements(*words.tokenizer, *own)) spdlog::warn("{}", sentence);
@@ -242,7 +243,7 @@ Status check_usage(const RunOptions& options) {
   return {};
 }
 
-OracleOptions oracle_options(const RunOptions& options, int n_threads) {
+app::OracleOptions oracle_options(const RunOptions& options, int n_threads) {
   return {.ubatch = options.tokens_at_once(),
           .significant_bits = options.significant_bits,
           .arithmetic = options.oracle_arithmetic,
@@ -273,10 +274,10 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
 
   trace::RunResult& result = prepared.result;
   if (options.engine == "oracle") {
-    result.engine = oracle_engine_name(oracle_options(options, session.n_threads));
+    result.engine = app::oracle_engine_name(oracle_options(options, session.n_threads));
   } else {
-    result.engine = fmt::format("tern {} ({})", TERN_VERSION, table.name);
-    result.arithmetic = own_arithmetic(prepared.view, session.rounding);
+    result.engine = fmt::format("tern {} ({})", app::version(), table.name);
+    result.arithmetic = app::own_arithmetic(prepared.view, session.rounding);
   }
   result.max_tokens = options.max_tokens;
   result.teacher_tokens = options.teacher;
@@ -344,7 +345,7 @@ Result<int> run(RunOptions options) {
   }
   const Result<engine::Generation> generation =
       options.engine == "oracle"
-          ? generate_with_oracle(prepared.view, oracle_options(options, prepared.n_threads), request)
+          ? app::generate_with_oracle(prepared.view, oracle_options(options, prepared.n_threads), request)
           : prepared.session->generate(request);
   if (!generation && interrupt.signal() != 0) {
     return 128 + interrupt.signal();
@@ -377,7 +378,7 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
   command
       .add_option("--arithmetic", options.oracle_arithmetic,
                   "With --engine oracle: double, or float32 as right engines may compute it, for what rounding does")
-      ->check(CLI::IsMember(oracle_arithmetics()))
+      ->check(CLI::IsMember(app::oracle_arithmetics()))
       ->capture_default_str();
   command.add_option(
       "--inputs-from", options.inputs_from,
@@ -445,7 +446,7 @@ void add_run(CLI::App& app, Action& action) {
                   "--max-tokens 32\n") +
       "Environment: BITNET_TRACE_DIR (traces go there), BITNET_SEED, BITNET_DETERMINISTIC (temperature 0),\n"
       "RAYON_NUM_THREADS, TERN_ISA (scalar, avx2, avx512, neon: force the kernels).\n" +
-      fault_help());
+      app::fault_help());
   command->callback([options, prompt, ids, &action] {
     options->has_prompt = prompt->count() > 0;
     options->has_token_ids = ids->count() > 0;

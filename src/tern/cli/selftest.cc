@@ -9,18 +9,18 @@
 #include <memory>
 #include <tuple>
 
+#include "tern/app/own_engine.h"
+#include "tern/app/third_opinion.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/arbiter/arbiter.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
-#include "tern/cli/own_engine.h"
-#include "tern/cli/run_setting.h"
-#include "tern/cli/third_opinion.h"
-#include "tern/cli/until_interrupted.h"
+#include "tern/cli/options.h"
 #include "tern/compare/compare_runs.h"
-#include "tern/gguf/synthetic_model.h"
 #include "tern/oracle/faults.h"
+#include "tern/synth/synthetic_model.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -141,7 +141,7 @@ constexpr FileFault kFileFaults[] = {
 
 class Selftest {
  public:
-  Selftest(const OnePromptOptions& options, peer::RunSetting setting, const fs::path& folder)
+  Selftest(const app::OnePromptOptions& options, peer::RunSetting setting, const fs::path& folder)
       : options_(options), setting_(std::move(setting)), folder_(folder) {}
 
   Result<std::vector<Line>> run() {
@@ -163,8 +163,8 @@ class Selftest {
     reference_ = {};
     std::error_code ignored;
     fs::remove_all(folder_ / "oracle-run", ignored);  // about the model before
-    TERN_ASSIGN_OR_RETURN(engines_, oracle_engines());
-    TERN_ASSIGN_OR_RETURN(ours_, make_tern_peer({}));
+    TERN_ASSIGN_OR_RETURN(engines_, app::oracle_engines());
+    TERN_ASSIGN_OR_RETURN(ours_, app::make_tern_peer({}));
     TERN_ASSIGN_OR_RETURN(reference_, run_engine(*ours_, setting_.model, {}, "reference"));
     arbiter::Question question(setting_, folder_, *reference_.run);
     TERN_ASSIGN_OR_RETURN(arbiter::Arbiter arbiter, arbiter::Arbiter::ask(engines_, std::move(question)));
@@ -180,9 +180,9 @@ class Selftest {
     if (line == lines_.end() || line->result != Line::Result::kNotOnThisModel) {
       return {};
     }
-    gguf::SyntheticOptions synthetic{.shape = *gguf::synthetic_shape("tiny"), .architecture = "llama"};
+    synth::SyntheticOptions synthetic{.shape = *synth::synthetic_shape("tiny"), .architecture = "llama"};
     const fs::path model = folder_ / "synthetic.gguf";
-    TERN_RETURN_IF_ERROR(gguf::write_synthetic_model(model, synthetic));
+    TERN_RETURN_IF_ERROR(synth::write_synthetic_model(model, synthetic));
     setting_.model = setting_.tokenizer = model;
     const std::function<Status()> only = [this] {
       return faults([](const oracle::Fault& fault) { return fault.cause == "head_tying"; });
@@ -274,7 +274,7 @@ class Selftest {
   }
 
   Status judge_fault(const oracle::Fault& fault, const std::string& name) {
-    TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+    TERN_ASSIGN_OR_RETURN(const auto engine, app::make_tern_peer({"--engine", "oracle", "--fault", name}));
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, name));
     Line line{.fault = name, .does = std::string(fault.does)};
     line.expected = fault.cause;
@@ -339,7 +339,7 @@ class Selftest {
                  "our engine with activations rounded in one step",
                  {"--activation-rounding", "fused"}},
           Engine{"none, the oracle", "the oracle without a fault", {"--engine", "oracle"}}}) {
-      TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer(right.words));
+      TERN_ASSIGN_OR_RETURN(const auto engine, app::make_tern_peer(right.words));
       TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, "clean"));
       TERN_ASSIGN_OR_RETURN(const arbiter::Opinion opinion, arbiter_->judge(*run.run, nullptr));
       Line line{.fault = right.name, .does = right.does};
@@ -355,7 +355,7 @@ class Selftest {
   // Two runs that agree and prove nothing.
   Status vacuous() {
     for (const std::string name : {"all_zero", "nan"}) {
-      TERN_ASSIGN_OR_RETURN(const auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+      TERN_ASSIGN_OR_RETURN(const auto engine, app::make_tern_peer({"--engine", "oracle", "--fault", name}));
       TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_engine(*engine, setting_.model, {}, name));
       const auto comparison = compare::compare_runs(*run.run, *run.run);
       Line line{.fault = name + " on both sides", .does = std::string(oracle::find_fault(name)->does)};
@@ -368,7 +368,7 @@ class Selftest {
     return {};
   }
 
-  const OnePromptOptions& options_;
+  const app::OnePromptOptions& options_;
   peer::RunSetting setting_;
   const fs::path& folder_;
   arbiter::OracleEngines engines_;
@@ -403,8 +403,8 @@ Json to_json(const std::vector<Line>& lines) {
   return json;
 }
 
-Result<int> selftest(const OnePromptOptions& options, const Interrupt& interrupt) {
-  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options, interrupt));
+Result<int> selftest(const app::OnePromptOptions& options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, app::run_setting(options, interrupt));
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   TERN_ASSIGN_OR_RETURN(const std::vector<Line> lines, Selftest(options, setting, scratch.path()).run());
   const auto count = [&](Line::Result result) {
@@ -425,7 +425,7 @@ Result<int> selftest(const OnePromptOptions& options, const Interrupt& interrupt
 
 void add_selftest(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("selftest", "Prove that the judge can fail: engines with known faults");
-  auto options = std::make_shared<OnePromptOptions>();
+  auto options = std::make_shared<app::OnePromptOptions>();
   add_one_prompt_options(*command, *options);
   command->footer(
       "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong, "
@@ -435,7 +435,7 @@ void add_selftest(CLI::App& app, Action& action) {
       "Example: tern selftest");
   command->callback([options, &action] {
     action = [options] {
-      return until_interrupted([&](const Interrupt& interrupt) { return selftest(*options, interrupt); });
+      return app::until_interrupted([&](const Interrupt& interrupt) { return selftest(*options, interrupt); });
     };
   });
 }

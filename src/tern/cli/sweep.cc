@@ -9,18 +9,19 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/build_facts.h"
+#include "tern/app/live_reference.h"
+#include "tern/app/opened_model.h"
+#include "tern/app/own_engine.h"
+#include "tern/app/reference_check.h"
+#include "tern/app/sweep_options.h"
+#include "tern/app/sweep_progress.h"
+#include "tern/app/third_opinion.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
 #include "tern/cli/command.h"
-#include "tern/cli/live_reference.h"
-#include "tern/cli/opened_model.h"
-#include "tern/cli/own_engine.h"
-#include "tern/cli/reference_check.h"
-#include "tern/cli/run_setting.h"
-#include "tern/cli/sweep_options.h"
-#include "tern/cli/sweep_progress.h"
-#include "tern/cli/third_opinion.h"
+#include "tern/cli/options.h"
 #include "tern/peer/command_template.h"
 #include "tern/peer/open_engine.h"
 #include "tern/report/report.h"
@@ -39,13 +40,13 @@ outcome::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
 }
 
 // The most positions that a scenario needs. A prompt that does not fit is found here, before anything has run.
-Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
+Result<size_t> check_prompts(const app::OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
                              const std::string& source) {
   size_t most = 0;
-  const auto n_context = context_length(opened.view);
+  const auto n_context = app::context_length(opened.view);
   for (const outcome::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
-    const auto ids = prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
+    const auto ids = app::prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
     if (!ids) {
       return invalid_input(where, "prompt: " + ids.error().what);
     }
@@ -65,29 +66,29 @@ kernels::ActivationRounding rounding_of(const std::string& arithmetic) {
                                         : kernels::ActivationRounding::kProductFirst;
 }
 
-Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
+Result<peer::OpenedEngine> open_subject(const app::SweepOptions& options, const app::OpenedModel& opened,
                                         const peer::Subject& about, const std::string& arithmetic) {
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
   if (spec.kind == peer::EngineKind::kNone) {
     return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
   }
   if (spec.kind != peer::EngineKind::kAuto) {
-    peer::OpenOptions open_options = reference_options("--subject");
+    peer::OpenOptions open_options = app::reference_options("--subject");
     open_options.allow_model_mismatch = options.allow_model_mismatch;
     return peer::open_engine(spec, about, open_options);
   }
-  TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  TERN_RETURN_IF_ERROR(app::check_computable(opened.view));
   peer::OpenedEngine own;
   own.kind = "tern";
-  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(rounding_of(arithmetic) == kernels::ActivationRounding::kFused
-                                                     ? std::vector<std::string>{"--activation-rounding", "fused"}
-                                                     : std::vector<std::string>()));
+  TERN_ASSIGN_OR_RETURN(own.peer, app::make_tern_peer(rounding_of(arithmetic) == kernels::ActivationRounding::kFused
+                                                          ? std::vector<std::string>{"--activation-rounding", "fused"}
+                                                          : std::vector<std::string>()));
   return own;
 }
 
-Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
+Result<peer::OpenedEngine> open_reference(const app::SweepOptions& options, const peer::EngineSpec& spec,
                                           const peer::Subject& about, const std::string& arithmetic) {
-  peer::OpenOptions open_options = reference_options("--reference");
+  peer::OpenOptions open_options = app::reference_options("--reference");
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.arithmetic = arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, peer::open_engine(spec, about, open_options));
@@ -103,9 +104,9 @@ struct Engines {
   peer::OpenedEngine reference, subject;
 };
 
-Result<Engines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
-                             const OpenedModel& opened, const std::string& arithmetic) {
-  const peer::Subject about = subject_of(options.model, opened);
+Result<Engines> open_engines(const app::SweepOptions& options, const peer::EngineSpec& reference_spec,
+                             const app::OpenedModel& opened, const std::string& arithmetic) {
+  const peer::Subject about = app::subject_of(options.model, opened);
   Engines engines;
   TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic));
   TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic));
@@ -113,27 +114,28 @@ Result<Engines> open_engines(const SweepOptions& options, const peer::EngineSpec
 }
 
 // As far as it is known before they run.
-bool claim_one_arithmetic(const Engines& engines, const OpenedModel& opened, const std::string& arithmetic) {
+bool claim_one_arithmetic(const Engines& engines, const app::OpenedModel& opened, const std::string& arithmetic) {
   const auto claimed = [](const peer::OpenedEngine& engine) {
     return engine.details.is_object() && engine.details.contains("arithmetic") &&
                    engine.details["arithmetic"].is_string()
                ? engine.details["arithmetic"].get<std::string>()
                : std::string();
   };
-  const std::string subject =
-      engines.subject.kind == "tern" ? own_arithmetic(opened.view, rounding_of(arithmetic)) : claimed(engines.subject);
+  const std::string subject = engines.subject.kind == "tern" ? app::own_arithmetic(opened.view, rounding_of(arithmetic))
+                                                             : claimed(engines.subject);
   return !subject.empty() && subject == claimed(engines.reference);
 }
 
 // Only --allow-model-mismatch lets such a pack come this far.
-bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened) {
+bool is_of_another_model(const peer::OpenedEngine& reference, const app::OpenedModel& opened) {
   return reference.kind == "pack" && reference.details["model"]["sha256"] != opened.model_facts.sha256;
 }
 
 // The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
 // arithmetic that was found into `arithmetic`.
-Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
-                          sweep::SweepPlan& plan, outcome::SweepOutcome& outcome, std::string& arithmetic) {
+Status check_before_sweep(const app::SweepOptions& options, const app::OpenedModel& opened,
+                          const peer::OpenedEngine& reference, sweep::SweepPlan& plan, outcome::SweepOutcome& outcome,
+                          std::string& arithmetic) {
   const bool wanted = options.check_reference == "always" ||
                       (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
   if (!wanted || !reference.peer || plan.scenarios.empty() || is_of_another_model(reference, opened)) {
@@ -148,7 +150,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   check.token_ids = scenario.token_ids;
   check.max_tokens = scenario.max_tokens;
   spdlog::info("checking the reference on {} before it is believed", scenario.name);
-  auto result = check_reference(
+  auto result = app::check_reference(
       check, options.ask, opened,
       [](const outcome::ReferenceCheck& done) {
         const bool failed = done.status == outcome::ReferenceCheck::Status::kFailed;
@@ -223,7 +225,7 @@ void print_table(const outcome::SweepOutcome& sweep) {
   fmt::print("Summary: {}\n", (sweep.output_dir / "summary.md").string());
 }
 
-void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome& sweep) {
+void tell_before_running(const app::OpenedModel& opened, const outcome::SweepOutcome& sweep) {
   for (const std::string& warning : opened.tokenizer.warnings()) {
     spdlog::warn("{}", printable(warning, 1000));
   }
@@ -273,8 +275,8 @@ Result<Json> engine_identity(const peer::OpenedEngine& engine) {
 
 // Everything that has a say in the result, so that --resume does not put two sweeps into one report. Of files, what is
 // in them counts, and not where they lie.
-Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,
-                              const Engines& engines) {
+Result<Json> everything_asked(const app::SweepOptions& options, const app::OpenedModel& opened,
+                              const sweep::SweepPlan& plan, const Engines& engines) {
   TERN_ASSIGN_OR_RETURN(Json subject, engine_identity(engines.subject));
   TERN_ASSIGN_OR_RETURN(Json reference, engine_identity(engines.reference));
   TERN_ASSIGN_OR_RETURN(std::string program, sha256_of_file("/proc/self/exe"));
@@ -290,7 +292,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
                          {"max_tokens", scenario.max_tokens},
                          {"description", scenario.description}});
   }
-  return Json{{"tern", {{"version", TERN_VERSION}, {"SHA-256", std::move(program)}}},
+  return Json{{"tern", {{"version", app::version()}, {"SHA-256", std::move(program)}}},
               {"model", {{"SHA-256", opened.model_facts.sha256}}},
               {"tokenizer", {{"SHA-256", opened.tokenizer_facts.sha256}}},
               {"scenarios", std::move(scenarios)},
@@ -298,7 +300,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"reference", std::move(reference)},
               {"--threads", plan.threads},
               {"--timeout", plan.timeout_s},
-              {"--oracle", oracle_word(options.ask)},
+              {"--oracle", app::oracle_word(options.ask)},
               {"--check-reference", options.check_reference},
               {"--reference-arithmetic", options.reference_arithmetic},
               {"--require-reference", options.require_reference},
@@ -312,7 +314,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
 }
 
 // From here on, what engines do is kept for --resume.
-Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, const OpenedModel& opened,
+Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const app::SweepOptions& options, const app::OpenedModel& opened,
                                                    const sweep::SweepPlan& plan, const Engines& engines) {
   TERN_ASSIGN_OR_RETURN(const Json asked, everything_asked(options, opened, plan, engines));
   TERN_ASSIGN_OR_RETURN(auto kept_runs, sweep::KeptRuns::open(options.output_dir, asked, options.resume));
@@ -336,7 +338,7 @@ int tell_interrupted(int signal, const sweep::SweepPlan& plan, const outcome::Sw
 Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
                            outcome::SweepOutcome& outcome) {
   {
-    const auto progress = make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
+    const auto progress = app::make_sweep_progress(plan.scenarios.size(), ::isatty(STDERR_FILENO) == 1);
     TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
   }
   if (const int signal = plan.interrupt->signal(); signal != 0) {
@@ -360,14 +362,14 @@ Result<int> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& ou
 
 // As the reports shall repeat it: from the start.
 std::vector<std::string> typed_command_without_resume() {
-  std::vector<std::string> words = typed_command();
+  std::vector<std::string> words = app::typed_command();
   std::erase(words, "--resume");
   return words;
 }
 
-Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
+Status fill_in(outcome::SweepOutcome& outcome, const app::SweepOptions& options, const app::OpenedModel& opened,
                const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
-  outcome.tern_version = TERN_VERSION;
+  outcome.tern_version = app::version();
   outcome.timestamp = sweep::utc_now();
   outcome.output_dir = options.output_dir;
   outcome.command = typed_command_without_resume();
@@ -377,12 +379,12 @@ Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, cons
   outcome.reference_required = options.require_reference;
   outcome.timeout_s = plan.timeout_s;
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
-  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
+  TERN_ASSIGN_OR_RETURN(outcome.repro, app::repro_of(options, plan, outcome.reference));
   return {};
 }
 
-Result<int> sweep(const SweepOptions& options) {
-  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
+Result<int> sweep(const app::SweepOptions& options) {
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, app::run_setting(options.setting));
   sweep::SweepPlan plan(setting);
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
                         peer::parse_engine_spec(options.reference, "--reference"));
@@ -394,7 +396,7 @@ Result<int> sweep(const SweepOptions& options) {
     TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
-  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const app::OpenedModel opened, app::open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
@@ -421,14 +423,14 @@ Result<int> sweep(const SweepOptions& options) {
     engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer), arithmetic);
   }
   engines.subject.peer = kept_runs->keep(std::move(engines.subject.peer), arithmetic);
-  TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, oracle_engines());
+  TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, app::oracle_engines());
   kept_runs->keep(oracle);
   plan.why_no_oracle = is_of_another_model(engines.reference, opened)
                            ? "the reference is of another model, which the oracle has not seen"
-                           : why_no_oracle(options.ask, opened.view, n_positions);
+                           : app::why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
-  const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
-  plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
+  const bool may_look = options.ask != app::AskOracle::kNever && !is_of_another_model(engines.reference, opened);
+  plan.close_look = plan.oracle == nullptr && may_look && app::check_computable(opened.view) ? &oracle : nullptr;
   // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
@@ -438,7 +440,7 @@ Result<int> sweep(const SweepOptions& options) {
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
   plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
-  plan.compare.exactness = exactness_of(options.exact, options.tolerant);
+  plan.compare.exactness = app::exactness_of(options.exact, options.tolerant);
   TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
   tell_before_running(opened, outcome);
   return run_to_the_end(plan, output, options.resume, outcome);
@@ -448,7 +450,7 @@ Result<int> sweep(const SweepOptions& options) {
 
 void add_sweep(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("sweep", "Cross-validate an engine over scenarios and write every report");
-  auto options = std::make_shared<SweepOptions>();
+  auto options = std::make_shared<app::SweepOptions>();
   command->add_option("model", options->model, "The GGUF model")->required();
   command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")->required();
   command->add_option("output_dir", options->output_dir, "Where the results go")->capture_default_str();

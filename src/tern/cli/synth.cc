@@ -6,7 +6,7 @@
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
 #include "tern/cli/command.h"
-#include "tern/gguf/synthetic_model.h"
+#include "tern/synth/synthetic_model.h"
 
 namespace tern::cli {
 namespace {
@@ -64,15 +64,15 @@ Result<const quant::Format*> weights_format(const SynthOptions& options) {
 }
 
 Result<int> synth(const SynthOptions& options) {
-  gguf::SyntheticOptions model;
-  model.shape = *gguf::synthetic_shape(options.preset);  // CLI11 has checked these names
+  synth::SyntheticOptions model;
+  model.shape = *synth::synthetic_shape(options.preset);  // CLI11 has checked these names
   model.architecture = options.architecture;
   model.seed = options.seed;
   model.embeddings = quant::find_format(options.embeddings);
   TERN_ASSIGN_OR_RETURN(model.weights, weights_format(options));
   const Interrupt interrupt;
   const Status written =
-      gguf::write_synthetic_model(options.output, model, [&](uint64_t bytes_done, uint64_t bytes_total) {
+      synth::write_synthetic_model(options.output, model, [&](uint64_t bytes_done, uint64_t bytes_total) {
         show_progress(bytes_done, bytes_total);
         return interrupt.signal() == 0;
       });
@@ -81,9 +81,9 @@ Result<int> synth(const SynthOptions& options) {
     return 128 + interrupt.signal();
   }
   TERN_RETURN_IF_ERROR(written);
-  const auto vocabulary = gguf::vocabulary_of(model);
+  const auto vocabulary = synth::vocabulary_of(model);
   if (!options.tokenizer_output.empty()) {
-    TERN_RETURN_IF_ERROR(write_file(options.tokenizer_output, gguf::synthetic_tokenizer_json(vocabulary)));
+    TERN_RETURN_IF_ERROR(write_file(options.tokenizer_output, synth::synthetic_tokenizer_json(vocabulary)));
   }
   const std::string weights = model.weights->layout.empty()
                                   ? options.weights + " weights"
@@ -100,7 +100,7 @@ void add_synth(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("synth", "Write a seeded random model, to test and time without a download");
   command->add_option("output", options->output, "The GGUF file to write")->required();
   command->add_option("--preset", options->preset, "Shape; 2b4t is BitNet b1.58 2B4T's (1.18 GB)")
-      ->check(CLI::IsMember(gguf::synthetic_presets()))
+      ->check(CLI::IsMember(synth::synthetic_presets()))
       ->capture_default_str();
   command->add_option("--arch", options->architecture, "Architecture")
       ->check(CLI::IsMember({"bitnet-b1.58", "bitnet", "llama"}))

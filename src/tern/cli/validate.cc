@@ -3,15 +3,15 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/opened_model.h"
+#include "tern/app/probe_text.h"
 #include "tern/base/child_process.h"
 #include "tern/base/environment.h"
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
-#include "tern/cli/opened_model.h"
-#include "tern/cli/probe_text.h"
-#include "tern/gguf/weight_checks.h"
 #include "tern/peer/peer.h"
 #include "tern/sweep/environment.h"
+#include "tern/weight_checks/weight_checks.h"
 
 namespace tern::cli {
 namespace {
@@ -33,9 +33,9 @@ struct Check {
   Json figures = Json::object();
 };
 
-bool is_norm(const gguf::WeightFinding& finding) { return finding.tensor.find("norm") != std::string::npos; }
+bool is_norm(const weight_checks::WeightFinding& finding) { return finding.tensor.find("norm") != std::string::npos; }
 
-std::string problem_line(const gguf::WeightFinding& finding) {
+std::string problem_line(const weight_checks::WeightFinding& finding) {
   const std::string name = finding.tensor.empty() ? "the file" : printable(finding.tensor);
   std::string line = fmt::format("{}: {} is {:.6g}", name, finding.statistic, finding.value);
   if (finding.envelope) {
@@ -45,12 +45,12 @@ std::string problem_line(const gguf::WeightFinding& finding) {
 }
 
 // `want_norms`: the findings about norms, or all others.
-Check weight_check(const gguf::WeightReport& report, bool want_norms) {
+Check weight_check(const weight_checks::WeightReport& report, bool want_norms) {
   Check check;
   check.name = want_norms ? "norms" : "projections";
   check.title = want_norms ? "Norm weights" : "Projection weights";
   size_t n_findings = 0;
-  for (const gguf::WeightFinding& finding : report.findings) {
+  for (const weight_checks::WeightFinding& finding : report.findings) {
     if (is_norm(finding) == want_norms) {
       ++n_findings;
       if (!finding.passed) {
@@ -69,7 +69,7 @@ Check weight_check(const gguf::WeightReport& report, bool want_norms) {
   return check;
 }
 
-Check tokenizer_check(const OpenedModel& opened) {
+Check tokenizer_check(const app::OpenedModel& opened) {
   Check check;
   check.name = "tokenizer";
   check.title = "Tokenizer";
@@ -91,7 +91,7 @@ struct Probe {
 };
 
 // Greedy, in a process of its own: a crash of the engine is a result. Errors: kEngine, and 3's where the child says so.
-Result<Probe> run_probe(const ValidateOptions& options, const OpenedModel& opened, const Interrupt& interrupt) {
+Result<Probe> run_probe(const ValidateOptions& options, const app::OpenedModel& opened, const Interrupt& interrupt) {
   ChildCommand command;
   command.argv = {"/proc/self/exe",
                   "run",
@@ -133,7 +133,7 @@ Result<Probe> run_probe(const ValidateOptions& options, const OpenedModel& opene
 }
 
 Check probe_check(const ValidateOptions& options, const Probe& probe) {
-  const ProbeText judged = judge_probe(probe.text, probe.ids);
+  const app::ProbeText judged = app::judge_probe(probe.text, probe.ids);
   Check check;
   check.name = "inference";
   check.title = "Greedy probe";
@@ -186,13 +186,13 @@ void print_checks(const ValidateOptions& options, const std::vector<Check>& chec
 }
 
 Result<int> validate(const ValidateOptions& options) {
-  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
-  TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  TERN_ASSIGN_OR_RETURN(const app::OpenedModel opened, app::open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_RETURN_IF_ERROR(app::check_computable(opened.view));
   if (const auto ids = opened.tokenizer.encode(options.prompt, true); !ids) {
     return invalid_input("--prompt: " + ids.error().where, ids.error().what);
   }
-  TERN_ASSIGN_OR_RETURN(const gguf::WeightRules rules, gguf::rules_for(opened.view));
-  const gguf::WeightReport weights = gguf::check_weights(opened.view, &rules);
+  TERN_ASSIGN_OR_RETURN(const weight_checks::WeightRules rules, weight_checks::rules_for(opened.view));
+  const weight_checks::WeightReport weights = weight_checks::check_weights(opened.view, &rules);
   std::vector<Check> checks = {weight_check(weights, true), weight_check(weights, false), tokenizer_check(opened)};
   const Interrupt interrupt;
   const auto probe = run_probe(options, opened, interrupt);

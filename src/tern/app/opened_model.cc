@@ -1,0 +1,156 @@
+#include "tern/app/opened_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "tern/base/hash.h"
+#include "tern/model/hyperparameters.h"
+#include "tern/model/weights.h"
+#include "tern/quant/format.h"
+
+namespace tern::app {
+namespace fs = std::filesystem;
+namespace {
+
+Status check_exists(const fs::path& path, const char* what) {
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    return fail(ErrorCode::kIo, fmt::format("{} not found", what), path.string());
+  }
+  return {};
+}
+
+std::string string_or_empty(const gguf::View& view, std::string_view key) {
+  const auto value = view.get_string(key);
+  return value ? std::string(*value) : std::string();
+}
+
+// The type that most of the layers' weights have.
+std::optional<uint32_t> main_type(const gguf::View& view) {
+  std::map<uint32_t, uint64_t> n_weights;
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    if (tensor.name.starts_with("blk.")) {
+      n_weights[tensor.type_id] += tensor.n_elements();
+    }
+  }
+  const auto most = std::max_element(n_weights.begin(), n_weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == n_weights.end() ? std::nullopt : std::optional(most->first);
+}
+
+Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& path) {
+  outcome::ModelFacts facts;
+  facts.path = path.string();
+  TERN_ASSIGN_OR_RETURN(facts.sha256, sha256_of_file(path));
+  facts.architecture = string_or_empty(view, "general.architecture");
+  facts.name = string_or_empty(view, "general.name");
+  if (const auto type = main_type(view)) {
+    const quant::Format* format = view.format_of_type(*type);
+    facts.quant_format = quant::type_name(*type);
+    facts.quant_flavor = format == nullptr ? "" : format->layout;
+  }
+  facts.file_bytes = view.file_size();
+  return facts;
+}
+
+}  // namespace
+
+Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const fs::path& path, const gguf::View& view) {
+  const gguf::Tensor* embedding = view.find_tensor("token_embd.weight");
+  if (embedding != nullptr && static_cast<uint64_t>(tokenizer.vocab_size()) > embedding->n_rows()) {
+    return invalid_input(path.string(),
+                         fmt::format("belongs to another vocabulary: it has {} token ids, the model embeddings for {}",
+                                     tokenizer.vocab_size(), embedding->n_rows()));
+  }
+  if (!view.has("tokenizer.ggml.tokens")) {
+    return {};
+  }
+  TERN_ASSIGN_OR_RETURN(const auto tokens, view.get_strings("tokenizer.ggml.tokens"));
+  size_t n_shared = 0;
+  size_t n_different = 0;
+  for (int32_t id = 0; id < tokenizer.vocab_size() && static_cast<size_t>(id) < tokens.size(); ++id) {
+    // All byte-level vocabularies share their single-byte tokens (1 or 2 bytes of UTF-8): those tell nothing.
+    constexpr size_t kByteTokenSize = 2;
+    if (const auto token = tokenizer.token(id); token && token->size() > kByteTokenSize) {
+      ++n_shared;
+      n_different += *token != tokens[static_cast<size_t>(id)] ? size_t{1} : size_t{0};
+    }
+  }
+  constexpr size_t kOneIn = 10;
+  if (n_different * kOneIn > n_shared) {
+    return invalid_input(path.string(),
+                         fmt::format("belongs to another vocabulary: {} of {} token ids are spelled differently in {}",
+                                     n_different, n_shared, view.name()));
+  }
+  return {};
+}
+
+namespace {
+
+Result<outcome::TokenizerFacts> facts_of(const tokenizer::Tokenizer& tokenizer, const fs::path& path,
+                                         const gguf::View& view) {
+  outcome::TokenizerFacts facts;
+  facts.path = path.string();
+  facts.sha256 = tokenizer.sha256();
+  facts.kind = tokenizer.kind();
+  facts.vocab_size = tokenizer.vocab_size();
+  if (view.has("tokenizer.ggml.tokens")) {
+    const auto own = tokenizer::Tokenizer::from_gguf(view);
+    if (own) {
+      facts.disagreements = tokenizer::disagreements(tokenizer, *own);
+    } else {
+      facts.disagreements = {"The GGUF's own vocabulary cannot be used: " + own.error().line()};
+    }
+  }
+  return facts;
+}
+
+}  // namespace
+
+Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::path& tokenizer) {
+  TERN_RETURN_IF_ERROR(check_exists(model, "Model"));
+  TERN_RETURN_IF_ERROR(check_exists(tokenizer, "Tokenizer"));
+  TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(model));
+  TERN_ASSIGN_OR_RETURN(tokenizer::Tokenizer words, tokenizer::Tokenizer::open(tokenizer));
+  TERN_RETURN_IF_ERROR(check_vocabulary(words, tokenizer, view));
+  TERN_ASSIGN_OR_RETURN(outcome::TokenizerFacts tokenizer_facts, facts_of(words, tokenizer, view));
+  TERN_ASSIGN_OR_RETURN(outcome::ModelFacts model_facts, facts_of(view, model));
+  return OpenedModel{std::move(view), std::move(words), std::move(model_facts), std::move(tokenizer_facts)};
+}
+
+std::string tokenizer_for(const std::string& model, const std::string& tokenizer) {
+  if (!tokenizer.empty()) {
+    return tokenizer;
+  }
+  const fs::path beside = fs::path(model).parent_path() / "tokenizer.json";
+  std::error_code error;
+  return fs::exists(beside, error) ? beside.string() : model;
+}
+
+peer::Subject subject_of(const fs::path& model, const OpenedModel& opened) {
+  return {model, opened.model_facts.sha256, opened.tokenizer_facts.sha256, opened.tokenizer_facts.kind != "gguf"};
+}
+
+Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
+                                        const std::vector<int32_t>& token_ids) {
+  return token_ids.empty() ? tokenizer.encode(prompt, true) : Result<std::vector<int32_t>>(token_ids);
+}
+
+Status check_computable(const gguf::View& view) {
+  TERN_ASSIGN_OR_RETURN(const model::Hyperparameters hyperparameters, model::read_hyperparameters(view));
+  TERN_RETURN_IF_ERROR(model::bind_weights(view, hyperparameters));
+  return {};
+}
+
+std::optional<uint64_t> context_length(const gguf::View& view) {
+  const auto architecture = view.get_string("general.architecture");
+  if (!architecture) {
+    return std::nullopt;
+  }
+  const auto length = view.get_uint(std::string(*architecture) + ".context_length", 1, UINT32_MAX);
+  return length ? std::optional(*length) : std::nullopt;
+}
+
+}  // namespace tern::app

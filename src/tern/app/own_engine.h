@@ -1,0 +1,34 @@
+// Our engines as child processes: `tern run`, by the path of the program that is running.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tern/base/error.h"
+#include "tern/gguf/view.h"
+#include "tern/kernels/table.h"
+#include "tern/peer/peer.h"
+
+namespace tern::app {
+
+// The program that is running. Errors: kEngine when it cannot be found.
+Result<std::filesystem::path> own_program();
+
+// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
+// everything in peer::Abilities. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path
+// cannot be found.
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
+                                                   std::string_view isa = {});
+
+// Which rounding rules our engine's numbers follow (trace::RunResult::arithmetic): claimed only where it is specified
+// to the bit, which is bitnet.cpp's own layout with float16 or float32 embeddings. No reference says how the two other
+// layouts, or float projections of any width, are to be summed. Empty: not claimed.
+std::string own_arithmetic(const gguf::View& view, kernels::ActivationRounding rounding);
+
+// The words that were typed, for reports.
+std::vector<std::string> typed_command();
+
+}  // namespace tern::app

@@ -1,0 +1,37 @@
+// What the user of `tern sweep` has asked for, and the command that asks for it again.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tern/app/run_setting.h"
+#include "tern/base/error.h"
+#include "tern/outcome/facts.h"
+#include "tern/peer/peer.h"
+
+namespace tern::app {
+
+struct SweepOptions {
+  std::string model, tokenizer;
+  std::string output_dir = "./crossval-results";
+  std::string subject = "auto", reference = "auto";
+  std::string reference_arithmetic;
+  std::string scenarios, tolerances;
+  std::vector<std::string> only;  // names of scenarios; empty: all
+  RunSettingOptions setting;
+  AskOracle ask = AskOracle::kAuto;
+  std::string check_reference = "auto";
+  bool require_reference = false;
+  bool allow_model_mismatch = false;
+  bool exact = false, tolerant = false;
+  bool dump_tensors = false;
+  bool stop_at_divergence = false;
+  bool resume = false;
+};
+
+// Everything that decides over a scenario's result, with absolute paths, the engine that was found for `auto`, and the
+// values that environment and defaults gave. Errors: those of own_program().
+Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
+                                       const outcome::ReferenceFacts& reference);
+
+}  // namespace tern::app

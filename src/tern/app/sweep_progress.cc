@@ -1,0 +1,90 @@
+#include "tern/app/sweep_progress.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace tern::app {
+namespace fs = std::filesystem;
+namespace {
+
+std::string difference(const trace::TensorId& first, double elapsed_s) {
+  return fmt::format("first differs at {} ({}), seen after {:.1f} s", first.name(), compare::place_of(first),
+                     elapsed_s);
+}
+
+class LineProgress : public sweep::Progress {
+ public:
+  explicit LineProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
+
+  void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
+    if (side == "subject") {
+      fmt::print(stderr, "[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name);
+      std::fflush(stderr);
+    }
+  }
+  void differs(const trace::TensorId& first, double elapsed_s) override {
+    fmt::print(stderr, "{} ... ", difference(first, elapsed_s));
+    std::fflush(stderr);
+  }
+  void running(double, const fs::path&) override {}
+  void finished(size_t, const outcome::ScenarioOutcome& outcome) override {
+    fmt::print(stderr, "{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
+               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
+  }
+
+ private:
+  size_t n_scenarios_;
+};
+
+class LiveProgress final : public sweep::Progress {
+ public:
+  explicit LiveProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
+  LiveProgress(const LiveProgress&) = delete;
+  LiveProgress& operator=(const LiveProgress&) = delete;
+  ~LiveProgress() override { fmt::print(stderr, "{}", kClearLine); }
+
+  void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
+    label_ = fmt::format("[{}/{}] {}: {}", index + 1, n_scenarios_, scenario.name, side);
+    show(label_);
+  }
+  void differs(const trace::TensorId& first, double elapsed_s) override {
+    label_ += ", " + difference(first, elapsed_s) + ";";
+    show(label_);
+  }
+  void running(double elapsed_s, const fs::path& trace_folder) override {
+    std::error_code error;
+    size_t n_traces = 0;
+    for (fs::directory_iterator it(trace_folder, error), end; !error && it != end; it.increment(error)) {
+      n_traces += it->path().extension() == ".trace" ? size_t{1} : size_t{0};
+    }
+    show(fmt::format("{} {:.1f} s, {} traces", label_, elapsed_s, n_traces));
+  }
+  void finished(size_t index, const outcome::ScenarioOutcome& outcome) override {
+    fmt::print(stderr, "{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_, outcome.scenario.name,
+               outcome::parity_status_name(outcome.status),
+               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
+  }
+
+ private:
+  static constexpr const char* kClearLine = "\r\x1b[K";
+
+  static void show(const std::string& text) {
+    fmt::print(stderr, "{}{}", kClearLine, text);
+    std::fflush(stderr);
+  }
+
+  size_t n_scenarios_;
+  std::string label_;
+};
+
+}  // namespace
+
+std::unique_ptr<sweep::Progress> make_sweep_progress(size_t n_scenarios, bool on_terminal) {
+  if (on_terminal) {
+    return std::make_unique<LiveProgress>(n_scenarios);
+  }
+  return std::make_unique<LineProgress>(n_scenarios);
+}
+
+}  // namespace tern::app

@@ -1,0 +1,105 @@
+#include "tern/app/third_opinion.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tern/app/opened_model.h"
+#include "tern/app/own_engine.h"
+#include "tern/oracle/faults.h"
+#include "tern/oracle/float32.h"
+
+namespace tern::app {
+namespace {
+
+// float16's: coarser than any engine that works in float32, and what one on float16 activations would have.
+constexpr int kRoundedBits = 11;
+
+// Multiplications that take the oracle some seconds.
+constexpr uint64_t kMaxProducts = 5'000'000'000;
+
+constexpr size_t kMaxProbeTokens = 512;
+
+uint64_t products_per_token(const gguf::View& view) {
+  uint64_t n = 0;
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    n += tensor.dims.size() > 1 ? tensor.n_elements() : 0;
+  }
+  return n;
+}
+
+// A wrong constant could be any of those in use.
+std::vector<std::string> all_settings(const oracle::Fault& fault) {
+  std::vector<std::string> names;
+  for (const double value : fault.values) {
+    names.push_back(fmt::format("{}={}", fault.name, value));
+  }
+  return names.empty() ? std::vector<std::string>{std::string(fault.name)} : names;
+}
+
+}  // namespace
+
+Result<arbiter::OracleEngines> oracle_engines() {
+  arbiter::OracleEngines engines;
+  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer({"--engine", "oracle"}));
+  TERN_ASSIGN_OR_RETURN(engines.rounded,
+                        make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(kRoundedBits)}));
+  for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--arithmetic", std::string(rules.name)}));
+    engines.float32.push_back(std::move(engine));
+  }
+  for (const oracle::Fault& fault : oracle::known_faults()) {
+    for (const std::string& name : fault.cause.empty() ? std::vector<std::string>() : all_settings(fault)) {
+      TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+      engines.faults.push_back({name,
+                                std::string(fault.cause),
+                                {fault.changes.begin(), fault.changes.end()},
+                                {fault.always_changes.begin(), fault.always_changes.end()},
+                                std::move(engine)});
+    }
+  }
+  return engines;
+}
+
+Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View& view) {
+  std::vector<arbiter::KnownArithmetic> known;
+  if (view.format_of_type(quant::kI2sBitnetCpp.type_id) != &quant::kI2sBitnetCpp) {
+    return known;
+  }
+  TERN_ASSIGN_OR_RETURN(auto product_first, make_tern_peer({"--activation-rounding", "product-first"}));
+  TERN_ASSIGN_OR_RETURN(auto fused, make_tern_peer({"--activation-rounding", "fused"}));
+  known.push_back({"bitnet.cpp-x86-64", std::move(product_first)});
+  known.push_back({"bitnet.cpp-x86-64-fused", std::move(fused)});
+  return known;
+}
+
+std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
+  const gguf::Tensor* embedding = view.find_tensor("token_embd.weight");
+  if (embedding == nullptr || embedding->n_rows() == 0) {
+    return {};
+  }
+  const uint64_t n = std::min<uint64_t>(context_length(view).value_or(kMaxProbeTokens), kMaxProbeTokens);
+  std::vector<int32_t> ids;
+  for (uint64_t i = 0; i < n; ++i) {
+    ids.push_back(static_cast<int32_t>((i * 2654435761U >> 7) % embedding->n_rows()));  // Knuth's multiplicative hash
+  }
+  return ids;
+}
+
+std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
+  if (ask == AskOracle::kNever || ask == AskOracle::kNear) {
+    return ask == AskOracle::kNever
+               ? "--oracle never"
+               : "--oracle near asks it only about a difference, of a subject that can keep the values around it";
+  }
+  if (const Status computable = check_computable(view); !computable) {
+    return "it cannot compute this model: " + computable.error().line();
+  }
+  const uint64_t n_products = products_per_token(view) * n_positions;
+  return ask == AskOracle::kAuto && n_products > kMaxProducts
+             ? fmt::format("{:.3g} products would take it long; --oracle always asks it",
+                           static_cast<double>(n_products))
+             : std::string();
+}
+
+}  // namespace tern::app

@@ -1,0 +1,17 @@
+// Work of a command that Ctrl-C ends: whatever it says then, the exit code is that of the signal.
+#pragma once
+
+#include "tern/base/error.h"
+#include "tern/base/interrupt.h"
+
+namespace tern::app {
+
+// `work`: Result<int>(const Interrupt&), which returns soon after there is a signal.
+template <class Work>
+Result<int> until_interrupted(const Work& work) {
+  const Interrupt interrupt;
+  Result<int> done = work(interrupt);
+  return interrupt.signal() != 0 ? Result<int>(128 + interrupt.signal()) : std::move(done);
+}
+
+}  // namespace tern::app
