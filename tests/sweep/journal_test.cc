@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/paths.h"
+#include "tern/base/file.h"
+
 namespace tern::sweep {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 KeptRun run_named(const std::string& name) {
@@ -113,6 +117,24 @@ TEST(Journal, ErrorsNameTheLineAndTheCause) {
     EXPECT_EQ(journal.error().code, ErrorCode::kInvalidInput);
     EXPECT_THAT(journal.error().line(), HasSubstr(bad.message));
   }
+}
+
+TEST(Journal, OfAnEarlierReleaseIsRead) {
+  const fs::path path = test::source_dir() / "tests" / "data" / "earlier_release" / "journal.jsonl";
+  const auto text = read_file(path, uint64_t{1} << 20);
+  ASSERT_TRUE(text) << text.error().line();
+  const auto journal = parse_journal(*text, path.string());
+  ASSERT_TRUE(journal) << journal.error().line();
+  EXPECT_EQ(journal->sweep["tern"]["version"], "0.1.0");
+  ASSERT_EQ(journal->runs.size(), 1U);
+  EXPECT_EQ(journal->runs[0].name, "hi/rs-run");
+  EXPECT_EQ(journal->runs[0].run.n_traces, 75U);
+}
+
+TEST(Journal, OfALaterReleaseIsRefused) {
+  const auto journal = parse_journal("{\"format\":3,\"sweep\":{}}\n", "j");
+  ASSERT_FALSE(journal);
+  EXPECT_THAT(journal.error().line(), HasSubstr("j line 1: has format 3, and this tern reads formats up to 2"));
 }
 
 TEST(Journal, TheFirstDifferenceIsNamed) {

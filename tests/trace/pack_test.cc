@@ -50,6 +50,32 @@ TEST_F(PackTest, HoldsWhatWasPutIn) {
   }
 }
 
+TEST(EarlierRelease, ItsPackIsRead) {
+  const auto pack = Pack::open(test::source_dir() / "tests" / "data" / "earlier_release" / "pack");
+  ASSERT_TRUE(pack) << pack.error().line();
+  EXPECT_EQ(pack->engine_name(), "tern 0.1.0, before format numbers");
+  const auto run = pack->find("Hi", 1);
+  ASSERT_TRUE(run) << run.error().line();
+  EXPECT_EQ(run->trace.size(), 75U);
+  EXPECT_EQ(run->result.generated_tokens, std::vector<int32_t>{221});
+  EXPECT_TRUE(run->top_logits);
+}
+
+TEST_F(PackTest, ALaterFormatIsRefused) {
+  Json manifest = read_json_file(pack_folder() / "pack.json").value();
+  EXPECT_EQ(manifest["format"], 2);
+  for (const Json& format : {Json(3), Json("tern-pack-2"), Json(nullptr)}) {
+    manifest["format"] = format;
+    ASSERT_TRUE(write_file(pack_folder() / "pack.json", to_json_text(manifest)));
+    const auto pack = Pack::open(pack_folder());
+    ASSERT_FALSE(pack);
+    EXPECT_NE(
+        pack.error().line().find(format == 3 ? "has format 3, and this tern reads formats up to 2" : "\"format\""),
+        std::string::npos)
+        << pack.error().line();
+  }
+}
+
 TEST_F(PackTest, UnknownPromptSaysWhatThereIs) {
   const auto pack = Pack::open(pack_folder());
   ASSERT_TRUE(pack);

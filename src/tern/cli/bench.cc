@@ -7,6 +7,7 @@
 #include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
+#include "tern/base/json_format.h"
 #include "tern/base/median.h"
 #include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
@@ -117,7 +118,7 @@ Result<int> bench(const BenchOptions& options) {
   json["peak_rss_bytes"] = peak_bytes;
   json["threads"] = n_threads;
   json["repetitions"] = options.n_repetitions;
-  fmt::print("{}\n", to_json_line(json));
+  fmt::print("{}\n", to_json_line(with_format(Document::kCommand, json)));
   return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "tern/app/repro.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/child_process.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -52,6 +53,7 @@ struct Answer {
 
 Result<app::TrialResult> read_report(const fs::path& path) {
   TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(path));
+  TERN_RETURN_IF_ERROR(read_format(Document::kCommand, json, path.string()));
   app::TrialResult result;
   TERN_ASSIGN_OR_RETURN(const std::string verdict, json_string(json, "verdict", path.string()));
   TERN_ASSIGN_OR_RETURN(result.reason, json_string(json, "reason", path.string()));
@@ -248,7 +250,7 @@ void print_json(const Answer& answer) {
   for (const Tried& one : answer.tried) {
     json["tried"].push_back(to_json(one));
   }
-  fmt::print("{}", to_json_text(json));
+  fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
 }
 
 // Paths as they are seen from the worktree, and what every step would refuse.

@@ -7,6 +7,7 @@
 
 #include "tern/app/bisect_trial.h"
 #include "tern/app/until_interrupted.h"
+#include "tern/base/json_format.h"
 #include "tern/bisect/hybrid_model.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
@@ -43,7 +44,7 @@ void print(const std::vector<ModelChange>& changes, const app::Found& found, boo
     for (const ModelChange& change : needed) {
       json["changes"].push_back({{"kind", kind_name(change)}, {"name", change.name}, {"what", change.what}});
     }
-    fmt::print("{}", to_json_text(json));
+    fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
     return;
   }
   fmt::print("{} of the {} tensors and keys that differ {} enough to make the good model bad:\n", needed.size(),

@@ -10,6 +10,7 @@
 
 #include "tern/app/bisect_trial.h"
 #include "tern/app/until_interrupted.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 #include "tern/sweep/environment.h"
@@ -159,7 +160,7 @@ void print(const std::vector<Setting>& settings, const app::Found& found, bool a
     for (const size_t i : found.changes) {
       json["changes"].push_back({{"name", settings[i].name}, {"good", settings[i].good}, {"bad", settings[i].bad}});
     }
-    fmt::print("{}", to_json_text(json));
+    fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
     return;
   }
   fmt::print(

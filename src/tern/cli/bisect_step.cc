@@ -7,6 +7,7 @@
 #include "tern/app/bisect_trial.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -61,7 +62,7 @@ Result<int> step(const StepOptions& options) {
   }
   TERN_RETURN_IF_ERROR(result);
   if (!options.report.empty()) {
-    TERN_RETURN_IF_ERROR(write_file(options.report, to_json_text(to_json(*result))));
+    TERN_RETURN_IF_ERROR(write_file(options.report, to_json_text(with_format(Document::kCommand, to_json(*result)))));
   }
   fmt::print("{}: {}\n", bisect::outcome_name(result->outcome), printable(result->reason, 1000));
   switch (result->outcome) {

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "tern/base/json.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/command.h"
 #include "tern/gguf/view.h"
 #include "tern/weight_checks/weight_checks.h"
@@ -216,7 +217,7 @@ Result<int> inspect(const InspectOptions& options) {
     code = report.n_failed == 0 ? 0 : 1;
   }
   if (options.json) {
-    text = to_json_text(json);
+    text = to_json_text(with_format(Document::kCommand, json));
   }
   std::fwrite(text.data(), 1, text.size(), stdout);
   return code;

@@ -10,6 +10,7 @@
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
 #include "tern/base/json.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/command.h"
 #include "tern/cli/pack_record.h"
 #include "tern/gguf/view.h"
@@ -60,7 +61,8 @@ Result<int> create(const CreateOptions& options) {
 
 Result<int> show(const ShowOptions& options) {
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::open(options.folder));
-  fmt::print("{}", options.json ? to_json_text(app::pack_json(pack)) : app::pack_text(pack));
+  fmt::print("{}",
+             options.json ? to_json_text(with_format(Document::kCommand, app::pack_json(pack))) : app::pack_text(pack));
   return 0;
 }
 

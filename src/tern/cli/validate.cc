@@ -8,6 +8,7 @@
 #include "tern/base/child_process.h"
 #include "tern/base/environment.h"
 #include "tern/base/json.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/command.h"
 #include "tern/peer/peer.h"
 #include "tern/sweep/environment.h"
@@ -168,7 +169,7 @@ void print_checks(const ValidateOptions& options, const std::vector<Check>& chec
     }
     const Json json = {
         {"model", options.model}, {"tokenizer", options.tokenizer}, {"passed", passed}, {"checks", std::move(list)}};
-    fmt::print("{}", to_json_text(json));
+    fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
     return;
   }
   for (size_t i = 0; i < checks.size(); ++i) {

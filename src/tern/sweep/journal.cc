@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
+#include "tern/base/json_format.h"
+
 namespace tern::sweep {
 namespace {
-
-constexpr int kVersion = 1;
 
 template <class Value>
 Json value_or_null(const std::optional<Value>& value) {
@@ -104,7 +104,9 @@ Difference differing(const std::string& item, const Json& earlier, const Json& n
 
 }  // namespace
 
-std::string journal_head(const Json& sweep) { return to_json_line({{"journal", kVersion}, {"sweep", sweep}}) + "\n"; }
+std::string journal_head(const Json& sweep) {
+  return to_json_line(with_format(Document::kJournal, {{"sweep", sweep}})) + "\n";
+}
 
 std::string journal_line(const KeptRun& kept) {
   const peer::PeerRun& run = kept.run;
@@ -134,7 +136,10 @@ Result<Journal> parse_journal(std::string_view text, const std::string& file_nam
     const std::string where = fmt::format("{} line {}", file_name, ++n_lines);
     TERN_ASSIGN_OR_RETURN(const Json line, parse_json(text.substr(journal.n_bytes, end - journal.n_bytes), where));
     if (n_lines == 1) {
-      TERN_RETURN_IF_ERROR(json_integer(line, "journal", where, kVersion, kVersion));
+      TERN_ASSIGN_OR_RETURN(const int format, read_format(Document::kJournal, line, where));
+      if (format == 1) {  // of which only this key tells that it is a journal
+        TERN_RETURN_IF_ERROR(json_integer(line, "journal", where, 1, 1));
+      }
       TERN_ASSIGN_OR_RETURN(const Json* sweep, member(line, "sweep", where));
       if (!sweep->is_object()) {
         return invalid_input(where, "key \"sweep\" is not an object");

@@ -169,6 +169,13 @@ Status KeptRuns::read_earlier() {
   if (journal->sweep.is_null()) {
     return {};
   }
+  // Runs of one tern prove nothing about another.
+  const auto tern_of = [](const Json& sweep) { return sweep.value("tern", Json()); };
+  if (const auto difference = find_difference(tern_of(journal->sweep), tern_of(asked_), "tern")) {
+    why_anew_ = fmt::format("the earlier sweep was run by another tern: {} was {}, now it is {}", difference->item,
+                            difference->earlier, difference->now);
+    return {};
+  }
   if (const auto difference = find_difference(journal->sweep, asked_)) {
     return fail(ErrorCode::kUsage, "--resume",
                 fmt::format("the earlier sweep in {} is another one: {} was {}, now it is {}",

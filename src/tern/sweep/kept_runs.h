@@ -33,13 +33,15 @@ class KeptRuns {
 
   // For an output directory that this process has claimed (output_folder.h). `asked` is everything that has a say in
   // the sweep's result. With `resume`, what an earlier sweep has kept here will be taken over; without, it is removed.
-  // Errors: kUsage, naming the item, where the earlier sweep was asked for something else; kInvalidInput for a damaged
-  // journal; kIo.
+  // What another tern kept is removed, too (see why_anew()). Errors: kUsage, naming the item, where the earlier sweep
+  // was asked for something else; kInvalidInput for a journal that is damaged or of a higher format; kIo.
   static Result<std::unique_ptr<KeptRuns>> open(const std::filesystem::path& output_dir, const Json& asked,
                                                 bool resume);
   KeptRuns(const KeptRuns&) = delete;
   KeptRuns& operator=(const KeptRuns&) = delete;
 
+  // Why an earlier sweep was removed instead of taken over; empty: it was not.
+  const std::string& why_anew() const { return why_anew_; }
   // "scenario1/rs-run", ...: what can be taken over.
   std::vector<std::string> earlier() const;
 
@@ -75,6 +77,7 @@ class KeptRuns {
   std::map<std::string, KeptRun> earlier_;  // not yet taken over
   bool has_head_ = false;                   // the journal's first line is written
   size_t n_kept_ = 0;
+  std::string why_anew_;
   std::string section_;
   outcome::Resumption resumption_;
 };

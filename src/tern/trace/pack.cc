@@ -9,15 +9,24 @@
 
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
+#include "tern/base/json_format.h"
 #include "tern/base/mapped_file.h"
 
 namespace tern::trace {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kFormat = "tern-pack";
-constexpr int kVersion = 1;
+constexpr const char* kFirstFormat = "tern-pack";  // what `format` was in the first packs, beside `version` 1
 constexpr const char* kManifest = "pack.json";
+
+Status check_format(const Json& manifest, const std::string& where) {
+  if (manifest.is_object() && manifest.value("format", Json()) == Json(kFirstFormat)) {
+    TERN_RETURN_IF_ERROR(json_integer(manifest, "version", where, 1, 1));
+    return {};
+  }
+  TERN_RETURN_IF_ERROR(read_format(Document::kPack, manifest, where));
+  return {};
+}
 
 // Scenario and file names become paths below the pack, so they may only be plain names.
 bool is_plain_name(std::string_view name) {
@@ -201,18 +210,18 @@ Status build_pack(const fs::path& partial, const PackModel& model, const std::st
     has_values = has_values || added.has_values;
     scenarios.push_back(std::move(added.scenario));
   }
-  Json manifest = {
-      {"format", kFormat},
-      {"version", kVersion},
-      {"id", ""},
-      {"model",
-       {{"file_name", model.file_name}, {"sha256", model.sha256}, {"tokenizer_sha256", model.tokenizer_sha256}}},
-      {"arithmetic", arithmetic},
-      {"engine", engine},
-      {"logits", logits},
-      {"values", has_values},
-      {"scenarios", std::move(scenarios)},
-  };
+  Json manifest = with_format(
+      Document::kPack,
+      {
+          {"id", ""},
+          {"model",
+           {{"file_name", model.file_name}, {"sha256", model.sha256}, {"tokenizer_sha256", model.tokenizer_sha256}}},
+          {"arithmetic", arithmetic},
+          {"engine", engine},
+          {"logits", logits},
+          {"values", has_values},
+          {"scenarios", std::move(scenarios)},
+      });
   manifest["id"] = manifest_id(manifest);
   return write_file(partial / kManifest, to_json_text(manifest));
 }
@@ -245,12 +254,7 @@ Result<Pack> Pack::open(const fs::path& folder) {
   const fs::path manifest_path = folder / kManifest;
   const std::string where = manifest_path.string();
   TERN_ASSIGN_OR_RETURN(const Json manifest, read_json_file(manifest_path, kMaxManifestBytes));
-  TERN_ASSIGN_OR_RETURN(const std::string format, json_string(manifest, "format", where));
-  TERN_ASSIGN_OR_RETURN(const int64_t version, json_integer(manifest, "version", where, 0, INT32_MAX));
-  if (format != kFormat || version != kVersion) {
-    return invalid_input(where, fmt::format("is {} version {}, where {} version {} is needed", printable(format, 40),
-                                            version, kFormat, kVersion));
-  }
+  TERN_RETURN_IF_ERROR(check_format(manifest, where));
   Pack pack;
   pack.folder_ = folder;
   TERN_ASSIGN_OR_RETURN(pack.id_, json_string(manifest, "id", where));

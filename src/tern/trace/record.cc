@@ -7,6 +7,7 @@
 
 #include "tern/base/check.h"
 #include "tern/base/hash.h"
+#include "tern/base/json_format.h"
 
 namespace tern::trace {
 namespace {
@@ -97,10 +98,11 @@ Json to_json(const TraceRecord& record) {
   if (record.non_finite > 0) {
     json["non_finite"] = record.non_finite;
   }
-  return json;
+  return with_format(Document::kTraceRecord, std::move(json));
 }
 
 Result<std::optional<TraceRecord>> record_from_json(const Json& json, const std::string& where) {
+  TERN_RETURN_IF_ERROR(read_format(Document::kTraceRecord, json, where));
   TERN_ASSIGN_OR_RETURN(const std::string name, json_string(json, "name", where));
   const auto id = TensorId::parse(name);
   if (!id) {

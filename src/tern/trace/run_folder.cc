@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "tern/base/file.h"
+#include "tern/base/json_format.h"
 
 namespace tern::trace {
 namespace fs = std::filesystem;
@@ -123,10 +124,11 @@ Json to_json(const RunResult& result) {
   add_seconds(timing, "prefill_s", result.prefill_s);
   add_seconds(timing, "decode_s", result.decode_s);
   json["timing"] = std::move(timing);
-  return json;
+  return with_format(Document::kRunResult, std::move(json));
 }
 
 Result<RunResult> run_result_from_json(const Json& json, const std::string& where) {
+  TERN_RETURN_IF_ERROR(read_format(Document::kRunResult, json, where));
   RunResult result;
   TERN_ASSIGN_OR_RETURN(result.engine, json_string(json, "engine", where));
   TERN_ASSIGN_OR_RETURN(result.prompt, json_string(json, "prompt", where));
