@@ -358,6 +358,17 @@ TEST_F(ResumeAfterCtrlC, AnotherSweepIsRefusedAndTheDifferenceNamed) {
   EXPECT_EQ(sweep({"--resume"}).exit_code, 0);
 }
 
+// What another tern has kept proves nothing about this one.
+TEST_F(ResumeAfterCtrlC, TheJournalOfAnEarlierReleaseIsStartedAnew) {
+  fs::copy_file(test::source_dir() / "tests" / "data" / "earlier_release" / "journal.jsonl", journal(),
+                fs::copy_options::overwrite_existing);
+  const Ended ended = sweep({"--resume"});
+  EXPECT_EQ(ended.exit_code, 0) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("--resume: everything is run anew: the earlier sweep was run by another tern"));
+  EXPECT_EQ(n_starts(), 3U);
+  EXPECT_FALSE(fs::exists(journal()));
+}
+
 TEST_F(ResumeAfterCtrlC, ADamagedJournalIsAnErrorAndATornLineIsNot) {
   const std::string text = read_file(journal(), kMaxFileBytes).value();
   ASSERT_TRUE(write_file(journal(), text + "{\"run\": 3}\n"));

@@ -1,7 +1,5 @@
 // Reports are checked for facts: that each figure is the measured one or says that there is none, that advice follows
 // from what happened, and that text from outside stays text.
-#include "tern/report/report.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,8 +9,11 @@
 
 #include "compare/run_builder.h"
 #include "tern/base/child_process.h"
-#include "tern/report/format.h"
-#include "tern/report/recommendations.h"
+#include "tern/report/view/recommendations.h"
+#include "tern/report/view/shell.h"
+#include "tern/report/writers/comparison.h"
+#include "tern/report/writers/escape.h"
+#include "tern/report/writers/writers.h"
 
 namespace tern::report {
 namespace {
@@ -110,17 +111,18 @@ class ReportTest : public testing::Test {
     return scenario;
   }
 
-  std::string text(const ScenarioOutcome& scenario) const { return report_text(sweep_, scenario); }
+  std::string text(const ScenarioOutcome& scenario) const { return report_text(view_of(sweep_, scenario)); }
   std::string summary(std::vector<ScenarioOutcome> scenarios) {
     sweep_.scenarios = std::move(scenarios);
-    return summary_md(sweep_);
+    return summary_md(view_of(sweep_));
   }
   Json receipt(const ScenarioOutcome& scenario) const {
-    return parse_json(receipt_json(sweep_, scenario), "receipt").value();
+    return parse_json(receipt_json(view_of(sweep_, scenario)), "receipt").value();
   }
   std::string advice(const ScenarioOutcome& scenario) const {
     std::string all;
-    for (const std::string& sentence : recommendations(sweep_, scenario)) {
+    const ScenarioView view = view_of(sweep_, scenario);
+    for (const std::string& sentence : view.recommendations) {
       all += sentence + "\n";
     }
     return all;
@@ -204,19 +206,19 @@ TEST_F(ReportTest, CosineBelowTheLimitIsNotOk) {
   subject.arithmetic = "another";
   subject.logits[0] = {0.3F, 1, 0.5F, 0.25F};
   const ScenarioOutcome scenario = compared(subject, RunBuilder::example());
-  EXPECT_EQ(grade_of(min_cosine_of(scenario)), Grade::kYellow);
+  EXPECT_EQ(view_of(sweep_, scenario).grade, Grade::kYellow);
   EXPECT_EQ(receipt(scenario)["parity"]["cosine_ok"], false);
   EXPECT_THAT(text(scenario), HasSubstr("yellow: minor divergence"));
 }
 
 TEST_F(ReportTest, GradesChangeExactlyAtTheirLimits) {
-  EXPECT_EQ(grade_of(std::nullopt), Grade::kNone);
-  EXPECT_EQ(grade_of(1.0), Grade::kGreen);
-  EXPECT_EQ(grade_of(0.99), Grade::kGreen);
-  EXPECT_EQ(grade_of(0.9899999), Grade::kYellow);
-  EXPECT_EQ(grade_of(0.95), Grade::kYellow);
-  EXPECT_EQ(grade_of(0.9499999), Grade::kRed);
-  EXPECT_EQ(grade_of(-1.0), Grade::kRed);
+  EXPECT_EQ(grade_of(std::nullopt, {}), Grade::kNone);
+  EXPECT_EQ(grade_of(1.0, {}), Grade::kGreen);
+  EXPECT_EQ(grade_of(0.99, {}), Grade::kGreen);
+  EXPECT_EQ(grade_of(0.9899999, {}), Grade::kYellow);
+  EXPECT_EQ(grade_of(0.95, {}), Grade::kYellow);
+  EXPECT_EQ(grade_of(0.9499999, {}), Grade::kRed);
+  EXPECT_EQ(grade_of(-1.0, {}), Grade::kRed);
 }
 
 // ---- tern compare
@@ -243,11 +245,11 @@ TEST_F(ReportTest, ComparisonJsonSaysTokensWherePromptsDiffer) {
   const ScenarioOutcome scenario = compared(subject, RunBuilder::example());
   EXPECT_EQ(comparison_json(*scenario.comparison)["first_divergence"], "tokens");
   EXPECT_THAT(advice(scenario), HasSubstr("tokenizer"));
-  EXPECT_THAT(comparison_text(*scenario.comparison), HasSubstr("the prompt's ids differ"));
+  EXPECT_THAT(comparison_text(view_of(*scenario.comparison)), HasSubstr("the prompt's ids differ"));
 }
 
 TEST_F(ReportTest, ComparisonTextShowsTheFirstDivergenceAmongItsNeighbours) {
-  const std::string shown = comparison_text(*diverged_at("blk1/q_proj").comparison);
+  const std::string shown = comparison_text(view_of(*diverged_at("blk1/q_proj").comparison));
   EXPECT_THAT(shown, HasSubstr("coverage   34 of 34 tensors, 2 of 2 tokens, 3 of 3 rows of logits"));
   EXPECT_THAT(shown, HasSubstr("first divergence: blk1/q_proj (prefill, layer 1)"));
   EXPECT_THAT(shown, HasSubstr("\n> blk1/q_proj "));
@@ -255,7 +257,7 @@ TEST_F(ReportTest, ComparisonTextShowsTheFirstDivergenceAmongItsNeighbours) {
   EXPECT_LT(shown.find("blk1/attn_norm"), shown.find("\n> blk1/q_proj"));
   EXPECT_LT(shown.find("\n> blk1/q_proj"), shown.find("\n  blk1/k_proj"));
   EXPECT_THAT(shown, HasSubstr("verdict: diverged: blk1/q_proj"));
-  EXPECT_THAT(comparison_text(*ok().comparison), HasSubstr("verdict: match\n"));
+  EXPECT_THAT(comparison_text(view_of(*ok().comparison)), HasSubstr("verdict: match\n"));
 }
 
 // ---- report.txt
@@ -392,13 +394,13 @@ TEST_F(ReportTest, ChecklistIsComputed) {
 
 TEST_F(ReportTest, AResumedSweepSaysWhatItTookOver) {
   EXPECT_THAT(summary({timed_out()}), Not(HasSubstr("Resumed")));
-  EXPECT_TRUE(parse_json(sweep_json(sweep_), "sweep").value()["resumed"].is_null());
+  EXPECT_TRUE(parse_json(sweep_json(view_of(sweep_)), "sweep").value()["resumed"].is_null());
   sweep_.resumed = outcome::Resumption{};
   EXPECT_THAT(summary({timed_out()}), HasSubstr("- **Resumed:** nothing was there to take over\n"));
   sweep_.resumed->sections = {{"a", {"rs-run", "cpp-run"}, 0}, {"b", {"rs-run"}, 1}, {"c", {}, 2}};
   sweep_.resumed->run_again = {"c/rs-run: damaged"};
   EXPECT_THAT(summary({timed_out()}), HasSubstr("- **Resumed:** took over all of a; rs-run of b\n"));
-  const Json resumed = parse_json(sweep_json(sweep_), "sweep").value()["resumed"];
+  const Json resumed = parse_json(sweep_json(view_of(sweep_)), "sweep").value()["resumed"];
   EXPECT_EQ(resumed["sections"][1]["of"], "b");
   EXPECT_EQ(resumed["sections"][1]["runs_taken_over"], Json({"rs-run"}));
   EXPECT_EQ(resumed["sections"][1]["runs_done"], 1);
@@ -488,24 +490,24 @@ TEST_F(ReportTest, EveryReportOfAFailureHasItsRepro) {
   const std::string line =
       "TERN_ISA=scalar /bin/tern sweep '/my models/m.gguf' /t.json /out-scenario1-repro --only scenario1";
   const ScenarioOutcome scenario = diverged_at("blk1/q_proj");
-  EXPECT_EQ(repro_line(sweep_, scenario), line);
+  EXPECT_EQ(view_of(sweep_, scenario).repro, line);
   EXPECT_THAT(text(scenario), HasSubstr("\n  " + line + "\n"));
   EXPECT_THAT(summary({scenario}), HasSubstr("\n" + line + "\n"));
   EXPECT_EQ(receipt(scenario)["repro"], line);
-  EXPECT_EQ(parse_json(sweep_json(sweep_), "sweep").value()["scenarios"][0]["repro"], line);
+  EXPECT_EQ(parse_json(sweep_json(view_of(sweep_)), "sweep").value()["scenarios"][0]["repro"], line);
   pugi::xml_document document;
-  ASSERT_TRUE(document.load_string(junit_xml(sweep_).c_str()));
+  ASSERT_TRUE(document.load_string(junit_xml(view_of(sweep_)).c_str()));
   EXPECT_THAT(document.child("testsuites").child("testsuite").child("testcase").child("failure").text().get(),
               HasSubstr("To reproduce: " + line + "\n"));
 
-  EXPECT_NE(repro_line(sweep_, timed_out()), "");
-  EXPECT_EQ(repro_line(sweep_, ok()), "");
-  EXPECT_EQ(repro_line(sweep_, without_reference()), "");
+  EXPECT_NE(view_of(sweep_, timed_out()).repro, "");
+  EXPECT_EQ(view_of(sweep_, ok()).repro, "");
+  EXPECT_EQ(view_of(sweep_, without_reference()).repro, "");
   EXPECT_TRUE(receipt(ok())["repro"].is_null());
   sweep_.reference_required = true;
-  EXPECT_NE(repro_line(sweep_, without_reference()), "");
+  EXPECT_NE(view_of(sweep_, without_reference()).repro, "");
   sweep_.repro.working_dir = "/my work";
-  EXPECT_EQ(repro_line(sweep_, scenario), "(cd '/my work' && " + line + ")");
+  EXPECT_EQ(view_of(sweep_, scenario).repro, "(cd '/my work' && " + line + ")");
 }
 
 TEST_F(ReportTest, HostileTextStaysTextInXmlAndJson) {
@@ -513,7 +515,7 @@ TEST_F(ReportTest, HostileTextStaysTextInXmlAndJson) {
   scenario.scenario.prompt = kHostile;
   scenario.reason = kHostile;
   sweep_.scenarios = {scenario, ok(), crashed(), without_reference()};
-  const std::string xml = junit_xml(sweep_);
+  const std::string xml = junit_xml(view_of(sweep_));
   pugi::xml_document document;
   ASSERT_TRUE(document.load_buffer(xml.data(), xml.size()));
   const pugi::xml_node suite = document.child("testsuites").child("testsuite");
@@ -527,13 +529,13 @@ TEST_F(ReportTest, HostileTextStaysTextInXmlAndJson) {
   EXPECT_TRUE(std::none_of(xml.begin(), xml.end(), [](char c) { return c >= 0 && c < 0x20 && c != '\n'; }));
   EXPECT_EQ(xml.find("\xEF\xBF\xBF"), std::string::npos);
   EXPECT_EQ(xml.find('\xff'), std::string::npos);
-  EXPECT_TRUE(parse_json(receipt_json(sweep_, scenario), "receipt"));
-  EXPECT_TRUE(parse_json(sweep_json(sweep_), "sweep"));
+  EXPECT_TRUE(parse_json(receipt_json(view_of(sweep_, scenario)), "receipt"));
+  EXPECT_TRUE(parse_json(sweep_json(view_of(sweep_)), "sweep"));
 }
 
 TEST_F(ReportTest, SweepJsonHasEverything) {
   sweep_.scenarios = {diverged_at("blk1/q_proj"), timed_out()};
-  const Json j = parse_json(sweep_json(sweep_), "sweep").value();
+  const Json j = parse_json(sweep_json(view_of(sweep_)), "sweep").value();
   EXPECT_EQ(j["exit_code"], 4);
   EXPECT_EQ(j["scenarios"].size(), 2u);
   const Json& first = j["scenarios"][0];

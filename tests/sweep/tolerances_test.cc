@@ -23,7 +23,7 @@ max_rms_ratio_deviation = 0
 )",
                                        "t.toml");
   ASSERT_TRUE(parsed) << parsed.error().line();
-  EXPECT_EQ(parsed->min_logits_cosine, 0.5);
+  EXPECT_EQ(parsed->logits_cosine.green, 0.5);
   EXPECT_EQ(parsed->max_log_sum_exp_difference, compare::Tolerances().max_log_sum_exp_difference);
   EXPECT_EQ(parsed->relative_error(id_of("t3/blk0/attn_out")), 0.25);
   EXPECT_EQ(parsed->relative_error(id_of("blk1/attn_out")), 0.5);

@@ -133,8 +133,9 @@ Status Trials::record(const fs::path& folder) const {
                                       : outcome.sides.subject.result->model_sha256,
                                   ""};
   const Json facts = {{"name", outcome.sides.subject.result->engine}};
-  TERN_RETURN_IF_ERROR(trace::Pack::create(folder, model, outcome.sides.subject.result->arithmetic, facts,
-                                           {run.path() / kTrial / "rs-run"}));
+  TERN_RETURN_IF_ERROR(trace::Pack::create(
+      folder, model, outcome.sides.subject.result->arithmetic, facts,
+      {run.path() / kTrial / fmt::format("{}-run", compare::file_prefix(compare::Side::kSubject))}));
   return {};
 }
 

@@ -18,7 +18,7 @@ class LineProgress : public sweep::Progress {
   explicit LineProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
 
   void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
-    if (side == "subject") {
+    if (side == compare::side_name(compare::Side::kSubject)) {
       fmt::print(stderr, "[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name);
       std::fflush(stderr);
     }

@@ -176,7 +176,7 @@ class Checker {
       const auto metrics =
           compare::measure(x->values.subspan(row * vocab, vocab), y->values.subspan(row * vocab, vocab));
       const double cosine = metrics.n_non_finite > 0 ? -1 : metrics.cosine.value_or(-1);
-      if (cosine < compare::Tolerances().min_logits_cosine) {
+      if (cosine < compare::Tolerances().logits_cosine.green) {
         return failed(fmt::format("the logits of row {} have a cosine of {:.6f}", row, cosine));
       }
       worst = std::min(worst, cosine);

@@ -6,9 +6,10 @@
 #include "tern/app/live_reference.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/reference_check.h"
+#include "tern/base/json_format.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
-#include "tern/report/report.h"
+#include "tern/report/writers/comparison.h"
 
 namespace tern::cli {
 namespace {
@@ -125,7 +126,7 @@ Result<int> check(const CheckOptions& options) {
     json["reference"] = {
         {"kind", opened.kind}, {"spec", opened.spec}, {"engine", opened.engine}, {"details", opened.details}};
     json["model"] = {{"path", options.model}, {"sha256", model.model_facts.sha256}};
-    fmt::print("{}", to_json_text(json));
+    fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
   } else {
     if (result->cause) {
       fmt::print("\ncause: {} at {} (confidence {:.2f}): {}\n", result->cause->id, result->cause->name,

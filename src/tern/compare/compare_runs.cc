@@ -96,6 +96,7 @@ RunComparison compare_outputs(const trace::EngineRun& subject, const trace::Engi
                               const CompareOptions& options) {
   RunComparison comparison;
   comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
+  comparison.cosine_grades = options.tolerances.logits_cosine;
   comparison.tokens = compare_tokens(subject, reference);
   comparison.logits = compare_logits(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   explain_token_differences(subject, reference, comparison.logits, options.logits_noise, comparison.tokens);

@@ -24,9 +24,15 @@ struct StageTolerance {
   std::optional<double> max_relative_error, max_rms_ratio_deviation;
 };
 
+// How a cosine of logits is graded: from `green` on parity, from `yellow` on a minor divergence, below it a significant
+// one (the contract's limits).
+struct CosineGrades {
+  double green = 0.99, yellow = 0.95;
+};
+
 // Bounds for runs that are not held to equal hashes. docs/validation-framework.md explains each default.
 struct Tolerances {
-  double min_logits_cosine = 0.99;          // mission text: at least 0.99 is green
+  CosineGrades logits_cosine;               // of a row; the verdict demands green
   double max_relative_error = 0.10;         // of a tensor's values, |a - b| / |b|
   double max_rms_ratio_deviation = 0.05;    // |rms_a / rms_b - 1|, where only hashes and RMS are there
   double max_log_sum_exp_difference = 0.5;  // nats, of a row of which a side recorded only its largest logits
@@ -153,8 +159,9 @@ struct Coverage {
 
 struct RunComparison {
   Verdict verdict;
-  bool exact = false;        // were equal hashes demanded
-  std::string exact_reason;  // why, or why not
+  bool exact = false;          // were equal hashes demanded
+  std::string exact_reason;    // why, or why not
+  CosineGrades cosine_grades;  // that the verdict held the logits to
   Coverage coverage;
   size_t n_hash_equal = 0;
   TokenComparison tokens;  // of the runs whose tensors and logits are compared

@@ -50,7 +50,7 @@ TensorStatus status_of(const RowFacts& a, const RowFacts& b, const Metrics& metr
   if (metrics.n_different == 0) {
     return TensorStatus::kHashEqual;
   }
-  const bool inside = !exact && metrics.cosine && *metrics.cosine >= tolerances.min_logits_cosine;
+  const bool inside = !exact && metrics.cosine && *metrics.cosine >= tolerances.logits_cosine.green;
   return inside ? TensorStatus::kWithinTolerance : TensorStatus::kDiverged;
 }
 

@@ -195,7 +195,7 @@ std::string Judge::row_reason(const LogitsPosition& position) const {
   if (c_.exact) {
     return out;
   }
-  out += fmt::format("; at least {} is demanded", tolerances_.min_logits_cosine);
+  out += fmt::format("; at least {} is demanded", tolerances_.logits_cosine.green);
   return position.log_sum_exp_difference
              ? out + fmt::format(", and a log-sum-exp within {}", tolerances_.max_log_sum_exp_difference)
              : out;
@@ -215,9 +215,10 @@ std::string Judge::token_reason() const {
                                   [](const auto& d) { return d.kind == TokenDifferenceKind::kError; });
   const size_t step = error != tokens.differences.end() ? error->step : *tokens.first_divergence_step;
   if (step >= tokens.n_compared) {
-    return fmt::format("the {} stopped after {} generated tokens, the other side went on to {}",
-                       tokens.n_generated.subject < tokens.n_generated.reference ? "subject" : "reference",
-                       tokens.n_compared, tokens.n_expected());
+    return fmt::format(
+        "the {} stopped after {} generated tokens, the other side went on to {}",
+        side_name(tokens.n_generated.subject < tokens.n_generated.reference ? Side::kSubject : Side::kReference),
+        tokens.n_compared, tokens.n_expected());
   }
   const int32_t a = subject_.result.generated_tokens[step];
   std::string out = fmt::format("the generated tokens differ from step {} on: {}, the reference's {}", step, a,

@@ -12,6 +12,7 @@
 
 #include "tern/base/check.h"
 #include "tern/base/file.h"
+#include "tern/report/writers/writers.h"
 
 namespace tern::sweep {
 namespace fs = std::filesystem;
@@ -33,11 +34,17 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return entries;
 }
 
+bool is_report(std::string_view name, report::Writer::Scope scope) {
+  const auto writers = report::writers();
+  return std::any_of(writers.begin(), writers.end(),
+                     [&](const auto& writer) { return writer.scope() == scope && writer.file == name; });
+}
+
 // The first entry of a scenario folder that no sweep has written; empty if there is none.
 std::string foreign_entry(const fs::path& folder) {
   for (const fs::path& entry : entries_of(folder)) {
     const std::string name = entry.filename();
-    const bool ours = name == "report.txt" || name == "logits-comparison.json" || name.ends_with("-run") ||
+    const bool ours = is_report(name, report::Writer::Scope::kScenario) || name.ends_with("-run") ||
                       name.ends_with("-traces") || name.ends_with("-output.txt");
     if (!ours) {
       return name;
@@ -204,11 +211,11 @@ Status OutputFolder::commit() {
 // Its summaries would speak of what is no longer there, its other scenarios would be taken for this sweep's.
 void OutputFolder::remove_earlier_sweep() {
   std::error_code error;
-  for (const char* summary : {"summary.md", "sweep.json", "junit.xml", "report.html"}) {
-    fs::remove(path_ / summary, error);
-  }
   for (const fs::path& entry : entries_of(path_)) {
     const std::string name = entry.filename();
+    if (is_report(name, report::Writer::Scope::kSweep)) {
+      fs::remove(entry, error);
+    }
     const bool of_this_sweep = std::find(scenario_names_.begin(), scenario_names_.end(), name) != scenario_names_.end();
     if (!of_this_sweep && !name.starts_with('.') && is_earlier_scenario(entry)) {
       fs::remove_all(entry, error);

@@ -45,6 +45,11 @@ Execution execution_of(const peer::PeerRun& run, const SweepPlan& plan, const fs
   return execution;
 }
 
+// "rs-near"
+std::string file_of_subject(std::string_view what) {
+  return fmt::format("{}-{}", compare::file_prefix(Side::kSubject), what);
+}
+
 // A run up to a tensor, that one included.
 trace::EngineRun up_to(const trace::TensorId& first, std::vector<trace::TraceRecord> records, const fs::path& folder,
                        trace::RunResult result) {
@@ -129,7 +134,8 @@ class ScenarioRun {
     if (last < 0 || static_cast<size_t>(last) >= fed.size() || !plan_.subject->abilities().teacher_tokens) {
       return {};
     }
-    TERN_ASSIGN_OR_RETURN(taught_, run_side(*plan_.subject, "subject, fed the reference's tokens", "rs-forced", fed));
+    TERN_ASSIGN_OR_RETURN(
+        taught_, run_side(*plan_.subject, "subject, fed the reference's tokens", file_of_subject("forced"), fed));
     return {};
   }
 
@@ -287,13 +293,14 @@ class ScenarioRun {
     const bool reference_is_whole = !outcome_.sides.reference.execution.ended_at_difference;
     std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference.result : subject_.run->result);
     fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_side(*plan_.subject, "subject, around the first difference",
-                                                             "rs-near", fed, [&](peer::RunRequest& request) {
-                                                               request.max_tokens = static_cast<int>(fed.size()) + 1;
-                                                               request.dump_tensors = true;
-                                                               request.around = first->name();
-                                                               request.trace_folder.clear();
-                                                             }));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near,
+                          run_side(*plan_.subject, "subject, around the first difference", file_of_subject("near"), fed,
+                                   [&](peer::RunRequest& request) {
+                                     request.max_tokens = static_cast<int>(fed.size()) + 1;
+                                     request.dump_tensors = true;
+                                     request.around = first->name();
+                                     request.trace_folder.clear();
+                                   }));
     if (!near.run) {
       judgement_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
       return {};

@@ -61,7 +61,7 @@ Result<compare::Tolerances> parse_tolerances(std::string_view text, const std::s
   compare::Tolerances tolerances;
   TERN_ASSIGN_OR_RETURN(const auto cosine, number_at(root, "min_logits_cosine", -1, 1, file_name));
   TERN_ASSIGN_OR_RETURN(const auto nats, number_at(root, "max_log_sum_exp_difference", 0, kMostNats, file_name));
-  tolerances.min_logits_cosine = cosine.value_or(tolerances.min_logits_cosine);
+  tolerances.logits_cosine.green = cosine.value_or(tolerances.logits_cosine.green);
   tolerances.max_log_sum_exp_difference = nats.value_or(tolerances.max_log_sum_exp_difference);
   const toml::node* entries = root.get("tolerance");
   if (entries != nullptr && !entries->is_array_of_tables()) {

@@ -1,5 +1,5 @@
-#include "tern/report/json_parts.h"
-#include "tern/report/report.h"
+#include "tern/report/writers/comparison.h"
+#include "tern/report/writers/json_parts.h"
 
 namespace tern::report {
 namespace {
@@ -55,63 +55,6 @@ Json logits_json(const compare::LogitsComparison& logits) {
 
 }  // namespace
 
-Json json_or_null(const std::optional<double>& value) { return value ? json_number(*value) : Json(nullptr); }
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
-Json tokens_json(const compare::TokenComparison& tokens) {
-  Json differences = Json::array();
-  for (const compare::TokenDifference& difference : tokens.differences) {
-    differences.push_back({{"step", difference.step},
-                           {"subject", difference.chosen.subject},
-                           {"reference", difference.chosen.reference},
-                           {"kind", compare::token_difference_name(difference.kind)},
-                           {"gap", json_or_null(difference.gap)}});
-  }
-  return {{"prompt_known", tokens.prompt_known},
-          {"prompt_equal", tokens.prompt_equal},
-          {"teacher_forced", tokens.teacher_forced},
-          {"subject", tokens.n_generated.subject},
-          {"reference", tokens.n_generated.reference},
-          {"compared", tokens.n_compared},
-          {"equal", tokens.n_equal},
-          {"first_divergence_step", count_or_null(tokens.first_divergence_step)},
-          {"exact_match_rate", json_or_null(tokens.exact_match_rate)},
-          {"differences", std::move(differences)}};
-}
-
-Json metrics_json(const compare::Metrics& metrics) {
-  const bool measured = metrics.n > metrics.n_non_finite;
-  return {{"n", metrics.n},
-          {"n_different", metrics.n_different},
-          {"n_non_finite", metrics.n_non_finite},
-          {"cosine", json_or_null(metrics.cosine)},
-          {"relative_error", json_or_null(metrics.relative_error)},
-          {"rms_error", measured ? json_number(metrics.rms_error) : Json(nullptr)},
-          {"max_abs", measured ? json_number(metrics.max_abs) : Json(nullptr)},
-          {"max_abs_index", measured ? Json(metrics.max_abs_index) : Json(nullptr)}};
-}
-
-Json first_divergence_json(const RunComparison& c) {
-  if (c.verdict.kind != compare::VerdictKind::kDiverged) {
-    return nullptr;
-  }
-  if (!c.tokens.prompt_equal) {
-    return "tokens";
-  }
-  if (c.first_divergence) {
-    return tensor_id_json(*c.first_divergence);
-  }
-  if (c.tokens.first_divergence_step) {
-    // Every tensor agrees and yet another token was picked: the pick itself is what diverged.
-    return {{"name", "generated_tokens"},
-            {"seq", *c.tokens.first_divergence_step},
-            {"layer", -1},
-            {"stage", "generated_tokens"}};
-  }
-  return {{"name", "logits"}, {"seq", 0}, {"layer", -1}, {"stage", "logits"}};  // rows of another length
-}
-
 Json comparison_json(const RunComparison& c) {
   Json tensors = Json::array();
   for (const TensorComparison& tensor : c.tensors) {
@@ -132,7 +75,7 @@ Json comparison_json(const RunComparison& c) {
         {"positions_expected", coverage.positions_expected},
         {"unknown_stages", coverage.unknown_stages}}},
       {"hash_equal", c.n_hash_equal},
-      {"first_divergence", first_divergence_json(c)},
+      {"first_divergence", first_divergence_json(divergence_of(c))},
       {"first_hash_difference", c.first_hash_difference ? tensor_id_json(*c.first_hash_difference) : Json(nullptr)},
       {"cause", nullptr},  // not looked for
       {"exact", c.exact},

@@ -1,8 +1,9 @@
-// Pieces that more than one JSON report has. Private to report/.
+// Pieces that more than one JSON report has. Private to writers/.
 #pragma once
 
 #include "tern/base/json.h"
-#include "tern/outcome/sweep_outcome.h"
+#include "tern/base/json_format.h"
+#include "tern/report/view/view.h"
 
 namespace tern::report {
 
@@ -18,7 +19,7 @@ Json metrics_json(const compare::Metrics& metrics);
 Json tokens_json(const compare::TokenComparison& tokens);
 
 // The contract's `first_divergence`: a tensor, "tokens" where the prompts' ids differ, null where nothing diverged.
-Json first_divergence_json(const compare::RunComparison& comparison);
+Json first_divergence_json(const std::optional<Divergence>& divergence);
 
 // Arbitration without its list of stages.
 Json arbitration_summary_json(const compare::Arbitration& arbitration);
@@ -28,6 +29,6 @@ Json model_json(const outcome::ModelFacts& model);
 Json tokenizer_json(const outcome::TokenizerFacts& tokenizer);
 Json reference_json(const outcome::ReferenceFacts& reference);
 // The receipt's `.parity`.
-Json parity_json(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario);
+Json parity_json(const ScenarioView& view);
 
 }  // namespace tern::report

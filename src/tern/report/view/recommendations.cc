@@ -1,11 +1,9 @@
-#include "tern/report/recommendations.h"
+#include "tern/report/view/recommendations.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <string_view>
-
-#include "tern/report/format.h"
 
 namespace tern::report {
 namespace {
@@ -110,7 +108,7 @@ void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcom
                             run.failure.empty() ? scenario.reason : run.failure, last, log));
 }
 
-void add_divergence(Sentences& out, const ScenarioOutcome& scenario) {
+void add_divergence(Sentences& out, const ScenarioOutcome& scenario, Grade grade) {
   if (!scenario.comparison) {
     out.push_back("The scenario diverged: " + scenario.reason);
     return;
@@ -134,15 +132,18 @@ void add_divergence(Sentences& out, const ScenarioOutcome& scenario) {
         "logits (greedy, ties, end-of-text handling).",
         *c.tokens.first_divergence_step));
   }
-  const Grade grade = grade_of(min_cosine_of(scenario));
+  const auto& [green, yellow] = c.cosine_grades;
   if (grade == Grade::kRed) {
-    out.push_back("The logits' cosine is below 0.95: this is a wrong computation, not rounding.");
+    out.push_back(fmt::format("The logits' cosine is below {:g}: this is a wrong computation, not rounding.", yellow));
   } else if (grade == Grade::kYellow) {
-    out.push_back("The logits' cosine is between 0.95 and 0.99: more than rounding; one stage or one layer is off.");
-  } else if (grade == Grade::kGreen && c.exact) {
     out.push_back(
-        "The logits stay close (cosine at least 0.99), but both sides claim the same arithmetic, which makes any "
-        "difference a fault: a single weight or one rounding may be enough.");
+        fmt::format("The logits' cosine is between {:g} and {:g}: more than rounding; one stage or one layer is off.",
+                    yellow, green));
+  } else if (grade == Grade::kGreen && c.exact) {
+    out.push_back(fmt::format(
+        "The logits stay close (cosine at least {:g}), but both sides claim the same arithmetic, which makes any "
+        "difference a fault: a single weight or one rounding may be enough.",
+        green));
   }
 }
 
@@ -247,7 +248,7 @@ std::string advice_on(const trace::TensorId& id) {
   return advice;
 }
 
-std::vector<std::string> recommendations(const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+std::vector<std::string> recommendations(const SweepOutcome& sweep, const ScenarioOutcome& scenario, Grade grade) {
   Sentences out;
   switch (scenario.status) {
     case ParityStatus::kOk:
@@ -257,7 +258,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_no_reference(out, sweep);
       break;
     case ParityStatus::kDiverged:
-      add_divergence(out, scenario);
+      add_divergence(out, scenario, grade);
       break;
     case ParityStatus::kReferenceFailed:
       add_failure(out, sweep, scenario, Side::kReference);

@@ -1,7 +1,7 @@
-#include "tern/report/format.h"
-#include "tern/report/json_parts.h"
-#include "tern/report/recommendations.h"
-#include "tern/report/report.h"
+// <output_dir>/sweep.json: everything, every compared tensor included.
+#include "tern/report/writers/comparison.h"
+#include "tern/report/writers/json_parts.h"
+#include "tern/report/writers/writers.h"
 
 namespace tern::report {
 namespace {
@@ -37,7 +37,8 @@ Json seen_json(const std::optional<outcome::SeenWhileRunning>& seen) {
               : Json(nullptr);
 }
 
-Json scenario_json(const outcome::SweepOutcome& sweep, const ScenarioOutcome& scenario) {
+Json scenario_json(const ScenarioView& view) {
+  const ScenarioOutcome& scenario = view.scenario;
   return {
       {"name", scenario.scenario.name},
       {"prompt", scenario.scenario.prompt},
@@ -45,10 +46,10 @@ Json scenario_json(const outcome::SweepOutcome& sweep, const ScenarioOutcome& sc
       {"max_tokens", scenario.scenario.max_tokens},
       {"description", scenario.scenario.description},
       {"folder", scenario.folder.string()},
-      {"status", outcome::parity_status_name(scenario.status)},
+      {"status", view.status},
       {"reason", text_or_null(scenario.reason)},
-      {"repro", text_or_null(repro_line(sweep, scenario))},
-      {"parity", parity_json(sweep, scenario)},
+      {"repro", text_or_null(view.repro)},
+      {"parity", parity_json(view)},
       {"subject",
        {{"execution", execution_json(scenario.sides.subject.execution)},
         {"result", result_json(scenario.sides.subject.result)},
@@ -62,7 +63,7 @@ Json scenario_json(const outcome::SweepOutcome& sweep, const ScenarioOutcome& sc
       {"seen_while_running", seen_json(scenario.seen_while_running)},
       {"arbitration", scenario.arbitration ? arbitration_json(*scenario.arbitration) : Json(nullptr)},
       {"cause", cause_json(scenario.cause)},
-      {"recommendations", recommendations(sweep, scenario)},
+      {"recommendations", view.recommendations},
   };
 }
 
@@ -76,28 +77,31 @@ Json resumption_json(const outcome::Resumption& resumption) {
 
 }  // namespace
 
-std::string sweep_json(const outcome::SweepOutcome& sweep) {
+std::string sweep_json(const SweepView& view) {
+  const outcome::SweepOutcome& sweep = view.sweep;
   Json scenarios = Json::array();
-  for (const ScenarioOutcome& scenario : sweep.scenarios) {
-    scenarios.push_back(scenario_json(sweep, scenario));
+  for (const ScenarioView& scenario : view.scenarios) {
+    scenarios.push_back(scenario_json(scenario));
   }
-  return to_json_text({
-      {"tern_version", sweep.tern_version},
-      {"timestamp", sweep.timestamp},
-      {"wall_s", json_number(sweep.wall_s)},
-      {"exit_code", outcome::exit_code(sweep)},
-      {"output_dir", sweep.output_dir.string()},
-      {"command", sweep.command},
-      {"model", model_json(sweep.model)},
-      {"tokenizer", tokenizer_json(sweep.tokenizer)},
-      {"reference", reference_json(sweep.reference)},
-      {"reference_check", sweep.reference_check ? reference_check_json(*sweep.reference_check) : Json(nullptr)},
-      {"reference_required", sweep.reference_required},
-      {"timeout_s", json_number(sweep.timeout_s)},
-      {"environment", sweep.environment},
-      {"resumed", sweep.resumed ? resumption_json(*sweep.resumed) : Json(nullptr)},
-      {"scenarios", std::move(scenarios)},
-  });
+  return to_json_text(with_format(
+      Document::kSweep,
+      {
+          {"tern_version", sweep.tern_version},
+          {"timestamp", sweep.timestamp},
+          {"wall_s", json_number(sweep.wall_s)},
+          {"exit_code", view.exit_code},
+          {"output_dir", sweep.output_dir.string()},
+          {"command", sweep.command},
+          {"model", model_json(sweep.model)},
+          {"tokenizer", tokenizer_json(sweep.tokenizer)},
+          {"reference", reference_json(sweep.reference)},
+          {"reference_check", sweep.reference_check ? reference_check_json(*sweep.reference_check) : Json(nullptr)},
+          {"reference_required", sweep.reference_required},
+          {"timeout_s", json_number(sweep.timeout_s)},
+          {"environment", sweep.environment},
+          {"resumed", sweep.resumed ? resumption_json(*sweep.resumed) : Json(nullptr)},
+          {"scenarios", std::move(scenarios)},
+      }));
 }
 
 }  // namespace tern::report

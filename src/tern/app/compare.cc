@@ -1,0 +1,238 @@
+#include "tern/app/compare.h"
+
+#include <fmt/format.h>
+
+#include "tern/app/repro.h"
+#include "tern/app/run_setting.h"
+#include "tern/base/hash.h"
+#include "tern/base/json_format.h"
+#include "tern/base/scratch_folder.h"
+#include "tern/outcome/status.h"
+#include "tern/report/view/shell.h"
+#include "tern/report/writers/comparison.h"
+#include "tern/sweep/tolerances.h"
+#include "tern/trace/pack.h"
+
+namespace tern::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kOracleTimeoutS = 600;
+
+// One side of the comparison before a scenario is chosen: a pack holds several, a run folder one.
+struct OpenedRecording {
+  fs::path path;
+  std::optional<trace::Pack> pack;
+  std::optional<trace::EngineRun> run;
+};
+
+Result<OpenedRecording> open_recording(const std::string& path) {
+  OpenedRecording recording;
+  recording.path = path;
+  std::error_code error;
+  if (fs::exists(recording.path / "pack.json", error)) {
+    TERN_ASSIGN_OR_RETURN(recording.pack, trace::Pack::open(recording.path));
+    return recording;
+  }
+  if (!fs::exists(recording.path / "result.json", error)) {
+    const std::string run = fmt::format("{}-run", compare::file_prefix(compare::Side::kSubject));
+    if (!fs::exists(recording.path / run / "result.json", error)) {
+      return fail(ErrorCode::kIo, path, "holds neither result.json (a run) nor pack.json (a pack)",
+                  "runs are written by `tern run --out DIR`, and by a sweep as scenario1/rs-run");
+    }
+    recording.path /= run;  // in a sweep's scenario folder
+  }
+  TERN_ASSIGN_OR_RETURN(recording.run, trace::read_run_folder(recording.path));
+  return recording;
+}
+
+Result<const trace::PackScenario*> choose(const trace::Pack& pack, const std::string& where,
+                                          const CompareOptions& options) {
+  std::string held;
+  const trace::PackScenario* chosen = nullptr;
+  for (const trace::PackScenario& scenario : pack.scenarios()) {
+    held += (held.empty() ? "" : ", ") + scenario.name;
+    const bool wanted = options.scenario.empty() ? options.prompt && scenario.prompt == *options.prompt
+                                                 : scenario.name == options.scenario;
+    if (wanted && chosen != nullptr) {
+      return fail(ErrorCode::kUsage, where, "holds that prompt more than once", "choose with --scenario: " + held);
+    }
+    chosen = wanted ? &scenario : chosen;
+  }
+  if (chosen == nullptr) {
+    return fail(ErrorCode::kUsage, where, "does not say which of its scenarios is meant",
+                "choose with --scenario: " + held);
+  }
+  return chosen;
+}
+
+struct WantedScenario {
+  std::string prompt;
+  int max_tokens = 0;
+};
+
+// A run on one side says which; otherwise the user must.
+Result<WantedScenario> scenario_of(const OpenedRecording& a, const OpenedRecording& b, const CompareOptions& options) {
+  const OpenedRecording* known = a.run ? &a : b.run ? &b : nullptr;
+  if (known != nullptr && options.scenario.empty()) {
+    return WantedScenario{known->run->result.prompt, known->run->result.max_tokens};
+  }
+  const OpenedRecording& pack = a.pack ? a : b;
+  TERN_ASSIGN_OR_RETURN(const trace::PackScenario* scenario, choose(*pack.pack, pack.path.string(), options));
+  return WantedScenario{scenario->prompt, scenario->max_tokens};
+}
+
+// Takes the scenario out of whatever is still a pack.
+Result<compare::Sided<Recording>> settle_scenario(OpenedRecording a, OpenedRecording b, const CompareOptions& options) {
+  if (!a.run || !b.run) {
+    TERN_ASSIGN_OR_RETURN(const auto wanted, scenario_of(a, b, options));
+    for (OpenedRecording* side : {&a, &b}) {
+      if (side->pack) {
+        TERN_ASSIGN_OR_RETURN(side->run, side->pack->find(wanted.prompt, wanted.max_tokens));
+      }
+    }
+  }
+  return compare::Sided<Recording>{{a.path, std::move(*a.run)}, {b.path, std::move(*b.run)}};
+}
+
+// What must be known before differences are blamed on an engine; empty if nothing.
+Result<std::vector<std::string>> notes_on_models(const compare::Sided<Recording>& sides, const std::string& model) {
+  std::vector<std::string> notes;
+  const std::string& first = sides.subject.run.result.model_sha256;
+  const std::string& second = sides.reference.run.result.model_sha256;
+  if (!first.empty() && !second.empty() && first != second) {
+    notes.push_back(
+        fmt::format("the two sides ran different models ({}... and {}...)", first.substr(0, 12), second.substr(0, 12)));
+  }
+  if (model.empty()) {
+    return notes;
+  }
+  TERN_ASSIGN_OR_RETURN(const std::string sha256, sha256_of_file(model));
+  for (const auto& [side, recording] : sides.both()) {
+    const std::string& of_side = recording.run.result.model_sha256;
+    if (of_side != sha256) {
+      notes.push_back(fmt::format("{} {} {}", recording.path.string(),
+                                  of_side.empty() ? "does not say which model it ran; it may not be" : "did not run",
+                                  model));
+    }
+  }
+  return notes;
+}
+
+// `judge_options`: all but what concerns the oracle.
+Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, const CompareOptions& options,
+                                            arbiter::JudgeOptions judge_options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
+  TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
+  peer::RunSetting setting;
+  setting.model = options.model;
+  setting.timeout_s = kOracleTimeoutS;
+  setting.interrupt = &interrupt;
+  arbiter::Question question = arbiter::question_about(setting, scratch.path(), runs);
+  judge_options.why_no_oracle =
+      why_no_oracle(options.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
+  TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
+  judge_options.oracle = judge_options.why_no_oracle.empty() ? &engines : nullptr;
+  return arbiter::judge(runs, std::move(question), judge_options);
+}
+
+// This comparison alone, from anywhere.
+Result<std::string> repro_of(const CompareOptions& options) {
+  TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("compare"));
+  words.add_path(options.subject);
+  words.add_path(options.reference);
+  if (!options.model.empty()) {
+    words.add_option("--model", absolute_path(options.model));
+    words.add_option("--oracle", oracle_word(options.ask));
+  }
+  words.add_option("--scenario", options.scenario);
+  if (options.prompt) {
+    words.add_option("--prompt", *options.prompt);
+  }
+  if (!options.tolerances.empty()) {
+    words.add_option("--tolerances", absolute_path(options.tolerances));
+  }
+  words.add_flag("--exact", options.exact);
+  words.add_flag("--tolerant", options.tolerant);
+  return report::shell_line(words.command());
+}
+
+Json side_json(const Recording& side) {
+  const trace::RunResult& result = side.run.result;
+  const auto known = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+  return {{"path", side.path.string()},
+          {"engine", known(result.engine)},
+          {"arithmetic", known(result.arithmetic)},
+          {"model_sha256", known(result.model_sha256)},
+          {"prompt", result.prompt},
+          {"max_tokens", result.max_tokens},
+          {"generated_tokens", result.generated_tokens}};
+}
+
+}  // namespace
+
+Result<std::optional<Comparison>> compare_recordings(const CompareOptions& options, const Interrupt& interrupt) {
+  TERN_ASSIGN_OR_RETURN(OpenedRecording a, open_recording(options.subject));
+  TERN_ASSIGN_OR_RETURN(OpenedRecording b, open_recording(options.reference));
+  Comparison comparison;
+  TERN_ASSIGN_OR_RETURN(comparison.sides, settle_scenario(std::move(a), std::move(b), options));
+  TERN_ASSIGN_OR_RETURN(comparison.notes, notes_on_models(comparison.sides, options.model));
+  arbiter::JudgeOptions judge_options;
+  judge_options.compare.exactness = exactness_of(options.exact, options.tolerant);
+  if (!options.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(judge_options.compare.tolerances, sweep::read_tolerances(options.tolerances));
+  }
+  const arbiter::RunsToJudge runs{.subject = &comparison.sides.subject.run,
+                                  .reference = &comparison.sides.reference.run};
+  auto judged = options.model.empty() ? arbiter::judge(runs, arbiter::question_about({}, {}, runs), judge_options)
+                                      : judge_with_model(runs, options, judge_options, interrupt);
+  if (interrupt.signal() != 0) {
+    return std::optional<Comparison>();
+  }
+  TERN_ASSIGN_OR_RETURN(comparison.judgement, std::move(judged));
+  comparison.exit_code = outcome::exit_code(outcome::status_of(*comparison.judgement.verdict()));
+  if (comparison.exit_code != 0) {
+    TERN_ASSIGN_OR_RETURN(comparison.repro, repro_of(options));
+  }
+  return std::optional(std::move(comparison));
+}
+
+Json to_json(const Comparison& comparison) {
+  const arbiter::Judgement& judgement = comparison.judgement;
+  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+  Json json = report::comparison_json(*judgement.comparison);
+  for (const auto& [side, recording] : comparison.sides.both()) {
+    json[std::string(compare::side_name(side))] = side_json(recording);
+  }
+  json["repro"] = text_or_null(comparison.repro);
+  json["notes"] = comparison.notes;
+  json["arbitration"] = judgement.arbitration ? report::arbitration_json(*judgement.arbitration) : Json(nullptr);
+  json["no_arbitration_because"] = text_or_null(judgement.no_arbitration);
+  json["cause"] = report::cause_json(judgement.cause);
+  return with_format(Document::kCommand, std::move(json));
+}
+
+std::string to_text(const Comparison& comparison) {
+  std::string out;
+  for (const auto& [side, recording] : comparison.sides.both()) {
+    out += fmt::format("{:<10} {} ({})\n", compare::side_name(side), printable(recording.path.string()),
+                       printable(recording.run.result.engine));
+  }
+  const trace::RunResult& subject = comparison.sides.subject.run.result;
+  out += fmt::format("prompt     \"{}\", {} tokens asked for\n", printable(subject.prompt), subject.max_tokens);
+  for (const std::string& note : comparison.notes) {
+    out += fmt::format("note       {}\n", printable(note, 1000));
+  }
+  const arbiter::Judgement& judgement = comparison.judgement;
+  out += report::comparison_text(report::view_of(*judgement.comparison));
+  if (judgement.arbitration) {
+    out +=
+        "\nthe oracle's opinion\n" + report::arbitration_text(report::view_of(*judgement.arbitration, judgement.cause));
+  } else if (!judgement.no_arbitration.empty()) {
+    out += fmt::format("\nthe oracle was not asked: {}\n", printable(judgement.no_arbitration, 1000));
+  }
+  return comparison.repro.empty() ? out : out + fmt::format("\nto reproduce: {}\n", comparison.repro);
+}
+
+}  // namespace tern::app

@@ -1,0 +1,259 @@
+#include "tern/app/sweep.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "tern/app/build_facts.h"
+#include "tern/app/opened_model.h"
+#include "tern/app/own_engine.h"
+#include "tern/app/reference_check.h"
+#include "tern/app/run_setting.h"
+#include "tern/app/sweep_engines.h"
+#include "tern/app/third_opinion.h"
+#include "tern/report/writers/writers.h"
+#include "tern/sweep/environment.h"
+#include "tern/sweep/kept_runs.h"
+#include "tern/sweep/output_folder.h"
+#include "tern/sweep/scenarios.h"
+#include "tern/sweep/tolerances.h"
+
+namespace tern::app {
+namespace fs = std::filesystem;
+namespace {
+
+// The most positions that a scenario needs. A prompt that does not fit is found here, before anything has run.
+Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
+                             const std::string& source) {
+  size_t most = 0;
+  const auto n_context = context_length(opened.view);
+  for (const outcome::Scenario& scenario : scenarios) {
+    const std::string where = fmt::format("{}: {}", source, scenario.name);
+    const auto ids = prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
+    if (!ids) {
+      return invalid_input(where, "prompt: " + ids.error().what);
+    }
+    const uint64_t n_positions = ids->size() + static_cast<uint64_t>(scenario.max_tokens) - 1;
+    if (n_context && n_positions > *n_context) {
+      return invalid_input(where, fmt::format("{} prompt tokens and {} to generate need {} positions, the model has {}",
+                                              ids->size(), scenario.max_tokens, n_positions, *n_context));
+    }
+    most = std::max<size_t>(most, n_positions);
+  }
+  return most;
+}
+
+// The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
+// arithmetic that was found into `arithmetic`.
+Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
+                          sweep::SweepPlan& plan, outcome::SweepOutcome& outcome, std::string& arithmetic) {
+  const bool wanted = options.check_reference == "always" ||
+                      (options.check_reference == "auto" && reference.peer && reference.peer->abilities().runs);
+  if (!wanted || !reference.peer || plan.scenarios.empty() || is_of_another_model(reference, opened)) {
+    return {};
+  }
+  const outcome::Scenario& scenario =
+      *std::max_element(plan.scenarios.begin(), plan.scenarios.end(),
+                        [](const auto& a, const auto& b) { return a.max_tokens < b.max_tokens; });
+  arbiter::CheckPlan check(plan);
+  check.reference = reference.peer.get();
+  check.prompt = scenario.prompt;
+  check.token_ids = scenario.token_ids;
+  check.max_tokens = scenario.max_tokens;
+  spdlog::info("checking the reference on {} before it is believed", scenario.name);
+  auto result = check_reference(
+      check, options.ask, opened,
+      [](const outcome::ReferenceCheck& done) {
+        const bool failed = done.status == outcome::ReferenceCheck::Status::kFailed;
+        spdlog::log(failed ? spdlog::level::warn : spdlog::level::info, "  {} {}: {}", done.question,
+                    outcome::check_status_name(done.status), printable(done.evidence, 1000));
+      },
+      plan.kept_runs);
+  if (!result && plan.interrupt->signal() != 0) {
+    return {};
+  }
+  if (!result) {
+    // It cannot run: the scenarios will say so, each with its files.
+    spdlog::warn("the reference could not be checked: {}", printable(result.error().line(), 1000));
+    return {};
+  }
+  if (const auto* failed = result->first_failed(); failed != nullptr) {
+    plan.reference_distrust = fmt::format("the reference fails its check '{}': {}", failed->id, failed->evidence);
+    if (result->cause && result->cause->id != "unknown") {
+      plan.reference_distrust += fmt::format(" (cause: {} at {})", result->cause->id, result->cause->name);
+    }
+  }
+  if (reference.is_live() && options.reference_arithmetic.empty()) {
+    arithmetic = result->arithmetic;
+  }
+  outcome.reference_check = std::move(*result);
+  return {};
+}
+
+Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario,
+                              const fs::path& folder) {
+  return report::write_reports(report::view_of(sweep, scenario), folder);
+}
+
+void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome& sweep) {
+  for (const std::string& warning : opened.tokenizer.warnings()) {
+    spdlog::warn("{}", printable(warning, 1000));
+  }
+  for (const std::string& disagreement : sweep.tokenizer.disagreements) {
+    spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
+  }
+  const outcome::ReferenceFacts& reference = sweep.reference;
+  if (reference.kind == "none") {
+    spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
+  } else {
+    spdlog::info("reference: {}{}", printable(reference.spec, 1000),
+                 reference.engine.empty() ? "" : " (" + printable(reference.engine) + ")");
+    if (!reference.note.empty()) {
+      spdlog::warn("{}", printable(reference.note, 1000));
+    }
+  }
+}
+
+Result<sweep::OutputFolder> open_output(const std::string& path, const std::vector<outcome::Scenario>& scenarios) {
+  std::vector<std::string> names;
+  for (const outcome::Scenario& scenario : scenarios) {
+    names.push_back(scenario.name);
+  }
+  return sweep::OutputFolder::open(path, names);
+}
+
+// From here on, what engines do is kept for --resume.
+Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, const OpenedModel& opened,
+                                                   const sweep::SweepPlan& plan, const SweepEngines& engines) {
+  TERN_ASSIGN_OR_RETURN(const Json asked, everything_asked(options, opened, plan, engines));
+  TERN_ASSIGN_OR_RETURN(auto kept_runs, sweep::KeptRuns::open(options.output_dir, asked, options.resume));
+  const std::vector<std::string> earlier = kept_runs->earlier();
+  if (!kept_runs->why_anew().empty()) {
+    spdlog::warn("--resume: everything is run anew: {}", printable(kept_runs->why_anew(), 1000));
+  } else if (options.resume && earlier.empty()) {
+    spdlog::info("--resume: {} holds nothing of an unfinished sweep, so everything is run", options.output_dir);
+  } else if (options.resume) {
+    spdlog::info("--resume: engine runs that had ended: {}",
+                 printable(fmt::format("{}", fmt::join(earlier, ", ")), 1000));
+  }
+  return kept_runs;
+}
+
+SweepEnd interrupted_at(int signal, const sweep::SweepPlan& plan, outcome::SweepOutcome outcome) {
+  return {std::move(outcome), plan.scenarios.size(), signal, plan.kept_runs->has_any()};
+}
+
+Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
+                                const MakeProgress& make_progress, outcome::SweepOutcome outcome) {
+  {
+    const auto progress = make_progress(plan.scenarios.size());
+    TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, write_scenario_reports, *progress, outcome));
+  }
+  if (const int signal = plan.interrupt->signal(); signal != 0) {
+    return interrupted_at(signal, plan, std::move(outcome));
+  }
+  if (resume) {
+    outcome.resumed = plan.kept_runs->resumption();
+    spdlog::info("resumed: {}", report::resumption_text(*outcome.resumed));
+    for (const std::string& run : outcome.resumed->run_again) {
+      spdlog::warn("was run again, since it could not be taken over: {}", printable(run, 1000));
+    }
+  }
+  TERN_RETURN_IF_ERROR(report::write_reports(report::view_of(outcome), outcome.output_dir));
+  if (const Status removed = plan.kept_runs->remove(); !removed) {
+    spdlog::warn("{}", removed.error().line());  // the verdict stands all the same
+  }
+  return SweepEnd{std::move(outcome), plan.scenarios.size(), 0, false};
+}
+
+// As the reports shall repeat it: from the start.
+std::vector<std::string> typed_command_without_resume() {
+  std::vector<std::string> words = typed_command();
+  std::erase(words, "--resume");
+  return words;
+}
+
+Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
+               const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
+  outcome.tern_version = version();
+  outcome.timestamp = sweep::utc_now();
+  outcome.output_dir = options.output_dir;
+  outcome.command = typed_command_without_resume();
+  outcome.model = opened.model_facts;
+  outcome.tokenizer = opened.tokenizer_facts;
+  outcome.reference = facts_of(reference);
+  outcome.reference_required = options.require_reference;
+  outcome.timeout_s = plan.timeout_s;
+  outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
+  TERN_ASSIGN_OR_RETURN(outcome.repro, repro_of(options, plan, outcome.reference));
+  return {};
+}
+
+}  // namespace
+
+Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgress& make_progress) {
+  TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
+  sweep::SweepPlan plan(setting);
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
+                        peer::parse_engine_spec(options.reference, "--reference"));
+  plan.scenarios = sweep::builtin_scenarios();
+  if (!options.scenarios.empty()) {
+    TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
+  }
+  if (!options.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
+  }
+  TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
+  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  TERN_ASSIGN_OR_RETURN(
+      const size_t n_positions,
+      check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
+  // Now rather than when there are results to write, which may be after minutes.
+  TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));
+  const Interrupt interrupt;
+  plan.interrupt = &interrupt;
+  plan.model = options.model;
+  plan.tokenizer = options.tokenizer;
+
+  outcome::SweepOutcome outcome;
+  std::string arithmetic = options.reference_arithmetic;
+  TERN_ASSIGN_OR_RETURN(SweepEngines engines, open_engines(options, reference_spec, opened, arithmetic));
+  TERN_ASSIGN_OR_RETURN(const auto kept_runs, keep_runs(options, opened, plan, engines));
+  plan.kept_runs = kept_runs.get();
+  engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer));
+  TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, engines.reference, plan, outcome, arithmetic));
+  if (interrupt.signal() != 0) {
+    outcome.output_dir = options.output_dir;
+    return interrupted_at(interrupt.signal(), plan, std::move(outcome));
+  }
+  if (arithmetic != options.reference_arithmetic) {
+    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic));
+    engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer), arithmetic);
+  }
+  engines.subject.peer = kept_runs->keep(std::move(engines.subject.peer), arithmetic);
+  TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, oracle_engines());
+  kept_runs->keep(oracle);
+  plan.why_no_oracle = is_of_another_model(engines.reference, opened)
+                           ? "the reference is of another model, which the oracle has not seen"
+                           : why_no_oracle(options.ask, opened.view, n_positions);
+  plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
+  const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
+  plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
+  // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
+  plan.scenarios = std::move(chosen);
+  // Where the other side has values, a difference can be measured, if this one keeps its own.
+  plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
+  plan.stop_at_divergence = options.stop_at_divergence;
+  plan.equal_bits = options.exact || (!options.tolerant && claim_one_arithmetic(engines, opened, arithmetic));
+  plan.subject = engines.subject.peer.get();
+  plan.reference = engines.reference.peer.get();
+  plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
+  plan.compare.exactness = exactness_of(options.exact, options.tolerant);
+  TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
+  tell_before_running(opened, outcome);
+  return run_to_the_end(plan, output, options.resume, make_progress, std::move(outcome));
+}
+
+}  // namespace tern::app

@@ -1,0 +1,147 @@
+#include "tern/app/sweep_engines.h"
+
+#include <fmt/format.h>
+
+#include "tern/app/build_facts.h"
+#include "tern/app/live_reference.h"
+#include "tern/app/own_engine.h"
+#include "tern/base/child_process.h"
+#include "tern/base/hash.h"
+#include "tern/peer/command_template.h"
+#include "tern/sweep/environment.h"
+
+namespace tern::app {
+namespace fs = std::filesystem;
+namespace {
+
+// With which our engine is to meet a reference of that arithmetic.
+kernels::ActivationRounding rounding_of(const std::string& arithmetic) {
+  return arithmetic.ends_with("-fused") ? kernels::ActivationRounding::kFused
+                                        : kernels::ActivationRounding::kProductFirst;
+}
+
+Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
+                                        const peer::Subject& about, const std::string& arithmetic) {
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
+  if (spec.kind == peer::EngineKind::kNone) {
+    return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
+  }
+  if (spec.kind != peer::EngineKind::kAuto) {
+    peer::OpenOptions open_options = reference_options("--subject");
+    open_options.allow_model_mismatch = options.allow_model_mismatch;
+    return peer::open_engine(spec, about, open_options);
+  }
+  TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  peer::OpenedEngine own;
+  own.kind = "tern";
+  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(rounding_of(arithmetic) == kernels::ActivationRounding::kFused
+                                                     ? std::vector<std::string>{"--activation-rounding", "fused"}
+                                                     : std::vector<std::string>()));
+  return own;
+}
+
+Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
+                                          const peer::Subject& about, const std::string& arithmetic) {
+  peer::OpenOptions open_options = reference_options("--reference");
+  open_options.allow_model_mismatch = options.allow_model_mismatch;
+  open_options.arithmetic = arithmetic;
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, peer::open_engine(spec, about, open_options));
+  if (!options.reference_arithmetic.empty() && !opened.is_live()) {
+    return fail(ErrorCode::kUsage, "--reference-arithmetic",
+                fmt::format("the reference is {}, not a live one", opened.spec),
+                "it goes with bitnet.cpp:DIR and llama.cpp:DIR; packs and commands state their arithmetic themselves");
+  }
+  return opened;
+}
+
+// What it is; of a command, also what is in the files that it names: the program, a script.
+Result<Json> engine_identity(const peer::OpenedEngine& engine) {
+  Json files = Json::object();
+  if (engine.kind == "command") {
+    TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(engine.spec, "command"));
+    TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, peer::split_command(spec.argument, "command"));
+    words.front() = find_program(words.front()).value_or(words.front());
+    for (const std::string& word : words) {
+      std::error_code error;
+      if (fs::is_regular_file(word, error)) {
+        TERN_ASSIGN_OR_RETURN(files[word], sha256_of_file(word));
+      }
+    }
+  }
+  return Json{{"kind", engine.kind},
+              {"spec", engine.spec},
+              {"id", engine.id},
+              {"details", engine.details},
+              {"files", std::move(files)}};
+}
+
+}  // namespace
+
+outcome::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
+  return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
+}
+
+Result<SweepEngines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
+                                  const OpenedModel& opened, const std::string& arithmetic) {
+  const peer::Subject about = subject_of(options.model, opened);
+  SweepEngines engines;
+  TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic));
+  TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic));
+  return engines;
+}
+
+bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened, const std::string& arithmetic) {
+  const auto claimed = [](const peer::OpenedEngine& engine) {
+    return engine.details.is_object() && engine.details.contains("arithmetic") &&
+                   engine.details["arithmetic"].is_string()
+               ? engine.details["arithmetic"].get<std::string>()
+               : std::string();
+  };
+  const std::string subject =
+      engines.subject.kind == "tern" ? own_arithmetic(opened.view, rounding_of(arithmetic)) : claimed(engines.subject);
+  return !subject.empty() && subject == claimed(engines.reference);
+}
+
+bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened) {
+  return reference.kind == "pack" && reference.details["model"]["sha256"] != opened.model_facts.sha256;
+}
+
+Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,
+                              const SweepEngines& engines) {
+  TERN_ASSIGN_OR_RETURN(Json subject, engine_identity(engines.subject));
+  TERN_ASSIGN_OR_RETURN(Json reference, engine_identity(engines.reference));
+  TERN_ASSIGN_OR_RETURN(std::string program, sha256_of_file("/proc/self/exe"));
+  std::string tolerances;
+  if (!options.tolerances.empty()) {
+    TERN_ASSIGN_OR_RETURN(tolerances, sha256_of_file(options.tolerances));
+  }
+  Json scenarios = Json::array();
+  for (const outcome::Scenario& scenario : plan.scenarios) {
+    scenarios.push_back({{"name", scenario.name},
+                         {"prompt", scenario.prompt},
+                         {"token_ids", scenario.token_ids},
+                         {"max_tokens", scenario.max_tokens},
+                         {"description", scenario.description}});
+  }
+  return Json{{"tern", {{"version", version()}, {"SHA-256", std::move(program)}}},
+              {"model", {{"SHA-256", opened.model_facts.sha256}}},
+              {"tokenizer", {{"SHA-256", opened.tokenizer_facts.sha256}}},
+              {"scenarios", std::move(scenarios)},
+              {"subject", std::move(subject)},
+              {"reference", std::move(reference)},
+              {"--threads", plan.threads},
+              {"--timeout", plan.timeout_s},
+              {"--oracle", oracle_word(options.ask)},
+              {"--check-reference", options.check_reference},
+              {"--reference-arithmetic", options.reference_arithmetic},
+              {"--require-reference", options.require_reference},
+              {"--allow-model-mismatch", options.allow_model_mismatch},
+              {"--exact", options.exact},
+              {"--tolerant", options.tolerant},
+              {"--dump-tensors", options.dump_tensors},
+              {"--stop-at-divergence", options.stop_at_divergence},
+              {"--tolerances", tolerances},
+              {"environment", sweep::describe_environment(plan.threads, plan.timeout_s)}};
+}
+
+}  // namespace tern::app

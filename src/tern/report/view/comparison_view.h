@@ -1,0 +1,70 @@
+// What is to be said about two runs and the oracle's arbitration between them, derived once: for `tern compare` and for
+// the reports of a sweep.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tern/compare/arbitration.h"
+#include "tern/compare/compare_runs.h"
+#include "tern/outcome/cause.h"
+
+namespace tern::report {
+
+// Where a comparison first diverges, as the contract has it.
+struct Divergence {
+  // "tokens": the prompt's ids differ. "generated_tokens": every tensor agrees, and another token was picked.
+  // "logits": rows of another length. Otherwise a tensor's.
+  std::string name;
+  bool is_tokens = false;
+  int seq = 0, ubatch = 0, layer = -1;
+  std::string stage;
+  bool is_tensor = false;
+};
+// nullopt where nothing diverged.
+std::optional<Divergence> divergence_of(const compare::RunComparison& comparison);
+
+// Rows of a table with one of them marked; cells as text.
+struct MarkedRow {
+  bool marked = false;
+  std::vector<std::string> cells;
+};
+struct MarkedTable {
+  std::vector<std::string> columns;
+  std::vector<MarkedRow> rows;  // none: there is nothing to show
+};
+
+// The tensors around `around` in execution order.
+MarkedTable neighbours_of(const compare::RunComparison& comparison, const trace::TensorId& around);
+
+struct ComparisonView {
+  const compare::RunComparison& comparison;
+  std::string verdict;              // "within tolerance"
+  std::string held_to;              // "equal hashes (both name the arithmetic ...)"
+  std::string coverage;             // one line
+  std::string unknown_stages;       // a clause; empty: there are none
+  std::string tokens;               // one line
+  std::vector<std::string> logits;  // lines
+  std::string tensors;              // how many of each status
+  std::string place_title, place;   // "first divergence", "blk0/q_rope (prefill, layer 0)"; empty: no bits differ
+  MarkedTable neighbours;           // of that place
+  std::string advice;               // on it; empty where it did not diverge
+};
+ComparisonView view_of(const compare::RunComparison& comparison);
+
+struct Ranking {
+  std::string title;
+  MarkedTable table;
+};
+
+struct ArbitrationView {
+  const compare::Arbitration& arbitration;
+  const std::optional<outcome::Cause>& cause;
+  std::vector<Ranking> rankings;  // stages by their errors, the worst first; those beyond the bound are marked
+  std::string no_same_inputs;     // why the two sides could not be compared on the same inputs; mostly empty
+  MarkedTable neighbours;         // errors around the first wrong tensor
+};
+ArbitrationView view_of(const compare::Arbitration& arbitration, const std::optional<outcome::Cause>& cause);
+
+}  // namespace tern::report

@@ -1,0 +1,122 @@
+// The judgement of two runs, here by engines that answer from prepared runs.
+#include "tern/arbiter/judgement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "compare/run_builder.h"
+
+namespace tern::arbiter {
+namespace {
+
+using compare::VerdictKind;
+using compare::Wrong;
+using test::RunBuilder;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// An oracle that has one answer, whatever it is asked.
+class Prepared final : public peer::Peer {
+ public:
+  Prepared(RunBuilder run, const test::TemporaryFolder& folder) : run_(std::move(run)), folder_(folder) {}
+  peer::Abilities abilities() const override { return {}; }
+  Result<peer::PeerRun> run(const peer::RunRequest&) const override {
+    peer::PeerRun run;
+    run.run = run_.build(folder_);
+    return run;
+  }
+
+ private:
+  RunBuilder run_;
+  const test::TemporaryFolder& folder_;
+};
+
+class JudgementTest : public testing::Test {
+ protected:
+  JudgementTest() {
+    RunBuilder rounded = RunBuilder::example();
+    for (auto& [name, values] : rounded.tensors) {
+      for (float& value : values) {
+        value *= 1.001F;
+      }
+    }
+    oracle_.plain = std::make_unique<Prepared>(RunBuilder::example(), folder_);
+    oracle_.rounded = std::make_unique<Prepared>(rounded, folder_);
+    wrong_.tensors["blk1/q_proj"][0] += 3;
+    wrong_.arithmetic = "";  // held to tolerances
+  }
+  Judgement judged(const RunBuilder& subject, const std::optional<RunBuilder>& reference, bool ask_oracle,
+                   const std::string& distrust = "") {
+    const trace::EngineRun a = subject.build(folder_);
+    std::optional<trace::EngineRun> b;
+    if (reference) {
+      b = reference->build(folder_);
+    }
+    const RunsToJudge runs{.subject = &a, .reference = b ? &*b : nullptr};
+    const JudgeOptions options{.compare = {},
+                               .oracle = ask_oracle ? &oracle_ : nullptr,
+                               .why_no_oracle = ask_oracle ? "" : "nobody wants it",
+                               .distrust = distrust,
+                               .on_oracle = {}};
+    auto judgement = judge(runs, question_about({}, folder_.path(), runs), options);
+    EXPECT_TRUE(judgement) << judgement.error().line();
+    return judgement ? std::move(*judgement) : Judgement();
+  }
+
+  test::TemporaryFolder folder_;
+  OracleEngines oracle_;
+  RunBuilder right_ = RunBuilder::example(), wrong_ = RunBuilder::example();
+};
+
+TEST_F(JudgementTest, EqualRunsMatch) {
+  const Judgement judgement = judged(right_, right_, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kMatch);
+  EXPECT_THAT(judgement.reason(), HasSubstr("tensors are equal bit for bit"));
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kNeither);
+  EXPECT_FALSE(judgement.comparison->first_divergence);
+}
+
+TEST_F(JudgementTest, ADifferenceIsOneWhicheverSideIsWrong) {
+  for (const bool subject_is_wrong : {true, false}) {
+    const Judgement judgement = judged(subject_is_wrong ? wrong_ : right_, subject_is_wrong ? right_ : wrong_, true);
+    EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+    EXPECT_EQ(judgement.arbitration->wrong(), subject_is_wrong ? Wrong::kSubject : Wrong::kReference);
+    EXPECT_EQ(judgement.comparison->verdict.kind, VerdictKind::kDiverged);
+    EXPECT_EQ(judgement.comparison->verdict.reason, judgement.reason());
+    EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/q_proj");
+    EXPECT_THAT(judgement.reason(), HasSubstr("; held against each other: blk1/q_proj is the"));
+  }
+}
+
+TEST_F(JudgementTest, TwoSidesThatAreWrongAlikeProveNothing) {
+  const Judgement judgement = judged(wrong_, wrong_, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kMistrusted);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kBoth);
+}
+
+TEST_F(JudgementTest, WithoutAReferenceTheOracleDecides) {
+  EXPECT_EQ(judged(right_, std::nullopt, true).verdict(), std::nullopt);
+  EXPECT_EQ(judged(wrong_, std::nullopt, true).verdict(), VerdictKind::kDiverged);
+  EXPECT_EQ(judged(wrong_, std::nullopt, false).verdict(), std::nullopt);
+  EXPECT_EQ(judged(wrong_, std::nullopt, false).no_arbitration, "nobody wants it");
+}
+
+TEST_F(JudgementTest, DistrustInTheReferenceChangesTheVerdictButNotTheComparison) {
+  const Judgement judgement = judged(right_, right_, false, "the reference fails its check");
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kMistrusted);
+  EXPECT_THAT(judgement.reason(), StartsWith("the reference fails its check; held against it all the same: "));
+  EXPECT_EQ(judgement.comparison->verdict.kind, VerdictKind::kMatch);
+  EXPECT_EQ(judged(wrong_, right_, true, "it fails").verdict(), VerdictKind::kDiverged) << "by the oracle";
+}
+
+TEST_F(JudgementTest, NanWithoutAReferenceIsNoPass) {
+  right_.tensors["blk0/q_proj"][0] = std::numeric_limits<float>::quiet_NaN();
+  const Judgement judgement = judged(right_, std::nullopt, false);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kMistrusted);
+  EXPECT_THAT(judgement.reason(), HasSubstr("blk0/q_proj is the first of 1 tensors"));
+}
+
+}  // namespace
+}  // namespace tern::arbiter
