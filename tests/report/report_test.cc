@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <pugixml.hpp>
+#include <set>
 
 #include "compare/run_builder.h"
 #include "tern/base/child_process.h"
@@ -219,6 +220,35 @@ TEST_F(ReportTest, GradesChangeExactlyAtTheirLimits) {
   EXPECT_EQ(grade_of(0.95, {}), Grade::kYellow);
   EXPECT_EQ(grade_of(0.9499999, {}), Grade::kRed);
   EXPECT_EQ(grade_of(-1.0, {}), Grade::kRed);
+}
+
+// A user who demands more of the logits is not told that less is green.
+TEST_F(ReportTest, GradesByTheLimitsThatTheVerdictUsed) {
+  ScenarioOutcome scenario = ok();
+  EXPECT_EQ(receipt(scenario)["parity"]["cosine_ok"], true);
+  scenario.comparison->cosine_grades = {.green = 1.5, .yellow = 0.5};
+  EXPECT_EQ(view_of(sweep_, scenario).grade, Grade::kYellow);
+  EXPECT_EQ(receipt(scenario)["parity"]["cosine_ok"], false);
+  const std::string shown = summary({scenario});
+  EXPECT_THAT(shown, HasSubstr("- [ ] Cosine similarity is at least 1.5 (0 of 1 scenarios)"));
+  EXPECT_THAT(shown, HasSubstr("at least 1.5, ⚠️ 0.5 to 1.5, ❌ below 0.5"));
+}
+
+TEST_F(ReportTest, TheListOfWritersHasEveryReport) {
+  std::set<std::string_view> files;
+  for (const Writer& writer : writers()) {
+    EXPECT_TRUE(files.insert(writer.file).second) << writer.file;
+  }
+  EXPECT_EQ(files, (std::set<std::string_view>{"logits-comparison.json", "report.txt", "sweep.json", "junit.xml",
+                                               "summary.md"}));
+  sweep_.scenarios = {ok()};
+  ASSERT_TRUE(write_reports(view_of(sweep_), folder_.path()));
+  ASSERT_TRUE(write_reports(view_of(sweep_, sweep_.scenarios[0]), folder_.path()));
+  for (const std::string_view file : files) {
+    EXPECT_TRUE(std::filesystem::exists(folder_.path() / file)) << file;
+  }
+  EXPECT_EQ(read_json_file(folder_.path() / "sweep.json").value()["format"], 1);
+  EXPECT_EQ(read_json_file(folder_.path() / "logits-comparison.json").value()["format"], 1);
 }
 
 // ---- tern compare
