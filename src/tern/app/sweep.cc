@@ -45,7 +45,7 @@ Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcom
   return most;
 }
 
-// The reference's checks, told as they are made; what the sweep has to know goes into `plan` and `outcome`, and the
+// Checks the reference and logs each check as it is made. The results go into `plan` and `outcome`, and the
 // arithmetic that was found into `arithmetic`.
 Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened, const peer::OpenedEngine& reference,
                           sweep::SweepPlan& plan, outcome::SweepOutcome& outcome, std::string& arithmetic) {
@@ -241,7 +241,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
   plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
-  // Only now: the checks, and whether the oracle is asked, are the whole sweep's, whichever part of it runs.
+  // Only now: the checks, and whether the oracle arbitrates, follow from all scenarios, whichever of them run.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;

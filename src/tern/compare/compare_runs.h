@@ -105,7 +105,7 @@ struct TokenDifference {
 };
 
 struct TokenComparison {
-  bool prompt_known = false;  // false: a side does not tell its prompt ids, so they are taken for equal
+  bool prompt_known = false;  // false: a side has no prompt ids, and they are taken for equal
   bool prompt_equal = false;
   bool teacher_forced = false;  // a side was fed the other's tokens: generated tokens are what it would have chosen
   // Last forward pass (TensorId::seq) that had the same tokens before it on both sides and exists on both; -1 if the

@@ -21,7 +21,7 @@ bool is_compared(TensorStatus status);
 std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                                const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
 
-// Tells ties from errors in tokens.differences. `logits_noise` as in CompareOptions.
+// Sets the kind of each of tokens.differences: a tie or an error. `logits_noise` as in CompareOptions.
 void explain_token_differences(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                const std::optional<LogitsComparison>& logits, std::span<const double> logits_noise,
                                TokenComparison& tokens);

@@ -17,7 +17,7 @@ using Records = Sided<const TraceRecord*>;  // null on the side that lacks it
 
 std::map<TensorId, Records> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
   std::map<TensorId, Records> aligned;
-  // Passes beyond those that both sides were asked for are nobody's fault.
+  // Passes beyond the tokens requested from both sides are not compared.
   const auto wanted = [n_asked](const TraceRecord& record) {
     return record.id.seq == 0 || static_cast<size_t>(record.id.seq) < n_asked;
   };
@@ -117,7 +117,7 @@ TensorComparison compare_pair(const trace::EngineRun& subject, const trace::Engi
         mistrust(tensor, "the " + std::string(side_name(side)) + "'s values are not those that its trace has hashed");
     return tensor;
   }
-  // An engine's own RMS is not believed where its values can be looked at.
+  // Where values are there, the RMS is computed from them rather than taken from the trace.
   if (a != nullptr) {
     tensor.rms.subject = trace::make_record(tensor.id, a->shape, a->values).finite_rms();
   }

@@ -1,4 +1,4 @@
-// What a report must say about the machine and the settings, so that somebody else can repeat it.
+// What a report must say about the machine and the settings, so that the sweep can be repeated elsewhere.
 #pragma once
 
 #include <map>

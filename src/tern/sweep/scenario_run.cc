@@ -124,7 +124,7 @@ class ScenarioRun {
     return {};
   }
 
-  // Once the two have chosen different tokens, whatever follows has other inputs. So the subject is asked again, fed
+  // Once the two have chosen different tokens, whatever follows has other inputs. So the subject runs again, fed
   // the reference's tokens; where they had chosen the same, its first run is that run.
   Status teach_subject() {
     const auto& own = subject_.run->result;
@@ -139,7 +139,7 @@ class ScenarioRun {
     return {};
   }
 
-  // The side that is known tells what to expect of this one.
+  // Each tensor is compared, as it comes, with that of the run that is `known`.
   Result<peer::PeerRun> run_watched(Side side, const trace::EngineRun* known) {
     const peer::Peer& peer = side == Side::kSubject ? *plan_.subject : *plan_.reference;
     const std::string prefix(compare::file_prefix(side));
@@ -193,7 +193,7 @@ class ScenarioRun {
     return plan_.stop_at_divergence && first && first->stage != trace::Stage::kEmbeddings;
   }
 
-  // The engine has been told to end and may have tidied up.
+  // The engine was ended by a signal, and may have removed its files.
   Status keep_what_was_seen(const Watch& watch, const fs::path& trace_folder, const trace::EngineRun& known,
                             peer::PeerRun& run) {
     cut_short_ = watch.first_difference();

@@ -1,4 +1,4 @@
-// One scenario of a sweep: its engines are run, held against each other, and the oracle is asked. Private to sweep/.
+// One scenario of a sweep: its engines run, and their runs are judged (arbiter/judgement.h). Private to sweep/.
 #pragma once
 
 #include <filesystem>

@@ -41,11 +41,11 @@ struct SweepPlan : peer::RunSetting {
   compare::CompareOptions compare;
   const peer::Peer* subject = nullptr;    // never null
   const peer::Peer* reference = nullptr;  // null: none
-  // The third opinion. Null: it is not asked, and why_no_oracle says why.
+  // Arbitrates between the sides. Null: it does not, and why_no_oracle has the reason.
   const arbiter::OracleEngines* oracle = nullptr;
   std::string why_no_oracle;
-  // For a model that is too large for it as a whole: it is asked about the neighbourhood of the first difference. Null:
-  // not even that.
+  // Where the model is too large for the oracle as a whole: computes only the neighbourhood of the first difference.
+  // Null: not even that.
   const arbiter::OracleEngines* close_look = nullptr;
   // Whether it is known, before they run, that both sides must be equal bit for bit. Then each difference is seen while
   // they run; otherwise those of the prefill that are beyond the tolerance of an RMS.
@@ -53,7 +53,7 @@ struct SweepPlan : peer::RunSetting {
   // The engine is ended where it first differs from the other side, and only what is up to there is compared.
   bool stop_at_divergence = false;
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
-  // Why the reference is not believed whatever it says; empty: it is. (It failed its own checks.)
+  // Why agreement with the reference proves nothing: it failed its own checks. Empty: it did not.
   std::string reference_distrust;
   // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
   // beside the model leaves that scenario without a reference.
