@@ -150,6 +150,30 @@ TEST(Formats, Names) {
   EXPECT_THAT(layouts_of("f16"), testing::IsEmpty());
 }
 
+TEST(Tq2Bytes, WeightsThatStand32ApartShareAByteLowestBitsFirstAndTheScaleIsLast) {
+  std::vector<std::byte> row(66, std::byte{0b01010101});  // all 0
+  row[5] = std::byte{0b10'00'01'10};                      // weights 5, 37, 69, 101: +1, 0, -1, +1
+  row[33] = std::byte{0b01'01'01'11};                     // weight 129: code 3, which is not written
+  const uint16_t scale = float_to_half(0.5F);
+  std::memcpy(row.data() + 64, &scale, sizeof(scale));
+  std::vector<float> expected(256, 0);
+  expected[5] = 0.5F;
+  expected[69] = -0.5F;
+  expected[101] = 0.5F;
+  expected[129] = 1.0F;
+  EXPECT_EQ(decode(kTq2_0, row, 1, 256), expected);
+}
+
+TEST(Tq2Bytes, LargestActivationOfABlockBecomesMinus127) {
+  std::vector<float> x(256, 0.25F), rounded(256);
+  x[7] = 2.0F;
+  x[9] = -2.0F;  // the first of two counts
+  kTq2_0.activations->round_row(x, rounded);
+  EXPECT_EQ(rounded[7], 2.0F);
+  EXPECT_EQ(rounded[9], -2.0F);
+  EXPECT_EQ(rounded[0], 16 * (2.0F / 127));  // 15.875 steps
+}
+
 TEST(I2sBytes, BitnetCppPutsWeightsThatStand32ApartIntoOneByteTopBitsFirst) {
   std::vector<std::byte> row(64, std::byte{0b01010101});  // all 0
   row[5] = std::byte{0b10000110};                         // weights 5, 37, 69, 101: +1, -1, 0, +1

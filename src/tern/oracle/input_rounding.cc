@@ -8,6 +8,7 @@
 #include "tern/oracle/oracle.h"
 #include "tern/quant/f16.h"
 #include "tern/quant/i8s.h"
+#include "tern/quant/q8_k.h"
 
 namespace tern::oracle {
 
@@ -22,6 +23,7 @@ const Oracle::InputRule* Oracle::input_rule(const quant::Format& format) {
       {nullptr, &Oracle::leave_as_it_is},
       {&quant::f16::kActivations, &Oracle::leave_as_it_is},  // engines may, and need not, do it
       {&quant::i8s::kActivations, &Oracle::round_to_int8},
+      {&quant::q8_k::kActivations, &Oracle::round_to_q8_k},
   };
   const auto* const found = std::find_if(std::begin(kRules), std::end(kRules),
                                          [&](const InputRule& rule) { return rule.rule == format.activations; });
@@ -51,6 +53,20 @@ std::vector<double> Oracle::round_to_int8(Matrix& x) const {
     units.push_back(largest / 127.0);
   }
   return units;
+}
+
+// The value of the largest magnitude in each block of 256 becomes -127, whatever its sign.
+std::vector<double> Oracle::round_to_q8_k(Matrix& x) const {
+  for (size_t first = 0; first < x.values.size(); first += 256) {
+    const auto block = std::span(x.values).subspan(first, 256);
+    const double largest =
+        *std::max_element(block.begin(), block.end(), [](double a, double b) { return std::abs(a) < std::abs(b); });
+    const double per_unit = largest == 0 ? 0 : -127.0 / largest;
+    for (double& value : block) {
+      value = largest == 0 ? 0 : std::min(127.0, round_to_step(value * per_unit)) / per_unit;
+    }
+  }
+  return leave_as_it_is(x);
 }
 
 double Oracle::round_to_step(double steps) const { return std::nearbyint(steps); }

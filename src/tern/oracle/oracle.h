@@ -103,6 +103,8 @@ class Oracle {
   std::vector<double> leave_as_it_is(Matrix& x) const;
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
+  // As ggml rounds activations in front of these weights; what they stand for stays in `x`.
+  std::vector<double> round_to_q8_k(Matrix& x) const;
   virtual double round_to_step(double steps) const;
   virtual void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;

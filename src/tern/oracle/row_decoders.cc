@@ -65,6 +65,20 @@ void decode_i2s_qk256(const std::byte* data, const gguf::Tensor& tensor, uint64_
   }
 }
 
+// Two halves of 128 weights in 32 bytes each; a byte holds one weight of each quarter of its half.
+void decode_tq2_0(const std::byte* data, const gguf::Tensor& tensor, uint64_t row, WeightRow& out) {
+  const std::byte* block = data + row * (tensor.n_cols() / 256) * 66;
+  for (uint64_t first = 0; first < tensor.n_cols(); first += 256, block += 66) {
+    const double scale = load_half(block + 64);
+    for (uint64_t quarter = 0; quarter < 8; ++quarter) {
+      for (uint64_t i = 0; i < 32; ++i) {
+        const int code = std::to_integer<int>(block[32 * (quarter / 4) + i] >> (2 * (quarter % 4))) & 3;
+        out.weights[first + 32 * quarter + i] = (code - 1) * scale;
+      }
+    }
+  }
+}
+
 struct RowDecoder {
   const quant::Format* format;
   // `data`: the tensor's. out.weights has its size, and out.scale is 1.
@@ -74,6 +88,7 @@ struct RowDecoder {
 constexpr RowDecoder kDecoders[] = {
     {&quant::kF32, decode_f32},
     {&quant::kF16, decode_f16},
+    {&quant::kTq2_0, decode_tq2_0},
     {&quant::kI2sBitnetCpp, decode_i2s_bitnet_cpp},
     {&quant::kI2sBitNet32F16, decode_i2s_bitnet32},
     {&quant::kI2sQk256, decode_i2s_qk256},
