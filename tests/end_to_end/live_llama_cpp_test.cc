@@ -219,6 +219,10 @@ TEST_F(LiveLlamaCpp, AgreesOnLlamaInFloat32) { expect_parity(synthetic_model("ll
 // Ternary values in float16, sub-norms, SiLU, tied output matrix.
 TEST_F(LiveLlamaCpp, AgreesOnBitnet) { expect_parity(synthetic_model("bitnet", "f16"), 3, 18, kHalfRounding); }
 
+TEST_F(LiveLlamaCpp, AgreesOnLlamaInQ8_0) {
+  expect_parity(synthetic_model("llama", "q8_0", "tiny"), 4, 16, kFloatRounding, {}, kIntegerCosine);
+}
+
 // Ternary codes, which both sides multiply with activations that are rounded to int8 in blocks of 256.
 TEST_F(LiveLlamaCpp, AgreesOnBitnetInTq2_0) {
   expect_parity(synthetic_model("bitnet", "tq2_0", "tiny"), 4, 18, kFloatRounding, {}, kIntegerCosine);

@@ -150,6 +150,32 @@ TEST(Formats, Names) {
   EXPECT_THAT(layouts_of("f16"), testing::IsEmpty());
 }
 
+TEST(Q8Bytes, ScaleComesFirst) {
+  std::vector<std::byte> row(34, std::byte{0});
+  const uint16_t scale = float_to_half(0.5F);
+  std::memcpy(row.data(), &scale, sizeof(scale));
+  row[2] = std::byte{3};
+  row[33] = std::byte{0x81};  // -127
+  const std::vector<float> values = decode(kQ8_0, row, 1, 32);
+  EXPECT_EQ(values.front(), 1.5F);
+  EXPECT_EQ(values.back(), -63.5F);
+}
+
+// Weights and activations of ggml do not round alike: 0.5 steps go away from zero in one, to the even one in the other.
+TEST(Q8Bytes, TiesOfWeightsGoAwayFromZeroAndOfActivationsToEven) {
+  std::vector<float> x(32, 0);
+  x[0] = 127;
+  x[1] = 0.5F;
+  x[2] = -2.5F;
+  const std::vector<float> weights = decode(kQ8_0, encode(kQ8_0, x, 1, 32, 1), 1, 32);
+  EXPECT_EQ(weights[1], 1.0F);
+  EXPECT_EQ(weights[2], -3.0F);
+  std::vector<float> rounded(32);
+  kQ8_0.activations->round_row(x, rounded);
+  EXPECT_EQ(rounded[1], 0.0F);
+  EXPECT_EQ(rounded[2], -2.0F);
+}
+
 TEST(Tq2Bytes, WeightsThatStand32ApartShareAByteLowestBitsFirstAndTheScaleIsLast) {
   std::vector<std::byte> row(66, std::byte{0b01010101});  // all 0
   row[5] = std::byte{0b10'00'01'10};                      // weights 5, 37, 69, 101: +1, 0, -1, +1

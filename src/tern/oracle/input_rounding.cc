@@ -7,7 +7,9 @@
 #include "tern/base/check.h"
 #include "tern/oracle/oracle.h"
 #include "tern/quant/f16.h"
+#include "tern/quant/half.h"
 #include "tern/quant/i8s.h"
+#include "tern/quant/q8_0.h"
 #include "tern/quant/q8_k.h"
 
 namespace tern::oracle {
@@ -23,6 +25,7 @@ const Oracle::InputRule* Oracle::input_rule(const quant::Format& format) {
       {nullptr, &Oracle::leave_as_it_is},
       {&quant::f16::kActivations, &Oracle::leave_as_it_is},  // engines may, and need not, do it
       {&quant::i8s::kActivations, &Oracle::round_to_int8},
+      {&quant::q8_0::kActivations, &Oracle::round_to_q8_0},
       {&quant::q8_k::kActivations, &Oracle::round_to_q8_k},
   };
   const auto* const found = std::find_if(std::begin(kRules), std::end(kRules),
@@ -53,6 +56,23 @@ std::vector<double> Oracle::round_to_int8(Matrix& x) const {
     units.push_back(largest / 127.0);
   }
   return units;
+}
+
+// In blocks of 32, whose scale is kept in float16.
+std::vector<double> Oracle::round_to_q8_0(Matrix& x) const {
+  for (size_t first = 0; first < x.values.size(); first += 32) {
+    const auto block = std::span(x.values).subspan(first, 32);
+    double largest = 0;
+    for (const double value : block) {
+      largest = std::max(largest, std::abs(value));
+    }
+    const auto step =
+        static_cast<double>(quant::half_to_float(quant::float_to_half(static_cast<float>(largest / 127))));
+    for (double& value : block) {
+      value = largest == 0 ? 0 : round_to_step(value * (127.0 / largest)) * step;
+    }
+  }
+  return leave_as_it_is(x);
 }
 
 // The value of the largest magnitude in each block of 256 becomes -127, whatever its sign.

@@ -104,6 +104,7 @@ class Oracle {
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.
   virtual std::vector<double> round_to_int8(Matrix& x) const;
   // As ggml rounds activations in front of these weights; what they stand for stays in `x`.
+  std::vector<double> round_to_q8_0(Matrix& x) const;
   std::vector<double> round_to_q8_k(Matrix& x) const;
   virtual double round_to_step(double steps) const;
   virtual void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const;

@@ -65,6 +65,13 @@ void decode_i2s_qk256(const std::byte* data, const gguf::Tensor& tensor, uint64_
   }
 }
 
+void decode_q8_0(const std::byte* data, const gguf::Tensor& tensor, uint64_t row, WeightRow& out) {
+  for (uint64_t c = 0; c < tensor.n_cols(); ++c) {
+    const std::byte* block = data + 34 * ((row * tensor.n_cols() + c) / 32);
+    out.weights[c] = load_half(block) * load_value<int8_t>(block + 2 + c % 32);
+  }
+}
+
 // Two halves of 128 weights in 32 bytes each; a byte holds one weight of each quarter of its half.
 void decode_tq2_0(const std::byte* data, const gguf::Tensor& tensor, uint64_t row, WeightRow& out) {
   const std::byte* block = data + row * (tensor.n_cols() / 256) * 66;
@@ -88,6 +95,7 @@ struct RowDecoder {
 constexpr RowDecoder kDecoders[] = {
     {&quant::kF32, decode_f32},
     {&quant::kF16, decode_f16},
+    {&quant::kQ8_0, decode_q8_0},
     {&quant::kTq2_0, decode_tq2_0},
     {&quant::kI2sBitnetCpp, decode_i2s_bitnet_cpp},
     {&quant::kI2sBitNet32F16, decode_i2s_bitnet32},

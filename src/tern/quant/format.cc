@@ -11,6 +11,7 @@
 #include "tern/quant/i2s_bitnet_cpp.h"
 #include "tern/quant/i2s_qk256.h"
 #include "tern/quant/i8s.h"
+#include "tern/quant/q8_0.h"
 #include "tern/quant/q8_k.h"
 #include "tern/quant/tq2_0.h"
 
@@ -47,6 +48,23 @@ constexpr Format kF16 = {
     .levels = {},
     .decode_row = f16::decode_row,
     .encode_row = f16::encode_row,
+    .encode_tail = nullptr,
+};
+
+constexpr Format kQ8_0 = {
+    .type_id = 8,
+    .name = "Q8_0",
+    .layout = {},
+    .file_type = 7,
+    .block_cols = q8_0::kBlockCols,
+    .block_bytes = q8_0::kBlockBytes,
+    .pads_rows = false,
+    .tail_bytes = 0,
+    .alignment = 1,
+    .activations = &q8_0::kActivations,
+    .levels = {},
+    .decode_row = q8_0::decode_row,
+    .encode_row = q8_0::encode_row,
     .encode_tail = nullptr,
 };
 
@@ -120,7 +138,7 @@ constexpr Format kI2sQk256 = {
 
 namespace {
 
-constexpr std::array kFormats = {&kF32, &kF16, &kTq2_0, &kI2sBitnetCpp, &kI2sBitNet32F16, &kI2sQk256};
+constexpr std::array kFormats = {&kF32, &kF16, &kQ8_0, &kTq2_0, &kI2sBitnetCpp, &kI2sBitNet32F16, &kI2sQk256};
 
 // Types of ggml.h (llama.cpp, and bitnet.cpp for 37 to 39) that tern cannot read, so that errors name them.
 struct OtherType {
@@ -128,13 +146,13 @@ struct OtherType {
   std::string_view name;
 };
 constexpr OtherType kOtherTypes[] = {
-    {2, "Q4_0"},      {3, "Q4_1"},      {6, "Q5_0"},     {7, "Q5_1"},    {8, "Q8_0"},       {9, "Q8_1"},
-    {10, "Q2_K"},     {11, "Q3_K"},     {12, "Q4_K"},    {13, "Q5_K"},   {14, "Q6_K"},      {15, "Q8_K"},
-    {16, "IQ2_XXS"},  {17, "IQ2_XS"},   {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"},    {21, "IQ3_S"},
-    {22, "IQ2_S"},    {23, "IQ4_XS"},   {24, "I8"},      {25, "I16"},    {26, "I32"},       {27, "I64"},
-    {28, "F64"},      {29, "IQ1_M"},    {30, "BF16"},    {34, "TQ1_0"},  {40, "NVFP4"},     {31, "Q4_0_4_4"},
-    {32, "Q4_0_4_8"}, {33, "Q4_0_8_8"}, {37, "I8_S"},    {38, "TL1"},    {39, "TL2/MXFP4"}, {41, "Q1_0"},
-    {42, "Q2_0"},     {134, "IQ1_BN"},  {135, "IQ2_BN"}, {142, "PQ2_0"}, {143, "PTQ1_0"},
+    {2, "Q4_0"},      {3, "Q4_1"},     {6, "Q5_0"},    {7, "Q5_1"},       {9, "Q8_1"},      {10, "Q2_K"},
+    {11, "Q3_K"},     {12, "Q4_K"},    {13, "Q5_K"},   {14, "Q6_K"},      {15, "Q8_K"},     {16, "IQ2_XXS"},
+    {17, "IQ2_XS"},   {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"},    {21, "IQ3_S"},    {22, "IQ2_S"},
+    {23, "IQ4_XS"},   {24, "I8"},      {25, "I16"},    {26, "I32"},       {27, "I64"},      {28, "F64"},
+    {29, "IQ1_M"},    {30, "BF16"},    {34, "TQ1_0"},  {40, "NVFP4"},     {31, "Q4_0_4_4"}, {32, "Q4_0_4_8"},
+    {33, "Q4_0_8_8"}, {37, "I8_S"},    {38, "TL1"},    {39, "TL2/MXFP4"}, {41, "Q1_0"},     {42, "Q2_0"},
+    {134, "IQ1_BN"},  {135, "IQ2_BN"}, {142, "PQ2_0"}, {143, "PTQ1_0"},
 };
 
 std::string lower_case(std::string_view text) {

@@ -60,6 +60,7 @@ std::span<const Format* const> formats();
 // Rows that other code names because it has a kernel, a decoder or a rule for just this one.
 extern const Format kF32;
 extern const Format kF16;
+extern const Format kQ8_0;
 extern const Format kTq2_0;
 extern const Format kI2sBitnetCpp;
 extern const Format kI2sBitNet32F16;
