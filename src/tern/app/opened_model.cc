@@ -6,8 +6,7 @@
 #include <map>
 
 #include "tern/base/hash.h"
-#include "tern/model/hyperparameters.h"
-#include "tern/model/weights.h"
+#include "tern/model/forward.h"
 #include "tern/quant/format.h"
 
 namespace tern::app {
@@ -139,8 +138,7 @@ Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, c
 }
 
 Status check_computable(const gguf::View& view) {
-  TERN_ASSIGN_OR_RETURN(const model::Hyperparameters hyperparameters, model::read_hyperparameters(view));
-  TERN_RETURN_IF_ERROR(model::bind_weights(view, hyperparameters));
+  TERN_RETURN_IF_ERROR(model::Model::load(view));
   return {};
 }
 

@@ -22,7 +22,7 @@ struct OracleOptions {
 
 // As engine::Session::generate(), with the prompt in pieces of `ubatch` tokens so that the records bear the same names.
 // Logits are rounded to float32 before a token is chosen of them. Where no logits are computed, the tokens are the
-// teacher's, and 0 behind those. The request must have passed Session::check().
+// teacher's, and 0 behind those. The request must have passed Limits::check().
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request);
 

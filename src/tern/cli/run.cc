@@ -11,6 +11,7 @@
 #include "tern/app/opened_model.h"
 #include "tern/app/oracle_engine.h"
 #include "tern/app/own_engine.h"
+#include "tern/arch/model_file.h"
 #include "tern/base/environment.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
@@ -150,7 +151,7 @@ Result<std::string> prompt_text(const RunOptions& options) {
                                      : read_file(options.prompt_file, kMaxPromptBytes);
 }
 
-engine::RunFiles run_files(const RunOptions& options, const model::Hyperparameters& h, size_t n_prompt) {
+engine::RunFiles run_files(const RunOptions& options, const arch::Numbers& model, size_t n_prompt) {
   engine::RunFiles files;
   if (!options.out.empty()) {
     files.run_folder = options.out;
@@ -162,14 +163,14 @@ engine::RunFiles run_files(const RunOptions& options, const model::Hyperparamete
   files.form = options.trace_list ? trace::TraceForm::kList : trace::TraceForm::kFiles;
   files.dump_tensors = options.dump_tensors;
   if (options.around) {
-    files.around.emplace(*options.around, static_cast<int>(h.n_layers));
+    files.around.emplace(*options.around, static_cast<int>(model.n_layers));
     files.logits = options.engine != "oracle" || files.around->has_head();
   }
-  files.n_vocab = h.n_vocab;
+  files.n_vocab = model.n_vocab;
   const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
   const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.tokens_at_once()) + 1;
   files.max_tensors =
-      n_stages * static_cast<uint64_t>(h.n_layers) * (n_ubatches + static_cast<uint64_t>(options.max_tokens));
+      n_stages * static_cast<uint64_t>(model.n_layers) * (n_ubatches + static_cast<uint64_t>(options.max_tokens));
   return files;
 }
 
@@ -255,12 +256,14 @@ app::OracleOptions oracle_options(const RunOptions& options, int n_threads) {
 struct Prepared {
   gguf::View view;
   Words words;
-  std::unique_ptr<engine::Session> session;
+  std::unique_ptr<engine::Session> session;  // null for the oracle, which opens the model by itself
+  arch::Numbers numbers;
+  engine::Limits limits;
   int n_threads = 1;
   trace::RunResult result;  // filled as far as it is known before anything runs
 };
 
-// `prepared` stays where it is: the session refers to its view.
+// `prepared` stays where it is: an engine refers to its view.
 Status prepare(const RunOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
   const Stopwatch stopwatch;
   engine::SessionOptions session{.table = &table, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
@@ -269,7 +272,13 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
   session.head_copy = options.head_copy;
   session.rounding =
       options.rounding == "fused" ? kernels::ActivationRounding::kFused : kernels::ActivationRounding::kProductFirst;
-  TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
+  TERN_ASSIGN_OR_RETURN(const arch::ModelFile file, arch::ModelFile::read(prepared.view));
+  prepared.numbers = file.numbers();
+  TERN_ASSIGN_OR_RETURN(prepared.limits, engine::Limits::of(prepared.view, prepared.numbers.n_vocab,
+                                                            prepared.numbers.n_context, options.n_ctx));
+  if (options.engine != "oracle") {
+    TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
+  }
   TERN_ASSIGN_OR_RETURN(prepared.words, open_words(options, prepared.view));
 
   trace::RunResult& result = prepared.result;
@@ -292,7 +301,7 @@ Status prepare(const RunOptions& options, Prepared& prepared, const kernels::Ker
     }
     result.prompt_tokens = std::move(*ids);
   } else if (prepared.words.tokenizer) {
-    TERN_RETURN_IF_ERROR(prepared.session->check({.prompt = result.prompt_tokens}));
+    TERN_RETURN_IF_ERROR(prepared.limits.check({.prompt = result.prompt_tokens}));
     TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.prompt_tokens));
     TERN_ASSIGN_OR_RETURN(result.prompt, with_invalid_utf8_replaced(text));
   }
@@ -317,7 +326,13 @@ Result<int> run(RunOptions options) {
   TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
   TERN_ASSIGN_OR_RETURN(const engine::Sampling how, sampling(options));
   TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(options.model));
-  Prepared prepared{.view = std::move(view), .words = {}, .session = nullptr, .n_threads = 1, .result = {}};
+  Prepared prepared{.view = std::move(view),
+                    .words = {},
+                    .session = nullptr,
+                    .numbers = {},
+                    .limits = {},
+                    .n_threads = 1,
+                    .result = {}};
   TERN_RETURN_IF_ERROR(prepare(options, prepared, *table));
 
   trace::RunResult& result = prepared.result;
@@ -330,15 +345,14 @@ Result<int> run(RunOptions options) {
   if (!options.ignore_eos) {
     request.end_ids = prepared.words.end_ids;
   }
-  TERN_RETURN_IF_ERROR(prepared.session->check(request));
+  TERN_RETURN_IF_ERROR(prepared.limits.check(request));
   std::optional<trace::Inputs> inputs;
   if (!options.inputs_from.empty()) {
     TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from, options.inputs_before));
     request.inputs = &*inputs;
   }
-  TERN_ASSIGN_OR_RETURN(
-      engine::RunWriter writer,
-      engine::RunWriter::begin(run_files(options, prepared.session->hyperparameters(), result.prompt_tokens.size())));
+  TERN_ASSIGN_OR_RETURN(engine::RunWriter writer,
+                        engine::RunWriter::begin(run_files(options, prepared.numbers, result.prompt_tokens.size())));
   request.recorder = writer.recorder();
   if (writer.wants_logits()) {
     request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };

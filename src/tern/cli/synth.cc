@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "tern/arch/family.h"
 #include "tern/base/file.h"
 #include "tern/base/interrupt.h"
 #include "tern/cli/command.h"
@@ -39,6 +40,14 @@ std::vector<std::string> formats_of_embeddings() {
     const quant::Format* format = quant::find_format(name);
     return format == nullptr || !format->levels.empty();
   });
+  return names;
+}
+
+std::vector<std::string> family_names() {
+  std::vector<std::string> names;
+  for (const arch::Family& family : arch::families()) {
+    names.emplace_back(family.name);
+  }
   return names;
 }
 
@@ -103,7 +112,7 @@ void add_synth(CLI::App& app, Action& action) {
       ->check(CLI::IsMember(synth::synthetic_presets()))
       ->capture_default_str();
   command->add_option("--arch", options->architecture, "Architecture")
-      ->check(CLI::IsMember({"bitnet-b1.58", "bitnet", "llama"}))
+      ->check(CLI::IsMember(family_names()))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "The same seed gives the same bytes everywhere")->capture_default_str();
   command

@@ -30,48 +30,51 @@ int32_t fed(const GenerationRequest& request, int32_t chosen, int step) {
   return i < request.teacher.size() ? request.teacher[i] : chosen;
 }
 
-Session::Session(const gguf::View& view, model::Model model, const SessionOptions& options)
+Session::Session(const gguf::View& view, model::Model model, Limits limits, const SessionOptions& options)
     : view_(view),
       model_(std::move(model)),
       options_(options),
-      n_ctx_(options.n_ctx == 0 ? model_.h.n_ctx_train : options.n_ctx),
+      limits_(std::move(limits)),
       pool_(options.n_threads),
       forward_(model_, *options.table, pool_, options.rounding) {}
 
 Result<std::unique_ptr<Session>> Session::create(const gguf::View& view, const SessionOptions& options) {
   TERN_CHECK(options.table != nullptr && options.n_threads >= 1 && options.ubatch >= 1 && options.n_ctx >= 0);
   TERN_ASSIGN_OR_RETURN(model::Model model, model::Model::load(view));
-  if (options.n_ctx > model.h.n_ctx_train) {
-    return invalid_input(
-        view.name(), fmt::format("was made for {} positions, {} are asked for", model.h.n_ctx_train, options.n_ctx));
-  }
+  TERN_ASSIGN_OR_RETURN(Limits limits, Limits::of(view, model.h.n_vocab, model.h.n_ctx_train, options.n_ctx));
   view.map_pages();
-  return std::unique_ptr<Session>(new Session(view, std::move(model), options));
+  return std::unique_ptr<Session>(new Session(view, std::move(model), std::move(limits), options));
 }
 
-Status Session::check(const GenerationRequest& request) const {
+Result<Limits> Limits::of(const gguf::View& view, int64_t n_vocab, int64_t n_ctx_train, int64_t asked) {
+  if (asked > n_ctx_train) {
+    return invalid_input(view.name(), fmt::format("was made for {} positions, {} are asked for", n_ctx_train, asked));
+  }
+  return Limits{view.name(), n_vocab, asked == 0 ? n_ctx_train : asked};
+}
+
+Status Limits::check(const GenerationRequest& request) const {
   TERN_CHECK(request.max_tokens >= 1);
   if (request.prompt.empty()) {
     return invalid_input("prompt", "has no tokens", "give a text, or a tokenizer that adds a BOS token");
   }
   for (const auto& [name, ids] : {std::pair("prompt", request.prompt), {"teacher tokens", request.teacher}}) {
-    const auto outside =
-        std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id < 0 || id >= model_.h.n_vocab; });
+    const auto outside = std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id < 0 || id >= n_vocab; });
     if (outside != ids.end()) {
       return invalid_input(name,
                            fmt::format("token {} of the {} has id {}, but {} has ids 0 to {} only",
-                                       outside - ids.begin(), name, *outside, view_.name(), model_.h.n_vocab - 1),
+                                       outside - ids.begin(), name, *outside, model, n_vocab - 1),
                            "were these ids made for another model?");
     }
   }
   const auto n_prompt = static_cast<int64_t>(request.prompt.size());
-  if (n_prompt + request.max_tokens - 1 > n_ctx_) {
+  if (n_prompt + request.max_tokens - 1 > n_ctx) {
     return invalid_input(
-        view_.name(),
+        model,
         fmt::format("{} prompt tokens and {} generated ones do not fit the context of {} "
                     "positions",
-                    n_prompt, request.max_tokens, n_ctx_),
-        n_prompt > n_ctx_ ? "shorten the prompt" : fmt::format("ask for at most {} tokens", n_ctx_ - n_prompt + 1));
+                    n_prompt, request.max_tokens, n_ctx),
+        n_prompt > n_ctx ? "shorten the prompt" : fmt::format("ask for at most {} tokens", n_ctx - n_prompt + 1));
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -62,6 +63,19 @@ struct Generation {
   bool ended = false;      // by an end token
 };
 
+// What a request is held against before anything runs, whichever engine computes it.
+struct Limits {
+  std::string model;  // how errors call it
+  int64_t n_vocab = 0;
+  int64_t n_ctx = 0;  // most positions of a generation
+
+  // `asked`: SessionOptions::n_ctx. Errors: kInvalidInput for more positions than the model was made for.
+  static Result<Limits> of(const gguf::View& view, int64_t n_vocab, int64_t n_ctx_train, int64_t asked);
+  // Errors: kInvalidInput: no prompt, an id of it or of the teacher's that the model lacks, more positions than the
+  // context has.
+  Status check(const GenerationRequest& request) const;
+};
+
 // Whether a generation stops after this choice.
 bool ends(const GenerationRequest& request, int32_t id);
 // What decode step `step` (from 1) is fed, where the step before chose `chosen`.
@@ -74,11 +88,10 @@ class Session {
   static Result<std::unique_ptr<Session>> create(const gguf::View& view, const SessionOptions& options);
 
   const model::Hyperparameters& hyperparameters() const { return model_.h; }
-  int64_t n_ctx() const { return n_ctx_; }
+  int64_t n_ctx() const { return limits_.n_ctx; }
 
-  // What generate() would refuse. Errors: kInvalidInput: no prompt, an id of it or of the teacher's that the model
-  // lacks, more positions than the context has.
-  Status check(const GenerationRequest& request) const;
+  // What generate() would refuse: see Limits::check().
+  Status check(const GenerationRequest& request) const { return limits_.check(request); }
 
   // Each call starts from an empty cache and depends on nothing but the request. Not thread-safe. Errors:
   // those of check(), before anything runs; those of the recorder and of on_logits; no memory for the cache; logits
@@ -86,7 +99,7 @@ class Session {
   Result<Generation> generate(const GenerationRequest& request);
 
  private:
-  Session(const gguf::View& view, model::Model model, const SessionOptions& options);
+  Session(const gguf::View& view, model::Model model, Limits limits, const SessionOptions& options);
 
   // Returns the seconds that it took, 0 where nothing was copied.
   Result<double> copy_head_where_useful(const GenerationRequest& request);
@@ -97,7 +110,7 @@ class Session {
   const gguf::View& view_;
   model::Model model_;
   SessionOptions options_;
-  int64_t n_ctx_;
+  Limits limits_;
   ThreadPool pool_;
   model::Forward forward_;
   bool head_copy_tried_ = false;

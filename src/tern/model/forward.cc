@@ -18,8 +18,9 @@ constexpr size_t kElementsInPiece = 16384;
 
 Result<Model> Model::load(const gguf::View& view) {
   Model model;
-  TERN_ASSIGN_OR_RETURN(model.h, read_hyperparameters(view));
-  TERN_ASSIGN_OR_RETURN(model.weights, bind_weights(view, model.h));
+  TERN_ASSIGN_OR_RETURN(const arch::ModelFile file, arch::ModelFile::read(view));
+  TERN_ASSIGN_OR_RETURN(model.h, hyperparameters_of(view, file));
+  TERN_ASSIGN_OR_RETURN(model.weights, bind_weights(view, file, model.h));
   return model;
 }
 

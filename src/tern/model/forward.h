@@ -26,7 +26,7 @@ struct Model {
   Hyperparameters h;
   Weights weights;
 
-  // Errors: kInvalidInput, see read_hyperparameters() and bind_weights().
+  // Errors: kInvalidInput, see arch::ModelFile, hyperparameters_of() and bind_weights().
   static Result<Model> load(const gguf::View& view);
 };
 

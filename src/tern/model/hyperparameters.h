@@ -1,9 +1,10 @@
-// What a GGUF file's metadata says about the network: checked numbers that everything in model/ is sized by.
+// What the fast engine computes for a model: the file's numbers, and what its family's graph stands for.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
 
+#include "tern/arch/model_file.h"
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
 #include "tern/kernels/table.h"
@@ -13,7 +14,7 @@ namespace tern::model {
 enum class Activation { kRelu2, kSilu };
 
 struct Hyperparameters {
-  std::string_view architecture;  // "bitnet-b1.58", "bitnet-25", "bitnet" or "llama"; into the file's mapping
+  std::string_view architecture;  // general.architecture
   int64_t n_layers = 0;
   int64_t n_embd = 0;
   int64_t n_ff = 0;
@@ -34,8 +35,7 @@ struct Hyperparameters {
   int64_t n_kv() const { return n_kv_heads * head_dim; }
 };
 
-// Errors: kInvalidInput that names the file and the key: missing, of another type, out of range, or contradicting
-// another one; an architecture or a RoPE scaling that tern does not compute.
-Result<Hyperparameters> read_hyperparameters(const gguf::View& view);
+// Errors: kInvalidInput for a family whose graph the fast engine does not compute.
+Result<Hyperparameters> hyperparameters_of(const gguf::View& view, const arch::ModelFile& file);
 
 }  // namespace tern::model

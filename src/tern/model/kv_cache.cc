@@ -13,7 +13,7 @@ KvCache::KvCache(const Hyperparameters& h, int64_t n_ctx, PageMemory keys, PageM
       values_(std::move(values)) {}
 
 Result<KvCache> KvCache::create(const Hyperparameters& h, int64_t n_ctx) {
-  // The limits of read_hyperparameters() keep this product below 2^58.
+  // The limits of arch/families.cc keep this product below 2^58.
   const size_t n_bytes = static_cast<size_t>(h.n_layers * h.n_kv() * padded(n_ctx)) * sizeof(uint16_t);
   const std::string what = fmt::format("key-value cache of {} positions", n_ctx);
   const std::string hint = "ask for a shorter context";

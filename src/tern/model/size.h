@@ -6,7 +6,7 @@
 
 namespace tern::model {
 
-// n >= 0: what read_hyperparameters() has checked, and what follows from it.
+// n >= 0: what arch/ has checked, and what follows from it.
 constexpr size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 }  // namespace tern::model

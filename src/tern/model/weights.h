@@ -49,10 +49,8 @@ struct Weights {
   Matrix head;                     // [n_vocab, n_embd]: output.weight, or the embedding where there is none
 };
 
-// The result points into `view`, which must outlive it. Errors: kInvalidInput that names the tensor: missing, of
-// another shape than the hyperparameters demand, of a format that tern cannot read or that has no place there, not
-// aligned; or a tensor that
-// tern would ignore (a bias, RoPE factors), since ignoring it would give wrong numbers.
-Result<Weights> bind_weights(const gguf::View& view, const Hyperparameters& h);
+// The result points into `view`, which must outlive it. Errors: kInvalidInput for a matrix whose data is not aligned as
+// its format's kernel needs it.
+Result<Weights> bind_weights(const gguf::View& view, const arch::ModelFile& file, const Hyperparameters& h);
 
 }  // namespace tern::model

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "tern/arch/family.h"
 #include "tern/base/check.h"
 #include "tern/gguf/writer.h"
 #include "tern/quant/i2s_bitnet_cpp.h"
@@ -87,6 +88,20 @@ const quant::Format& format_of(const Recipe& recipe, const SyntheticOptions& opt
   return quant::kF32;
 }
 
+arch::Numbers numbers_of(const SyntheticOptions& options) {
+  const SyntheticShape& shape = options.shape;
+  arch::Numbers numbers;
+  numbers.n_layers = shape.n_layers;
+  numbers.n_embd = shape.n_embd;
+  numbers.n_ff = shape.n_ff;
+  numbers.n_context = shape.n_context;
+  numbers.n_heads = shape.n_heads;
+  numbers.n_kv_heads = shape.n_kv_heads;
+  numbers.head_dim = shape.n_embd / shape.n_heads;
+  numbers.n_vocab = static_cast<int64_t>(vocabulary_of(options).tokens.size());
+  return numbers;
+}
+
 // The tensors in the order of bitnet.cpp's files, with what it takes to fill them.
 class Plan {
  public:
@@ -98,7 +113,7 @@ class Plan {
   void add_norm(const std::string& name, uint64_t n, bool before_projection);
   void add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols);
   void add_embedding(const std::string& name, uint64_t n_rows);
-  void add_layer(uint32_t layer);
+  void add_layers(const std::function<void(const arch::TensorSpec&, int64_t)>& add) const;
   void add_metadata(gguf::Header& header, const SyntheticVocabulary& vocabulary) const;
 
   SyntheticOptions options_;
@@ -106,39 +121,41 @@ class Plan {
 };
 
 Plan::Plan(const SyntheticOptions& options) : options_(options) {
-  const uint64_t n_vocab = vocabulary_of(options).tokens.size();
-  add_embedding("token_embd.weight", n_vocab);
-  add_norm("output_norm.weight", options.shape.n_embd, false);
-  for (uint32_t layer = 0; layer < options.shape.n_layers; ++layer) {
-    add_layer(layer);
-  }
-  if (options.architecture == "llama") {
-    add_embedding("output.weight", n_vocab);
+  const arch::Numbers numbers = numbers_of(options);
+  const auto add = [&](const arch::TensorSpec& spec, int64_t layer) {
+    const std::string name = arch::tensor_name(spec, layer);
+    const auto n_rows = static_cast<uint64_t>(spec.n_rows(numbers)),
+               n_cols = static_cast<uint64_t>(spec.n_cols(numbers));
+    switch (spec.use) {
+      case arch::Use::kNorm:
+        return add_norm(name, n_cols, spec.is_per_layer);
+      case arch::Use::kProduct:
+        return add_projection(name, n_rows, n_cols);
+      case arch::Use::kRows:
+        return add_embedding(name, n_rows);
+    }
+  };
+  bool has_layers = false;
+  for (const arch::TensorSpec& spec : arch::find_family(options.architecture)->tensors) {
+    if (!spec.is_per_layer) {
+      if (spec.is_required || options.architecture == "llama") {  // others tie the output matrix to the embedding
+        add(spec, 0);
+      }
+    } else if (!has_layers) {
+      has_layers = true;
+      add_layers(add);
+    }
   }
 }
 
-void Plan::add_layer(uint32_t layer) {
-  const SyntheticShape& shape = options_.shape;
-  const uint64_t n_embd = shape.n_embd;
-  const uint64_t n_ff = shape.n_ff;
-  const uint64_t n_kv = n_embd / shape.n_heads * shape.n_kv_heads;
-  const bool has_sub_norms = options_.architecture != "llama";
-  const std::string prefix = fmt::format("blk.{}.", layer);
-  add_norm(prefix + "attn_norm.weight", n_embd, true);
-  if (has_sub_norms) {
-    add_norm(prefix + "attn_sub_norm.weight", n_embd, true);
+void Plan::add_layers(const std::function<void(const arch::TensorSpec&, int64_t)>& add) const {
+  for (int64_t layer = 0; layer < options_.shape.n_layers; ++layer) {
+    for (const arch::TensorSpec& spec : arch::find_family(options_.architecture)->tensors) {
+      if (spec.is_per_layer) {
+        add(spec, layer);
+      }
+    }
   }
-  add_projection(prefix + "attn_q.weight", n_embd, n_embd);
-  add_projection(prefix + "attn_k.weight", n_kv, n_embd);
-  add_projection(prefix + "attn_v.weight", n_kv, n_embd);
-  add_projection(prefix + "attn_output.weight", n_embd, n_embd);
-  add_norm(prefix + "ffn_norm.weight", n_embd, true);
-  if (has_sub_norms) {
-    add_norm(prefix + "ffn_sub_norm.weight", n_ff, true);
-  }
-  add_projection(prefix + "ffn_gate.weight", n_ff, n_embd);
-  add_projection(prefix + "ffn_up.weight", n_ff, n_embd);
-  add_projection(prefix + "ffn_down.weight", n_embd, n_ff);
 }
 
 void Plan::add_embedding(const std::string& name, uint64_t n_rows) {

@@ -39,7 +39,7 @@ std::optional<SyntheticShape> synthetic_shape(std::string_view preset);
 
 struct SyntheticOptions {
   SyntheticShape shape;
-  std::string architecture = "bitnet-b1.58";  // or "bitnet", "llama" (no sub-norms, untied output matrix)
+  std::string architecture = "bitnet-b1.58";  // a name of arch::families(); llama has an output matrix of its own
   uint64_t seed = 1;
   const quant::Format* embeddings = &quant::kF16;  // one that holds any value
   // Of the projections. In a format that holds any value, BitNet architectures keep the ternary values that
