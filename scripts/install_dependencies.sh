@@ -22,7 +22,7 @@ test_packages=(
   nodejs npm                         # fetches the tokenizer and the llama.cpp that tern is held against
   git                                # unpacks the headers of that llama.cpp
 )
-ci_packages=()
+ci_packages=(clang-tidy)
 if [ "$(uname -m)" = x86_64 ]; then
   ci_packages+=(g++-aarch64-linux-gnu qemu-user)  # the tests for aarch64
 fi

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs the tests.
+# Installs what is missing, builds, runs the tests, and prints how long each part took.
 #
 #   scripts/test.sh         the tests, against the release build
-#   scripts/test.sh --ci    first the same tests under AddressSanitizer and UndefinedBehaviorSanitizer (built with clang)
-#                           and each fuzz target for TERN_FUZZ_SECONDS (30); on x86-64, the kernels and the engine built
-#                           for aarch64, under qemu; then the tests against the release build.
-#                           Sets TERN_REQUIRE_LIVE=1: on x86-64, sweeps against npm's llama.cpp are never skipped
+#   scripts/test.sh --ci    first the tests but those labelled `deep` under AddressSanitizer and
+#                           UndefinedBehaviorSanitizer (built with clang), and each fuzz target for TERN_FUZZ_SECONDS
+#                           (30), all at once; clang-tidy; the thread pool and the engine under ThreadSanitizer; on
+#                           x86-64, the kernels and the engine built for aarch64, under qemu; then all tests against the
+#                           release build. Sets TERN_REQUIRE_LIVE=1: on x86-64, sweeps against npm's llama.cpp are never
+#                           skipped
 #   scripts/test.sh -- -L golden    what follows -- goes to ctest
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,61 +18,118 @@ case "${1:-}" in
   --ci) ci=true; shift ;;
   --) ;;
   "") ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 [ "${1:-}" = "--" ] && shift
 
-"$root/scripts/install_dependencies.sh" "$($ci && echo --ci || echo --test)"
+# At the end, whether all went well or not: the time of each part, and behind it the summary of the last ctest run.
+mkdir -p "$root/build"
+summary="$root/build/ctest-summary.txt"
+: >"$summary"
+times=""
+part() {  # part NAME COMMAND...
+  local name=$1 began=$SECONDS code=0
+  shift
+  echo "== $name"
+  "$@" || code=$?
+  times+=$(printf '  %4d s  %s' $((SECONDS - began)) "$name")$'\n'
+  [ $code -eq 0 ] || exit $code
+}
+print_times() {
+  printf '== Time of each part\n%s  %4d s  in all\n\n' "$times" $SECONDS
+  cat "$summary"
+}
+trap print_times EXIT
 
-# From npm, into build/npm, by the checksums in tests/npm/package-lock.json: independent test data, and a llama.cpp for
-# x86-64 (elsewhere npm takes the package only with --force, and the tests that would run it are skipped).
-npm_folder="$root/build/npm"
-if ! cmp -s "$root/tests/npm/package-lock.json" "$npm_folder/installed.json"; then
-  mkdir -p "$npm_folder"
-  cp "$root/tests/npm/package.json" "$root/tests/npm/package-lock.json" "$npm_folder/"
-  npm_options=(--ignore-scripts --omit=optional --no-audit --no-fund --fetch-timeout=30000)
-  [ "$(uname -m)" = x86_64 ] || npm_options+=(--force)
-  # A connection that stalls ends npm, which tries again only what is refused; what arrived before is in its cache.
-  for attempt in 1 2 3 4 5; do
-    npm ci --prefix "$npm_folder" "${npm_options[@]}" >&2 && break
-    [ "$attempt" -lt 5 ] || { echo "npm could not fetch what the tests need, in $attempt attempts." >&2; exit 3; }
-    sleep $((5 * attempt))
-  done
-  cp "$npm_folder/package-lock.json" "$npm_folder/installed.json"
-fi
+run_ctest() {  # run_ctest PRESET [ARGUMENT...]
+  local preset=$1 code=0 log="$root/build/ctest-$1.log"
+  shift
+  ctest --test-dir "$root/build/$preset" --output-on-failure -j "$jobs" "$@" 2>&1 | tee "$log" || code=$?
+  sed -n '/% tests passed/,$p' "$log" >"$summary"
+  return $code
+}
 
 build() {  # build PRESET [TARGET...]
   local preset=$1
   shift
-  cmake -S "$root" --preset "$preset" -DTERN_BUILD_TESTS=ON >&2
+  cmake -S "$root" --preset "$preset" -DTERN_BUILD_TESTS=ON >&2 || return
   cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"} >&2
 }
 
+# From npm, into build/npm, by the checksums in tests/npm/package-lock.json: independent test data, and a llama.cpp for
+# x86-64 (elsewhere npm takes the package only with --force, and the tests that would run it are skipped).
+fetch_from_npm() {
+  local npm_folder="$root/build/npm"
+  cmp -s "$root/tests/npm/package-lock.json" "$npm_folder/installed.json" && return
+  mkdir -p "$npm_folder"
+  cp "$root/tests/npm/package.json" "$root/tests/npm/package-lock.json" "$npm_folder/"
+  local options=(--ignore-scripts --omit=optional --no-audit --no-fund --fetch-timeout=30000)
+  [ "$(uname -m)" = x86_64 ] || options+=(--force)
+  # A connection that stalls ends npm, which tries again only what is refused; what arrived before is in its cache.
+  local attempt
+  for attempt in 1 2 3 4 5; do
+    npm ci --prefix "$npm_folder" "${options[@]}" >&2 && break
+    [ "$attempt" -lt 5 ] || { echo "npm could not fetch what the tests need, in $attempt attempts." >&2; return 3; }
+    sleep $((5 * attempt))
+  done
+  cp "$npm_folder/package-lock.json" "$npm_folder/installed.json"
+}
+
+fuzz() {  # fuzz NAME
+  local name=$1 seeds="$root/fuzz/$1_seeds" log="$root/build/fuzz-$1.log"
+  [ -d "$seeds" ] || seeds="$root/build/asan/fuzz/${name}_seeds"
+  mkdir -p "$root/build/fuzz-corpus/$name"
+  "$root/build/asan/bin/${name}_fuzzer" -max_total_time="${TERN_FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=4096 \
+    -print_final_stats=1 -dict="$root/fuzz/$name.dict" -artifact_prefix="$root/build/$name-" \
+    "$root/build/fuzz-corpus/$name" "$seeds" >"$log" 2>&1 || { tail -60 "$log"; return 1; }
+  echo "$name: $(grep 'stat::number_of_executed_units' "$log")"
+}
+
+fuzz_all() {
+  local fuzzer pids=() code=0
+  for fuzzer in "$root"/build/asan/bin/*_fuzzer; do
+    fuzz "$(basename "$fuzzer" _fuzzer)" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+  return $code
+}
+
+# The checks that .clang-tidy names, as errors, on the sources of src/tern: those that changed last come first, and none
+# is begun after TERN_TIDY_SECONDS. Reads the sanitizer build's compile commands and its precompiled headers.
+tidy() {
+  local sources code=0
+  sources=$(jq -r '.[].file' "$root/build/asan/compile_commands.json" | sed -n "s|^$root/\(src/tern/.*\)|\1|p" | sort -u)
+  export TIDY_BUILD="$root/build/asan" TIDY_CHECKED="$root/build/tidy-checked.txt"
+  TIDY_END=$(($(date +%s) + ${TERN_TIDY_SECONDS:-150}))
+  export TIDY_END
+  : >"$TIDY_CHECKED"
+  # shellcheck disable=SC2016  # the inner shell expands
+  { git -C "$root" log --format= --name-only -- src/tern 2>/dev/null; echo "$sources"; } |
+    grep -Fx "$sources" | awk '!seen[$0]++' | (cd "$root" && xargs -P "$jobs" -I{} bash -c '
+      [ "$(date +%s)" -lt "$TIDY_END" ] || exit 0
+      clang-tidy -quiet -p "$TIDY_BUILD" "$1" 2>/dev/null && echo "$1" >>"$TIDY_CHECKED"' _ {}) || code=$?
+  echo "$(wc -l <"$TIDY_CHECKED") of $(wc -l <<<"$sources") sources without a finding"
+  return $code
+}
+
+part "Installing what is missing" "$root/scripts/install_dependencies.sh" "$($ci && echo --ci || echo --test)"
+part "npm packages" fetch_from_npm
+
 if $ci; then
   export TERN_REQUIRE_LIVE=1
-  build asan
-  echo "== Tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-  ctest --test-dir "$root/build/asan" --output-on-failure -j "$jobs"
-  for fuzzer in "$root"/build/asan/bin/*_fuzzer; do
-    name=$(basename "$fuzzer" _fuzzer)
-    seeds="$root/fuzz/${name}_seeds"
-    [ -d "$seeds" ] || seeds="$root/build/asan/fuzz/${name}_seeds"
-    echo "== Fuzzing: $name, ${TERN_FUZZ_SECONDS:-30} s"
-    mkdir -p "$root/build/fuzz-corpus/$name"
-    "$fuzzer" -max_total_time="${TERN_FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
-      -dict="$root/fuzz/$name.dict" -artifact_prefix="$root/build/$name-" \
-      "$root/build/fuzz-corpus/$name" "$seeds" >"$root/build/fuzz-$name.log" 2>&1 ||
-      { tail -60 "$root/build/fuzz-$name.log"; exit 1; }
-    grep 'stat::number_of_executed_units' "$root/build/fuzz-$name.log"
-  done
+  part "Build with AddressSanitizer and UndefinedBehaviorSanitizer" build asan
+  part "clang-tidy, ${TERN_TIDY_SECONDS:-150} s" tidy
+  part "Tests under AddressSanitizer and UndefinedBehaviorSanitizer" run_ctest asan -LE deep
+  part "Fuzzing, ${TERN_FUZZ_SECONDS:-30} s" fuzz_all
+  part "Build with ThreadSanitizer" build tsan threads_test
+  part "Tests under ThreadSanitizer" run_ctest tsan -L threads
   if [ "$(uname -m)" = x86_64 ]; then
-    "$root/scripts/fetch_aarch64_libraries.sh"
-    build aarch64 kernels_isa_test kernels_truth_test model_greedy_head_test engine_golden_test
-    echo "== Tests of the kernels and of the engine, built for aarch64, under qemu"
-    ctest --test-dir "$root/build/aarch64" --output-on-failure -j "$jobs" -L .  # of the targets that were built
+    part "Libraries for aarch64" "$root/scripts/fetch_aarch64_libraries.sh"
+    part "Build for aarch64" build aarch64 isa_test engine_golden_test
+    part "Tests for aarch64, under qemu" run_ctest aarch64 -L .  # of the targets that were built
   fi
 fi
 
-build release
-echo "== Tests, release build"
-ctest --test-dir "$root/build/release" --output-on-failure -j "$jobs" "$@"
+part "Build, release" build release
+part "Tests, release build" run_ctest release "$@"

@@ -258,7 +258,9 @@ class ResumeCommand : public testing::Test {
   int n_resumed_ = 0;  // with something to take over
 };
 
-TEST_F(ResumeCommand, KilledAtAnyMomentItGivesTheSameReport) {
+using ResumeCommandDeep = ResumeCommand;
+
+TEST_F(ResumeCommandDeep, KilledAtAnyMomentItGivesTheSameReport) {
   options_ = {"--subject", noting_engine("subject"), "--reference", noting_engine("reference"), "--oracle", "never"};
   kill_and_resume(20, 0);
   EXPECT_GE(n_killed_, 10);
@@ -266,7 +268,7 @@ TEST_F(ResumeCommand, KilledAtAnyMomentItGivesTheSameReport) {
 }
 
 // With runs that were fed the reference's tokens, and oracles with faults.
-TEST_F(ResumeCommand, ADivergenceToo) {
+TEST_F(ResumeCommandDeep, ADivergenceToo) {
   const std::string scenario = folder_.path() / "scenario.toml";
   ASSERT_TRUE(write_file(scenario, "[[scenario]]\nname = \"only\"\nprompt = \"Count: 1,2,3,\"\nmax_tokens = 4\n"));
   options_ = {"--reference",       noting_engine("reference", "--engine oracle --fault rope_base"),

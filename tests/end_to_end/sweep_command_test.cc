@@ -171,6 +171,7 @@ TEST_F(SweepCommand, OneChangedWeightIsFound) {
   const Ended compared = tern(sweep_of(changed, {"--reference", pack, "--allow-model-mismatch"}));
   ASSERT_EQ(compared.exit_code, 1) << compared.output;
   const Json sweep = json_in(out_ / "sweep.json");
+  ASSERT_EQ(sweep["scenarios"].size(), 3U);
   for (const Json& scenario : sweep["scenarios"]) {
     EXPECT_EQ(scenario["comparison"]["first_divergence"]["name"], "blk1/up_proj");
     EXPECT_EQ(scenario["comparison"]["first_divergence"]["layer"], 1);

@@ -58,6 +58,13 @@ trace::TraceRecord crop_like(const trace::TraceRecord& wanted, const trace::Trac
   return trace::make_record(record.id, wanted.shape, cropped);
 }
 
+// Under emulation, where the numbers of threads are those of the machine that emulates, one is enough.
+#ifdef TERN_EMULATED
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
 struct Configuration {
   const kernels::KernelTable* table;
   int n_threads;
@@ -68,7 +75,7 @@ std::vector<Configuration> configurations(bool slow_case) {
   for (const kernels::KernelTable* table : kernels::runnable_tables()) {
     // The long recording in scalar code takes seconds: once is enough.
     const bool scalar_and_slow = slow_case && std::string_view(table->name) == "scalar";
-    for (const int n_threads : scalar_and_slow ? std::vector{2} : std::vector{1, 2, 4}) {
+    for (const int n_threads : kEmulated || scalar_and_slow ? std::vector{2} : std::vector{1, 2, 4}) {
       all.push_back({table, n_threads});
     }
   }

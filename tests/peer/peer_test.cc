@@ -228,7 +228,7 @@ TEST(CommandPeer, AMissingProgramIsAFailureNotAnError) {
 }
 
 // A pack of the recordings of bitnet.cpp, beside a file that stands for its model.
-class PackTest : public testing::Test {
+class PackPeerTest : public testing::Test {
  protected:
   void SetUp() override {
     model_ = folder_.path() / "model.gguf";
@@ -258,7 +258,7 @@ class PackTest : public testing::Test {
   Subject subject_;
 };
 
-TEST_F(PackTest, AutoFindsItBesideTheModel) {
+TEST_F(PackPeerTest, AutoFindsItBesideTheModel) {
   const auto opened = open("auto");
   ASSERT_TRUE(opened) << opened.error().line();
   ASSERT_TRUE(opened->peer);
@@ -267,7 +267,7 @@ TEST_F(PackTest, AutoFindsItBesideTheModel) {
   EXPECT_THAT(opened->note, IsEmpty());
 }
 
-TEST_F(PackTest, AutoSaysWhyThereIsNone) {
+TEST_F(PackPeerTest, AutoSaysWhyThereIsNone) {
   subject_.model = folder_.path() / "elsewhere" / "model.gguf";
   cpp_dir_ = folder_.path();
   const auto opened = open("auto");
@@ -277,7 +277,7 @@ TEST_F(PackTest, AutoSaysWhyThereIsNone) {
   EXPECT_THAT(opened->note, HasSubstr("is no bitnet.cpp tree"));
 }
 
-TEST_F(PackTest, AutoPassesByAPackOfAnotherModelAndSaysSo) {
+TEST_F(PackPeerTest, AutoPassesByAPackOfAnotherModelAndSaysSo) {
   subject_.model_sha256 = std::string(64, '0');
   const auto opened = open("auto");
   ASSERT_TRUE(opened);
@@ -285,14 +285,14 @@ TEST_F(PackTest, AutoPassesByAPackOfAnotherModelAndSaysSo) {
   EXPECT_THAT(opened->note, HasSubstr("belongs to another model"));
 }
 
-TEST_F(PackTest, AutoDoesNotPassByADamagedPack) {
+TEST_F(PackPeerTest, AutoDoesNotPassByADamagedPack) {
   ASSERT_TRUE(write_file(pack_beside(model_) / "scenario1" / "trace.jsonl", "{}"));
   const auto opened = open("auto");
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().line(), HasSubstr("trace.jsonl"));
 }
 
-TEST_F(PackTest, OneOfAnotherModelIsRefusedUnlessAllowed) {
+TEST_F(PackPeerTest, OneOfAnotherModelIsRefusedUnlessAllowed) {
   subject_.model_sha256 = std::string(64, '0');
   const std::string spec = "pack:" + pack_beside(model_).string();
   const auto refused = open(spec);
@@ -307,7 +307,7 @@ TEST_F(PackTest, OneOfAnotherModelIsRefusedUnlessAllowed) {
   EXPECT_THAT(allowed->note, HasSubstr("overridden"));
 }
 
-TEST_F(PackTest, OneOfAnotherTokenizerIsRefusedButAGgufVocabularyCannotTell) {
+TEST_F(PackPeerTest, OneOfAnotherTokenizerIsRefusedButAGgufVocabularyCannotTell) {
   const std::string spec = "pack:" + pack_beside(model_).string();
   subject_.tokenizer_sha256 = "another";
   const auto refused = open(spec);
@@ -317,7 +317,7 @@ TEST_F(PackTest, OneOfAnotherTokenizerIsRefusedButAGgufVocabularyCannotTell) {
   EXPECT_TRUE(open(spec));
 }
 
-TEST_F(PackTest, AutoSaysWhenItStandsInForATreeThatCannotBeUsed) {
+TEST_F(PackPeerTest, AutoSaysWhenItStandsInForATreeThatCannotBeUsed) {
   cpp_dir_ = folder_.path() / "no-tree";
   EXPECT_THAT(open("auto")->note, IsEmpty());
   cpp_dir_is_set_ = true;
@@ -329,7 +329,7 @@ TEST_F(PackTest, AutoSaysWhenItStandsInForATreeThatCannotBeUsed) {
   EXPECT_THAT(opened->note, HasSubstr("the pack beside the model is used"));
 }
 
-TEST_F(PackTest, ItsRecordingIsWrittenOutLikeARun) {
+TEST_F(PackPeerTest, ItsRecordingIsWrittenOutLikeARun) {
   const auto opened = open("auto");
   RunRequest request;
   request.prompt = "Hello";
@@ -350,7 +350,7 @@ TEST_F(PackTest, ItsRecordingIsWrittenOutLikeARun) {
   EXPECT_EQ(traces->records.size(), 150U);
 }
 
-TEST_F(PackTest, IsFoundByTokenIdsAndCannotBeToldAnything) {
+TEST_F(PackPeerTest, IsFoundByTokenIdsAndCannotBeToldAnything) {
   const auto opened = open("auto");
   ASSERT_TRUE(opened && opened->peer);
   const Abilities abilities = opened->peer->abilities();
@@ -377,7 +377,7 @@ TEST_F(PackTest, IsFoundByTokenIdsAndCannotBeToldAnything) {
   EXPECT_THAT(outcome->failure, HasSubstr("is a recording and cannot be told"));
 }
 
-TEST_F(PackTest, WhatItDoesNotHoldIsNoRecording) {
+TEST_F(PackPeerTest, WhatItDoesNotHoldIsNoRecording) {
   const auto opened = open("auto");
   RunRequest request;
   request.prompt = "Something else";

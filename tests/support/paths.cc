@@ -8,6 +8,11 @@
 
 namespace tern::test {
 namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kFewestGoldenCases = 10;  // in tests/data/golden, without wide-constant
+
+}  // namespace
 
 fs::path source_dir() { return TERN_SOURCE_DIR; }
 fs::path tern_binary() { return TERN_BINARY_PATH; }
@@ -40,6 +45,7 @@ std::vector<GoldenCase> golden_cases(bool with_wide_constant) {
                        root / "models" / "tokenizer.json"});
     }
   }
+  TERN_CHECK(cases.size() >= kFewestGoldenCases);  // a loop over none would pass
   std::sort(cases.begin(), cases.end(), [](const auto& a, const auto& b) { return a.folder < b.folder; });
   return cases;
 }

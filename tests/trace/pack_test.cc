@@ -143,6 +143,7 @@ TEST_F(PackTest, NamesCannotLeaveTheFolder) {
 TEST_F(PackTest, FoundByTokenIdsToo) {
   const auto pack = Pack::open(pack_folder());
   ASSERT_TRUE(pack);
+  ASSERT_FALSE(pack->scenarios().empty());
   for (const PackScenario& scenario : pack->scenarios()) {
     const auto found = pack->find(scenario.prompt_tokens, scenario.max_tokens);
     ASSERT_TRUE(found) << found.error().line();

@@ -124,23 +124,21 @@ Result<int> bench(const BenchOptions& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Action& action) {
+void add_bench(Command& app, Action& action) {
   const auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "Measure prefill and decode speed (medians) and memory");
+  Command* command = app.add_subcommand("bench", "Measure prefill and decode speed (medians) and memory");
   command->add_option("--model", options->model, "The GGUF file")->required();
   command->add_option("--threads", options->threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command->add_option("-p", options->n_prompt, "Prompt tokens, seeded random ids")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(in_range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("-n", options->n_decode, "Tokens to decode")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  command->add_option("-n", options->n_decode, "Tokens to decode")->check(in_range(1, 1 << 20))->capture_default_str();
   command
       ->add_option("--depth", options->depth,
                    "Positions that are in the context before the tokens to decode; default: those of the prompt")
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(in_range(1, 1 << 20));
   command->add_option("-r", options->n_repetitions, "Repetitions, after one that is not counted")
-      ->check(CLI::Range(1, 1000))
+      ->check(in_range(1, 1000))
       ->capture_default_str();
   add_head_copy_option(*command, options->head_copy);
   command->add_flag("--json", options->json, "Print one JSON object");

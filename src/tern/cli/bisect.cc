@@ -11,9 +11,8 @@ int exit_code_for_git(std::span<char* const> arguments, int code) {
   return !is_step || is_for_git ? code : kAbort;
 }
 
-void add_bisect(CLI::App& app, Action& action) {
-  CLI::App* group =
-      app.add_subcommand("bisect", "Find the commit, the setting or the tensor that made an engine wrong");
+void add_bisect(Command& app, Action& action) {
+  Command* group = app.add_subcommand("bisect", "Find the commit, the setting or the tensor that made an engine wrong");
   group->require_subcommand(1);
   group->footer(
       "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "

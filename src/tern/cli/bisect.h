@@ -7,10 +7,10 @@
 
 namespace tern::cli {
 
-void add_bisect_commits(CLI::App& group, Action& action);
-void add_bisect_models(CLI::App& group, Action& action);
-void add_bisect_settings(CLI::App& group, Action& action);
-void add_bisect_step(CLI::App& group, Action& action);
+void add_bisect_commits(Command& group, Action& action);
+void add_bisect_models(Command& group, Action& action);
+void add_bisect_settings(Command& group, Action& action);
+void add_bisect_step(Command& group, Action& action);
 
 // `git bisect run` takes 0 for a good commit, 125 for one that cannot be tested, and everything else below 128 for a
 // bad one. In `tern bisect step` only 1 is that: whatever else went wrong becomes kAbort, which ends the search, so

@@ -303,8 +303,8 @@ Result<int> search(const CommitsOptions& typed, const Interrupt& interrupt) {
 
 }  // namespace
 
-void add_bisect_commits(CLI::App& group, Action& action) {
-  CLI::App* command =
+void add_bisect_commits(Command& group, Action& action) {
+  Command* command =
       group.add_subcommand("commits", "Find the first commit whose engine computes other than the good one's");
   auto options = std::make_shared<CommitsOptions>();
   command->add_option("--good", options->good, "A revision that computes what it should")->required();
@@ -313,7 +313,7 @@ void add_bisect_commits(CLI::App& group, Action& action) {
       ->capture_default_str();
   command->add_option("--build", options->build, "A shell command that builds a commit, started in its top folder");
   command->add_option("--build-timeout", options->build_timeout_s, "Seconds for that")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   command->add_option("--model", options->trial.model, "The GGUF model")->required();
   command

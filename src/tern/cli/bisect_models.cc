@@ -84,8 +84,8 @@ Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
 
 }  // namespace
 
-void add_bisect_models(CLI::App& group, Action& action) {
-  CLI::App* command =
+void add_bisect_models(Command& group, Action& action) {
+  Command* command =
       group.add_subcommand("models", "Find the tensors or metadata keys that make one GGUF compute other than another");
   auto options = std::make_shared<ModelsOptions>();
   command->add_option("good", options->trial.model, "The GGUF that computes what it should")->required();

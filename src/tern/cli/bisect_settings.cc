@@ -195,8 +195,8 @@ Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
 
 }  // namespace
 
-void add_bisect_settings(CLI::App& group, Action& action) {
-  CLI::App* command =
+void add_bisect_settings(Command& group, Action& action) {
+  Command* command =
       group.add_subcommand("settings", "Find the settings that make one run of an engine compute other than another");
   auto options = std::make_shared<SettingsOptions>();
   command

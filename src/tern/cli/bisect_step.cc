@@ -78,8 +78,8 @@ Result<int> step(const StepOptions& options) {
 
 }  // namespace
 
-void add_bisect_step(CLI::App& group, Action& action) {
-  CLI::App* command = group.add_subcommand("step", "The verdict on what is checked out here, for `git bisect run`");
+void add_bisect_step(Command& group, Action& action) {
+  Command* command = group.add_subcommand("step", "The verdict on what is checked out here, for `git bisect run`");
   auto options = std::make_shared<StepOptions>();
   command->add_option("--model", options->trial.model, "The GGUF model")->required();
   command
@@ -89,7 +89,7 @@ void add_bisect_step(CLI::App& group, Action& action) {
   add_trial_options(*command, options->trial);
   command->add_option("--build", options->build, "A shell command that builds it first; where it fails: 125");
   command->add_option("--build-timeout", options->build_timeout_s, "Seconds for that")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   command->add_option("--record", options->record,
                       "No verdict: keep what is computed as a pack in this new folder, to be the others' reference");

@@ -9,7 +9,7 @@
 
 namespace tern::cli {
 
-void add_compare(CLI::App& app, Action& action) {
+void add_compare(Command& app, Action& action) {
   auto* command = app.add_subcommand("compare", "Hold a run (A, the subject) against another one (B, the reference)");
   auto options = std::make_shared<app::CompareOptions>();
   auto json = std::make_shared<bool>(false);
@@ -25,7 +25,7 @@ void add_compare(CLI::App& app, Action& action) {
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   auto* scenario = command->add_option("--scenario", options->scenario, "Which scenario of a pack");
   command
-      ->add_option_function<std::string>(
+      ->add_option(
           "--prompt", [options](const std::string& prompt) { options->prompt = prompt; },
           "Which scenario of a pack, by its prompt")
       ->excludes(scenario);

@@ -225,17 +225,17 @@ Result<int> inspect(const InspectOptions& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Action& action) {
+void add_inspect(Command& app, Action& action) {
   const auto options = std::make_shared<InspectOptions>();
-  CLI::App* command = app.add_subcommand("inspect", "Show a GGUF file's metadata, tensors, encodings and sizes");
+  Command* command = app.add_subcommand("inspect", "Show a GGUF file's metadata, tensors, encodings and sizes");
   command->add_option("model", options->model, "The GGUF file")->required();
   command->add_flag("--json", options->json, "Print JSON");
-  CLI::Option* ln_stats = command->add_flag("--ln-stats", options->ln_stats,
-                                            "Measure norm and projection weights and hold them against a gate");
+  CommandOption* ln_stats = command->add_flag("--ln-stats", options->ln_stats,
+                                              "Measure norm and projection weights and hold them against a gate");
   command
       ->add_option("--gate", options->gate,
                    "auto: rules by architecture and encoding; policy: rules from --policy; none: measure only")
-      ->check(CLI::IsMember({"auto", "none", "policy"}))
+      ->check(one_of({"auto", "none", "policy"}))
       ->capture_default_str()
       ->needs(ln_stats);
   command->add_option("--policy", options->policy, "A TOML file with the rules, for --gate policy")->needs(ln_stats);

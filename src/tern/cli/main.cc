@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -16,30 +17,6 @@ namespace {
 
 using namespace tern;
 
-// CLI11 says of an unknown command only that one is required.
-Status check_command_word(CLI::App& app, int argc, char** argv) {
-  CLI::App* level = &app;
-  std::string path = "tern";
-  for (int i = 1; i < argc && level->get_require_subcommand_min() > 0; ++i) {
-    const std::string word = argv[i];
-    if (word.starts_with('-')) {
-      break;
-    }
-    CLI::App* chosen = nullptr;
-    std::string known;
-    for (CLI::App* command : level->get_subcommands([](const CLI::App*) { return true; })) {
-      chosen = command->check_name(word) ? command : chosen;
-      known += (known.empty() ? "" : ", ") + command->get_name();
-    }
-    if (chosen == nullptr) {
-      return fail(ErrorCode::kUsage, path, "there is no command '" + printable(word) + "'", "there are: " + known);
-    }
-    level = chosen;
-    path += " " + word;
-  }
-  return {};
-}
-
 int report(const Error& error) {
   std::fflush(stdout);
   std::fprintf(stderr, "tern: error: %s\n", error.line().c_str());
@@ -50,7 +27,7 @@ int run(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("tern"));
   spdlog::set_pattern("%^%l%$: %v");
 
-  CLI::App app{
+  cli::Command app{
       "tern says whether an LLM inference engine computes what it should, and if not, where it first goes wrong.",
       "tern"};
   app.set_version_flag("--version", tern::app::version());
@@ -73,14 +50,12 @@ int run(int argc, char** argv) {
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 
-  if (const Status known = check_command_word(app, argc, argv); !known) {
-    return report(known.error());
+  const Result<std::optional<int>> ended = app.parse(argc, argv);
+  if (!ended) {
+    return report(ended.error());
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : exit_code(ErrorCode::kUsage);
+  if (*ended) {
+    return **ended;
   }
   // Of every command, and before it does anything: in the engines that it starts it would look like their failure.
   if (const auto table = kernels::choose_table(); !table) {

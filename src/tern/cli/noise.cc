@@ -186,12 +186,12 @@ Result<int> noise(const NoiseOptions& options, const Interrupt& interrupt) {
 
 }  // namespace
 
-void add_noise(CLI::App& app, Action& action) {
+void add_noise(Command& app, Action& action) {
   auto* command = app.add_subcommand("noise", "What rounding does in a model, stage by stage: the noise floor");
   auto options = std::make_shared<NoiseOptions>();
   add_one_prompt_options(*command, *options);
   command->add_option("--max-tokens", options->max_tokens, "One prefill, and one decode step less than this")
-      ->check(CLI::Range(1, 1 << 16))
+      ->check(in_range(1, 1 << 16))
       ->capture_default_str();
   command->add_option("--recording", options->recording,
                       "Another engine's run folder or pack with values, of the same prompt, to be shown beside ours");

@@ -3,31 +3,36 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace tern::cli {
 namespace {
 
 // An option that takes one of `words`; what `choice` holds is its default.
 template <class Choice>
-void add_choice(CLI::App& command, const std::string& name, Choice& choice, const std::map<std::string, Choice>& words,
+void add_choice(Command& command, const std::string& name, Choice& choice, const std::map<std::string, Choice>& words,
                 const std::string& help) {
   const auto preset =
       std::find_if(words.begin(), words.end(), [&](const auto& entry) { return entry.second == choice; });
+  std::vector<std::string> names;
+  for (const auto& [word, meaning] : words) {
+    names.push_back(word);
+  }
   command
-      .add_option_function<std::string>(
+      .add_option(
           name, [&choice, words](const std::string& word) { choice = words.at(word); }, help)
-      ->check(CLI::IsMember(words))
+      ->check(one_of(names))
       ->default_str(preset->first);
 }
 
 }  // namespace
 
-void add_run_setting_options(CLI::App& command, app::RunSettingOptions& options) {
+void add_run_setting_options(Command& command, app::RunSettingOptions& options) {
   command.add_option("--threads", options.threads, "Threads of each engine [RAYON_NUM_THREADS, else 4]");
   command.add_option("--timeout", options.timeout, "Seconds for each engine run [CROSSVAL_TIMEOUT_SECS, else 180]");
 }
 
-void add_one_prompt_options(CLI::App& command, app::OnePromptOptions& options) {
+void add_one_prompt_options(Command& command, app::OnePromptOptions& options) {
   command.add_option("--model", options.model, "The GGUF file")->capture_default_str();
   command.add_option("--tokenizer", options.tokenizer, "tokenizer.json, or a GGUF")->capture_default_str();
   command.add_option("--prompt", options.prompt, "What all engines are given")->capture_default_str();
@@ -35,7 +40,7 @@ void add_one_prompt_options(CLI::App& command, app::OnePromptOptions& options) {
   command.add_flag("--json", options.json, "Everything as JSON");
 }
 
-void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
+void add_head_copy_option(Command& command, engine::HeadCopy& head_copy) {
   using enum engine::HeadCopy;
   add_choice<engine::HeadCopy>(command, "--head-copy", head_copy,
                                {{"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}},
@@ -44,7 +49,7 @@ void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy) {
                                "on), always, never. Only where nobody wants logits or traces");
 }
 
-void add_oracle_option(CLI::App& command, app::AskOracle& ask) {
+void add_oracle_option(Command& command, app::AskOracle& ask) {
   add_choice<app::AskOracle>(
       command, "--oracle", ask, app::oracle_words(),
       "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
@@ -53,7 +58,7 @@ void add_oracle_option(CLI::App& command, app::AskOracle& ask) {
       "two sides first differ), never");
 }
 
-void add_trial_options(CLI::App& command, app::TrialOptions& options) {
+void add_trial_options(Command& command, app::TrialOptions& options) {
   command.add_option("--tokenizer", options.tokenizer,
                      "The tokenizer.json [the one beside the model, else the GGUF's own vocabulary]");
   command.add_option("--reference", options.reference,
@@ -63,7 +68,7 @@ void add_trial_options(CLI::App& command, app::TrialOptions& options) {
       ->delimiter(',')
       ->excludes(prompt);
   command.add_option("--max-tokens", options.max_tokens, "Tokens to generate")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(in_range(1, 1 << 20))
       ->capture_default_str();
   add_run_setting_options(command, options.setting);
   auto* exact = command.add_flag("--exact", options.exact, "A single different bit is bad");
@@ -71,7 +76,7 @@ void add_trial_options(CLI::App& command, app::TrialOptions& options) {
   command
       .add_option("--crash-is", options.crash_is,
                   "What a subject that crashes or does not end in time is: skip (it says nothing), bad")
-      ->check(CLI::IsMember({"skip", "bad"}))
+      ->check(one_of({"skip", "bad"}))
       ->capture_default_str();
 }
 

@@ -1,24 +1,22 @@
 // Options that several commands take. What a struct holds before parsing is the default that --help shows.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include "tern/app/bisect_trial.h"
 #include "tern/app/run_setting.h"
-#include "tern/cli/options.h"
+#include "tern/cli/command_line.h"
 #include "tern/engine/session.h"
 
 namespace tern::cli {
 
 // --threads and --timeout.
-void add_run_setting_options(CLI::App& command, app::RunSettingOptions& options);
+void add_run_setting_options(Command& command, app::RunSettingOptions& options);
 // --model, --tokenizer, --prompt, --threads, --timeout and --json.
-void add_one_prompt_options(CLI::App& command, app::OnePromptOptions& options);
+void add_one_prompt_options(Command& command, app::OnePromptOptions& options);
 // --head-copy auto|always|never
-void add_head_copy_option(CLI::App& command, engine::HeadCopy& head_copy);
+void add_head_copy_option(Command& command, engine::HeadCopy& head_copy);
 // --oracle auto|always|near|never
-void add_oracle_option(CLI::App& command, app::AskOracle& ask);
+void add_oracle_option(Command& command, app::AskOracle& ask);
 // All of TrialOptions but --model and --subject, which not every command has.
-void add_trial_options(CLI::App& command, app::TrialOptions& options);
+void add_trial_options(Command& command, app::TrialOptions& options);
 
 }  // namespace tern::cli

@@ -115,8 +115,8 @@ Result<int> check(const ShowOptions& options) {
   return 0;
 }
 
-void add_create(CLI::App& pack, Action& action) {
-  CLI::App* command = pack.add_subcommand("create", "Make a pack of engine-contract folders");
+void add_create(Command& pack, Action& action) {
+  Command* command = pack.add_subcommand("create", "Make a pack of engine-contract folders");
   auto options = std::make_shared<CreateOptions>();
   command->add_option("--model", options->model, "The GGUF that was run")->required();
   command->add_option("--tokenizer", options->tokenizer, "The tokenizer that was used");
@@ -129,7 +129,7 @@ void add_create(CLI::App& pack, Action& action) {
   command
       ->add_option("--top-logits", options->top_logits,
                    "Keep only the so many largest logits of each row, and their log-sum-exp [all of them]")
-      ->check(CLI::Range(size_t{1}, size_t{1} << 31));
+      ->check(in_range(size_t{1}, size_t{1} << 31));
   command->add_flag("--no-values", options->no_values, "Leave out tensors.safetensors, where a run has it");
   command->add_option("--out", options->out, "The pack's folder; must not exist")->required();
   command->add_option("run_folder", options->run_folders, "One per scenario; its name becomes the scenario's")
@@ -140,8 +140,8 @@ void add_create(CLI::App& pack, Action& action) {
   command->callback([options, &action] { action = [options] { return create(*options); }; });
 }
 
-void add_show(CLI::App& pack, Action& action) {
-  CLI::App* command = pack.add_subcommand("show", "What a pack holds");
+void add_show(Command& pack, Action& action) {
+  Command* command = pack.add_subcommand("show", "What a pack holds");
   auto options = std::make_shared<ShowOptions>();
   command->add_option("pack", options->folder, "The pack's folder")->required();
   command->add_flag("--json", options->json, "As JSON");
@@ -149,8 +149,8 @@ void add_show(CLI::App& pack, Action& action) {
   command->callback([options, &action] { action = [options] { return show(*options); }; });
 }
 
-void add_check(CLI::App& pack, Action& action) {
-  CLI::App* command = pack.add_subcommand("check", "Whether a pack is whole, and of this model");
+void add_check(Command& pack, Action& action) {
+  Command* command = pack.add_subcommand("check", "Whether a pack is whole, and of this model");
   auto options = std::make_shared<ShowOptions>();
   command->add_option("pack", options->folder, "The pack's folder")->required();
   command->add_option("--model", options->model, "The GGUF that it should have been recorded from");
@@ -162,8 +162,8 @@ void add_check(CLI::App& pack, Action& action) {
 
 }  // namespace
 
-void add_pack(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("pack", "Recordings of an engine, for machines that do not have it");
+void add_pack(Command& app, Action& action) {
+  Command* command = app.add_subcommand("pack", "Recordings of an engine, for machines that do not have it");
   command->require_subcommand(1);
   command->footer("Example: tern pack show models/tern-tiny/reference");
   add_create(*command, action);

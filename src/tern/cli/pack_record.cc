@@ -234,8 +234,8 @@ Result<int> record(const RecordOptions& options) {
 
 }  // namespace
 
-void add_pack_record(CLI::App& pack, Action& action) {
-  CLI::App* command = pack.add_subcommand("record", "Run a live engine and make a pack of what it computed");
+void add_pack_record(Command& pack, Action& action) {
+  Command* command = pack.add_subcommand("record", "Run a live engine and make a pack of what it computed");
   auto options = std::make_shared<RecordOptions>();
   command
       ->add_option("--reference", options->reference,
@@ -251,7 +251,7 @@ void add_pack_record(CLI::App& pack, Action& action) {
   command
       ->add_option("--top-logits", options->contents.top_logits,
                    "Keep only the so many largest logits of each row, and their log-sum-exp [all of them]")
-      ->check(CLI::Range(size_t{1}, size_t{1} << 31));
+      ->check(in_range(size_t{1}, size_t{1} << 31));
   add_run_setting_options(*command, options->setting);
   command->add_option("--reference-arithmetic", options->arithmetic,
                       "The rounding rules that a live reference is known to follow, e.g. bitnet.cpp-x86-64");

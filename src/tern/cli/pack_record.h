@@ -6,6 +6,6 @@
 namespace tern::cli {
 
 // `pack`: the command that this one is a part of.
-void add_pack_record(CLI::App& pack, Action& action);
+void add_pack_record(Command& pack, Action& action);
 
 }  // namespace tern::cli

@@ -138,8 +138,8 @@ Result<int> check(const CheckOptions& options) {
   return failed != nullptr ? exit_code(ErrorCode::kNoVerdict) : 0;
 }
 
-void add_check(CLI::App& group, Action& action) {
-  CLI::App* command = group.add_subcommand("check", "What a reference is, and whether it can be trusted on a model");
+void add_check(Command& group, Action& action) {
+  Command* command = group.add_subcommand("check", "What a reference is, and whether it can be trusted on a model");
   auto options = std::make_shared<CheckOptions>();
   command
       ->add_option("--reference", options->reference,
@@ -148,12 +148,12 @@ void add_check(CLI::App& group, Action& action) {
   command->add_option("--model", options->model, "The GGUF to check it on [the bundled model]");
   command->add_option("--tokenizer", options->tokenizer,
                       "Its tokenizer.json [the one beside the model, else the GGUF's own vocabulary]");
-  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "What to compute")->capture_default_str();
+  CommandOption* prompt = command->add_option("--prompt", options->prompt, "What to compute")->capture_default_str();
   command->add_option("--token-ids", options->token_ids, "The prompt's token ids instead: 1,2,3")
       ->delimiter(',')
       ->excludes(prompt);
   command->add_option("--max-tokens", options->max_tokens, "Tokens to generate")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(in_range(1, 1 << 20))
       ->capture_default_str();
   add_run_setting_options(*command, options->setting);
   add_oracle_option(*command, options->ask);
@@ -165,8 +165,8 @@ void add_check(CLI::App& group, Action& action) {
   command->callback([options, &action] { action = [options] { return check(*options); }; });
 }
 
-void add_build(CLI::App& group, Action& action) {
-  CLI::App* command =
+void add_build(Command& group, Action& action) {
+  Command* command =
       group.add_subcommand("build", "Compile the adapter that makes a libllama an engine, and say which library it is");
   auto reference = std::make_shared<std::string>("auto");
   command
@@ -182,8 +182,8 @@ void add_build(CLI::App& group, Action& action) {
 
 }  // namespace
 
-void add_reference(CLI::App& app, Action& action) {
-  CLI::App* group = app.add_subcommand("reference", "Live references: bitnet.cpp, llama.cpp and their like");
+void add_reference(Command& app, Action& action) {
+  Command* group = app.add_subcommand("reference", "Live references: bitnet.cpp, llama.cpp and their like");
   group->require_subcommand(1);
   group->footer("Example: tern reference check --reference bitnet.cpp:/opt/bitnet.cpp");
   add_build(*group, action);

@@ -381,18 +381,18 @@ Result<int> run(RunOptions options) {
   return 0;
 }
 
-void add_engine_options(CLI::App& command, RunOptions& options) {
+void add_engine_options(Command& command, RunOptions& options) {
   command
       .add_option("--engine", options.engine,
                   "tern, or oracle: a plain evaluation in double precision, to say who is wrong (slow)")
-      ->check(CLI::IsMember({"tern", "oracle"}))
+      ->check(one_of({"tern", "oracle"}))
       ->capture_default_str();
   command.add_option("--significant-bits", options.significant_bits,
                      "With --engine oracle: round every stage to so many bits, 8 to 52 (float16 has 11)");
   command
       .add_option("--arithmetic", options.oracle_arithmetic,
                   "With --engine oracle: double, or float32 as right engines may compute it, for what rounding does")
-      ->check(CLI::IsMember(app::oracle_arithmetics()))
+      ->check(one_of(app::oracle_arithmetics()))
       ->capture_default_str();
   command.add_option(
       "--inputs-from", options.inputs_from,
@@ -408,22 +408,22 @@ void add_engine_options(CLI::App& command, RunOptions& options) {
       });
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
-      ->check(CLI::Range(1, 1 << 16))
+      ->check(in_range(1, 1 << 16))
       ->capture_default_str();
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");
   command.add_option("--ctx", options.n_ctx, "Most positions to use; default: what the model was made for")
-      ->check(CLI::Range(1, 1 << 24));
+      ->check(in_range(1, 1 << 24));
   add_head_copy_option(command, options.head_copy);
   command
       .add_option("--activation-rounding", options.rounding,
                   "How bitnet.cpp was compiled: clang rounds products first, g++ fuses")
-      ->check(CLI::IsMember({"product-first", "fused"}))
+      ->check(one_of({"product-first", "fused"}))
       ->capture_default_str();
 }
 
-void add_generation_options(CLI::App& command, RunOptions& options) {
+void add_generation_options(Command& command, RunOptions& options) {
   command.add_option("--max-tokens", options.max_tokens, "Tokens to generate")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(in_range(1, 1 << 24))
       ->capture_default_str();
   command.add_option("--temperature", options.temperature, "0 is greedy; above, tokens are drawn at random")
       ->capture_default_str();
@@ -438,14 +438,14 @@ void add_generation_options(CLI::App& command, RunOptions& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Action& action) {
+void add_run(Command& app, Action& action) {
   const auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Generate text, and trace how it was computed");
+  Command* command = app.add_subcommand("run", "Generate text, and trace how it was computed");
   command->add_option("--model", options->model, "The GGUF file")->required();
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json; default: the GGUF's own vocabulary");
-  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "The text to continue");
+  CommandOption* prompt = command->add_option("--prompt", options->prompt, "The text to continue");
   command->add_option("--prompt-file", options->prompt_file, "A file that holds it");
-  CLI::Option* ids = command->add_option("--token-ids", options->token_ids_text, "Its token ids instead: 1,2,3");
+  CommandOption* ids = command->add_option("--token-ids", options->token_ids_text, "Its token ids instead: 1,2,3");
   add_generation_options(*command, *options);
   add_engine_options(*command, *options);
   command->add_option("--out", options->out, "Folder for result.json, traces and logits.safetensors");

@@ -423,7 +423,7 @@ Result<int> selftest(const app::OnePromptOptions& options, const Interrupt& inte
 
 }  // namespace
 
-void add_selftest(CLI::App& app, Action& action) {
+void add_selftest(Command& app, Action& action) {
   auto* command = app.add_subcommand("selftest", "Prove that the judge can fail: engines with known faults");
   auto options = std::make_shared<app::OnePromptOptions>();
   add_one_prompt_options(*command, *options);

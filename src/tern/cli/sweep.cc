@@ -32,8 +32,8 @@ Result<int> sweep(const app::SweepOptions& options) {
 
 }  // namespace
 
-void add_sweep(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("sweep", "Cross-validate an engine over scenarios and write every report");
+void add_sweep(Command& app, Action& action) {
+  Command* command = app.add_subcommand("sweep", "Cross-validate an engine over scenarios and write every report");
   auto options = std::make_shared<app::SweepOptions>();
   command->add_option("model", options->model, "The GGUF model")->required();
   command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")->required();
@@ -57,7 +57,7 @@ void add_sweep(CLI::App& app, Action& action) {
   add_run_setting_options(*command, options->setting);
   command->add_flag("--allow-model-mismatch", options->allow_model_mismatch,
                     "Compare with a pack that was recorded from another model; every report says so");
-  CLI::Option* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
+  CommandOption* exact = command->add_flag("--exact", options->exact, "Demand equal hashes whatever the engines claim");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where equal bits are promised")
       ->excludes(exact);
   add_oracle_option(*command, options->ask);
@@ -65,7 +65,7 @@ void add_sweep(CLI::App& app, Action& action) {
       ->add_option("--check-reference", options->check_reference,
                    "First check whether the reference can be believed (tern reference check): auto (where it is an "
                    "engine that runs), always, never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->check(one_of({"auto", "always", "never"}))
       ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,
                     "Keep every traced tensor's values, too [where a pack holds them]");

@@ -104,15 +104,15 @@ Result<int> synth(const SynthOptions& options) {
 
 }  // namespace
 
-void add_synth(CLI::App& app, Action& action) {
+void add_synth(Command& app, Action& action) {
   const auto options = std::make_shared<SynthOptions>();
-  CLI::App* command = app.add_subcommand("synth", "Write a seeded random model, to test and time without a download");
+  Command* command = app.add_subcommand("synth", "Write a seeded random model, to test and time without a download");
   command->add_option("output", options->output, "The GGUF file to write")->required();
   command->add_option("--preset", options->preset, "Shape; 2b4t is BitNet b1.58 2B4T's (1.18 GB)")
-      ->check(CLI::IsMember(synth::synthetic_presets()))
+      ->check(one_of(synth::synthetic_presets()))
       ->capture_default_str();
   command->add_option("--arch", options->architecture, "Architecture")
-      ->check(CLI::IsMember(family_names()))
+      ->check(one_of(family_names()))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "The same seed gives the same bytes everywhere")->capture_default_str();
   command
@@ -120,14 +120,14 @@ void add_synth(CLI::App& app, Action& action) {
           "--weights", options->weights,
           "Format of the projections. In those that hold any value (f16), they keep the same ternary values, or "
           "normal ones in llama")
-      ->check(CLI::IsMember(quant::format_names()))
+      ->check(one_of(quant::format_names()))
       ->capture_default_str();
   command
       ->add_option("--layout", options->layout,
                    "Which of the layouts that share the format's name; default: the first of them")
-      ->check(CLI::IsMember(layouts()));
+      ->check(one_of(layouts()));
   command->add_option("--embeddings", options->embeddings, "Format of the embedding (and output) matrix")
-      ->check(CLI::IsMember(formats_of_embeddings()))
+      ->check(one_of(formats_of_embeddings()))
       ->capture_default_str();
   command->add_option("--tokenizer-out", options->tokenizer_output,
                       "Also write the model's vocabulary as a Hugging Face tokenizer.json");

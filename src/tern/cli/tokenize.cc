@@ -105,9 +105,9 @@ Result<int> run_tokenize(const TokenizeOptions& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, Action& action) {
+void add_tokenize(Command& app, Action& action) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App* command = app.add_subcommand("tokenize", "Text to token ids, and back");
+  Command* command = app.add_subcommand("tokenize", "Text to token ids, and back");
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json, or a GGUF with a vocabulary")->required();
   command->add_flag("--no-special", options->no_special,
                     "Put no BOS or other special token around the text; with --decode, leave special tokens out");

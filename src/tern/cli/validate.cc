@@ -215,14 +215,14 @@ Result<int> validate(const ValidateOptions& options) {
 
 }  // namespace
 
-void add_validate(CLI::App& app, Action& action) {
-  CLI::App* command =
+void add_validate(Command& app, Action& action) {
+  Command* command =
       app.add_subcommand("validate", "Check a model file: norms, projections, tokenizer, and a greedy probe");
   auto options = std::make_shared<ValidateOptions>();
   command->add_option("model", options->model, "The GGUF model")->required();
   command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json")->required();
   command->add_option("--prompt", options->prompt, "What the probe continues")->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "How far")->capture_default_str()->check(CLI::Range(1, 256));
+  command->add_option("--max-tokens", options->max_tokens, "How far")->capture_default_str()->check(in_range(1, 256));
   command->add_option("--timeout", options->timeout, "Seconds for the probe [CROSSVAL_TIMEOUT_SECS, else 180]");
   command->add_flag("--json", options->json, "Everything as JSON");
   command->footer(
