@@ -49,7 +49,7 @@ struct SmallModel {
                {"blk.0.ffn_gate.weight", {64, 96}, projections},
                {"blk.0.ffn_up.weight", {64, 96}, projections},
                {"blk.0.ffn_down.weight", {96, 64}, projections}};
-    if (architecture != "llama") {
+    if (architecture.starts_with("bitnet")) {
       tensors.push_back({"blk.0.attn_sub_norm.weight", {64}, f32});
       tensors.push_back({"blk.0.ffn_sub_norm.weight", {96}, f32});
     }
