@@ -3,10 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <cmath>
+#include <map>
+
 #include "support/paths.h"
 #include "support/run_program.h"
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
+#include "tern/quant/format.h"
 #include "tern/trace/run_folder.h"
 
 namespace tern {
@@ -15,6 +20,12 @@ namespace {
 namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
+
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower;
+}
 
 class RunCommand : public testing::TestWithParam<const char*> {
  protected:
@@ -117,6 +128,53 @@ TEST_F(RunCommand, WhatCannotBeIsRefused) {
     EXPECT_EQ(run(c.arguments), c.exit_code) << output_;
     EXPECT_THAT(output_, HasSubstr(c.message));
   }
+}
+
+// Both engines on a model in each format of the table; the oracle opens it by itself.
+TEST(EveryFormat, IsWrittenBySynthAndComputedByBothEngines) {
+  const test::TemporaryFolder folder;
+  const auto tern = [](std::vector<std::string> arguments) {
+    ChildCommand command;
+    arguments.insert(arguments.begin(), test::tern_binary().string());
+    command.argv = std::move(arguments);
+    command.environment = {{"BITNET_TRACE_DIR", ""}};
+    command.timeout_s = 60;
+    return test::run_program(command);
+  };
+  for (const quant::Format* format : quant::formats()) {
+    const std::string name = lower_case(format->name);
+    SCOPED_TRACE(name + " " + std::string(format->layout));
+    const std::string model = (folder.path() / "model.gguf").string();
+    std::vector<std::string> synth = {"synth", "--arch", "bitnet", "--weights", name, model};
+    if (!format->layout.empty()) {
+      synth.insert(synth.end(), {"--layout", std::string(format->layout)});
+    }
+    const test::Ended written = tern(synth);
+    ASSERT_EQ(written.exit_code, 0) << written.output;
+    std::map<std::string, std::vector<float>> logits;
+    for (const std::string engine : {"tern", "oracle"}) {
+      const fs::path out = folder.path() / (name + std::string(format->layout) + engine);
+      const test::Ended ran = tern({"run", "--engine", engine, "--model", model, "--token-ids", "1,5,9", "--max-tokens",
+                                    "2", "--ignore-eos", "--teacher-tokens", "7", "--out", out.string()});
+      ASSERT_EQ(ran.exit_code, 0) << ran.output;
+      const auto run = trace::read_run_folder(out);
+      ASSERT_TRUE(run) << run.error().line();
+      logits[engine].assign(run->logits()->values.begin(), run->logits()->values.end());
+    }
+    double product = 0, ours = 0, oracles = 0;
+    ASSERT_EQ(logits["tern"].size(), logits["oracle"].size());
+    for (size_t i = 0; i < logits["tern"].size(); ++i) {
+      const auto a = static_cast<double>(logits["tern"][i]), b = static_cast<double>(logits["oracle"][i]);
+      product += a * b;
+      ours += a * a;
+      oracles += b * b;
+    }
+    EXPECT_GT(product / std::sqrt(ours * oracles), 0.998);
+  }
+  const test::Ended refused = tern({"synth", "--preset", "odd", "--weights", "tq2_0", (folder.path() / "m").string()});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("rows of 384 weights, which TQ2_0 cannot hold"));
+  EXPECT_FALSE(fs::exists(folder.path() / "m"));
 }
 
 }  // namespace
