@@ -22,15 +22,15 @@ case "${1:-}" in
 esac
 [ "${1:-}" = "--" ] && shift
 
-# At the end, whether all went well or not: the time of each part, and behind it the summary of the last ctest run.
+# At the end, whether all went well or not: the time of each part, and behind it the summary of the part that ctest ran last.
 mkdir -p "$root/build"
 summary="$root/build/ctest-summary.txt"
-: >"$summary"
 times=""
 part() {  # part NAME COMMAND...
   local name=$1 began=$SECONDS code=0
   shift
   echo "== $name"
+  : >"$summary"  # a part that fails must not end with the summary of another that passed
   "$@" || code=$?
   times+=$(printf '  %4d s  %s' $((SECONDS - began)) "$name")$'\n'
   [ $code -eq 0 ] || exit $code
