@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "llama_api.h"
+#include "settings.h"
 
 namespace tern::adapter {
 
@@ -84,15 +85,16 @@ Status Engine::open_context(const ContextOptions& options) {
   // bit.
   const int n_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   params.n_threads = params.n_threads_batch = std::min(options.threads, n_cores);
-  params.type_k = params.type_v = GGML_TYPE_F16;
-  api::use_plain_attention(params);
+  api::keep_on_cpu(params);
+  TERN_RETURN_IF_ERROR(apply_settings(options.settings, params));
   if (options.observer != nullptr) {
     params.cb_eval = Observer::on_node;
     params.cb_eval_user_data = options.observer;
   }
   context_.reset(api::new_context(model_.get(), params));
   if (context_ == nullptr) {
-    return fail(ErrorCode::kEngine, "libllama", log_->explain("gives no context"));
+    return fail(ErrorCode::kEngine, "libllama",
+                log_->explain("gives no context with " + to_json_line(all_settings(options.settings))));
   }
   return {};
 }

@@ -4,6 +4,7 @@
 #include <llama.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,7 +37,8 @@ struct ContextOptions {
   int n_positions = 0;
   int ubatch = 512;
   int threads = 1;
-  Observer* observer = nullptr;  // null: no evaluation callback
+  std::map<std::string, std::string> settings = {};  // settings.h
+  Observer* observer = nullptr;                      // null: no evaluation callback
 };
 
 class Engine {
@@ -52,7 +54,7 @@ class Engine {
   // Bytes as they are: a token may end within a character.
   std::string text_of(std::span<const int32_t> tokens) const;
 
-  // Float16 cache, no flash attention. Errors: kEngine.
+  // Errors: kUsage: a setting that the library does not have; kEngine: settings that it refuses together.
   Status open_context(const ContextOptions& options);
   // The tokens at `position` and the following ones, as one ubatch. Errors: kEngine; the observer's.
   Status evaluate(std::span<const int32_t> tokens, int position);

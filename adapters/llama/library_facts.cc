@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -27,6 +28,21 @@ Json ask(const char* function) {
   auto* const answer = find_function<const char*()>(function);
   const char* const text = answer != nullptr ? answer() : nullptr;
   return text != nullptr ? Json(text) : Json();
+}
+
+constexpr const char* kLoadBest = "ggml_backend_load_all_from_path";
+const std::string kCpuLibrary = "libggml-cpu-";
+
+// Where backends are loaded from: `folder`, or libggml's own; empty for a library that loads none, since it knows no
+// such thing or has one linked in.
+fs::path backends_folder(const std::string& folder) {
+  auto* const load = find_function<void(const char*)>(kLoadBest);
+  auto* const count = find_function<size_t()>("ggml_backend_reg_count");
+  static const bool has_one = count != nullptr && count() > 0;  // before any was loaded
+  if (load == nullptr || count == nullptr || (has_one && folder.empty())) return {};
+  Dl_info info{};
+  return folder.empty() && dladdr(reinterpret_cast<void*>(load), &info) != 0 ? fs::path(info.dli_fname).parent_path()
+                                                                             : fs::path(folder);
 }
 
 int add_library(dl_phdr_info* info, size_t, void* paths) {
@@ -70,16 +86,36 @@ Json vector_features() {
 
 }  // namespace
 
-void load_backends(const std::string& folder) {
-  auto* const load = find_function<void(const char*)>("ggml_backend_load_all_from_path");
-  auto* const count = find_function<size_t()>("ggml_backend_reg_count");
-  if (load == nullptr || count == nullptr || (count() > 0 && folder.empty())) return;  // one is linked in already
-  Dl_info info{};
-  if (folder.empty() && dladdr(reinterpret_cast<void*>(load), &info) != 0) {
-    load(fs::path(info.dli_fname).parent_path().c_str());
-  } else {
-    load(folder.c_str());
+Status load_backends(const std::string& folder, const std::string& variant) {
+  auto* const load_best = find_function<void(const char*)>(kLoadBest);
+  auto* const load_one = find_function<void*(const char*)>("ggml_backend_load");
+  const fs::path place = backends_folder(folder);
+  if (!variant.empty()) {
+    const fs::path library = place / (kCpuLibrary + variant + ".so");
+    if (load_one == nullptr || place.empty()) {
+      return fail(ErrorCode::kUsage, "cpu_variant=" + printable(variant), "this library has one CPU backend only");
+    }
+    if (load_one(library.c_str()) == nullptr) {
+      return fail(ErrorCode::kEngine, "cpu_variant=" + printable(variant),
+                  "libggml does not load " + library.string() + ": this CPU cannot run it, or it is not there");
+    }
+  } else if (!place.empty()) {
+    load_best(place.c_str());
   }
+  return {};
+}
+
+std::vector<std::string> cpu_variants(const std::string& folder) {
+  std::vector<std::string> variants;
+  std::error_code error;
+  for (fs::directory_iterator it(backends_folder(folder), error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().stem().string();
+    if (name.starts_with(kCpuLibrary) && it->path().extension() == ".so") {
+      variants.push_back(name.substr(kCpuLibrary.size()));
+    }
+  }
+  std::sort(variants.begin(), variants.end());
+  return variants;
 }
 
 Result<Json> library_facts() {

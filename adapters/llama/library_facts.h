@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tern/base/error.h"
 #include "tern/base/json.h"
@@ -9,8 +10,13 @@
 namespace tern::adapter {
 
 // Libraries since late 2024 may come without a backend linked in and load one at run time: the best libggml-cpu-*.so in
-// `folder`, or beside libggml where it is empty. Does nothing with a library that knows no such thing.
-void load_backends(const std::string& folder);
+// `folder` for this CPU, or beside libggml where it is empty. With a `variant`, that one: libggml-cpu-<variant>.so.
+// Does nothing with a library that has a backend already. Errors: kEngine: a variant that this CPU cannot run; kUsage:
+// a variant where there are none to choose from.
+Status load_backends(const std::string& folder, const std::string& variant);
+
+// The variants in that folder, sorted; empty where the library does not choose among such.
+std::vector<std::string> cpu_variants(const std::string& folder);
 
 // {"api", "libraries": [{"path", "sha256"}], "version", "commit", "system_info", "cpu", "cpu_flags", "compiler"}; what
 // cannot be had is null. Errors: kIo, for a library that cannot be read.

@@ -9,8 +9,11 @@
 #include <ggml.h>
 #include <llama.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 namespace tern::adapter::api {
 
@@ -47,14 +50,35 @@ void free_model(Model* model) {
   }
 }
 
-// No flash attention, or there would be no attention scores to see.
-template <class Params>
-void use_plain_attention(Params& params) {
-  if constexpr (requires { params.flash_attn_type; }) {
-    params.flash_attn_type = static_cast<decltype(params.flash_attn_type)>(0);  // LLAMA_FLASH_ATTN_TYPE_DISABLED
+// "off", "on", and since 2025 "auto".
+template <class Params = llama_context_params>
+std::vector<std::string> flash_attention_values() {
+  if constexpr (requires(Params params) { params.flash_attn_type; }) {
+    return {"off", "on", "auto"};
   } else {
-    params.flash_attn = false;
+    return {"off", "on"};
   }
+}
+
+// With it there are no attention scores to see. False: `value` is none of flash_attention_values().
+template <class Params>
+bool set_flash_attention(Params& params, const std::string& value) {
+  const std::vector<std::string> values = flash_attention_values<Params>();
+  if (std::find(values.begin(), values.end(), value) == values.end()) return false;
+  if constexpr (requires { params.flash_attn_type; }) {
+    // enum llama_flash_attn_type
+    params.flash_attn_type = static_cast<decltype(params.flash_attn_type)>(value == "auto" ? -1
+                                                                           : value == "on" ? 1
+                                                                                           : 0);
+  } else {
+    params.flash_attn = value == "on";
+  }
+  return true;
+}
+
+// Everything is computed on the CPU.
+template <class Params>
+void keep_on_cpu(Params& params) {
   if constexpr (requires { params.op_offload; }) params.op_offload = false;
   params.offload_kqv = false;
 }

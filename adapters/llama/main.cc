@@ -2,11 +2,12 @@
 // (docs/trace-format.md). It makes bitnet.cpp, llama.cpp and relatives engines that tern can hold its own against.
 //
 // It is not part of tern's build, because it belongs to the user's library: `tern reference build` compiles it, once
-// per tree, against the headers and libraries found there. By hand, after tern itself was built in BUILD (which writes
-// adapter.rsp: the options, the sources, tern's own libraries and what they need; see CMakeLists.txt here):
+// per tree, against the headers and libraries found there, as manifest.json says. By hand, after tern itself was built
+// in BUILD (which writes options.rsp and libraries.rsp; see ../CMakeLists.txt):
 //
-//   c++ @BUILD/adapters/llama/adapter.rsp -I TREE/include -I TREE/ggml/include LIB/libllama.so LIB/libggml.so
-//       LIB/libggml-base.so -Wl,-rpath,LIB -o tern-llama-adapter
+//   c++ @BUILD/adapters/options.rsp -std=c++20 -O1 adapters/llama/*.cc -I TREE/include -I TREE/ggml/include
+//       @BUILD/adapters/libraries.rsp -Wl,--no-as-needed LIB/libllama.so LIB/libggml.so LIB/libggml-base.so
+//       -Wl,-rpath,LIB -o tern-llama-adapter
 //
 // where TREE is llama.cpp's source (in bitnet.cpp: 3rdparty/llama.cpp) and LIB the folder of its shared libraries.
 // Those of 2024 have no libggml-base.so, and bitnet.cpp keeps its two in two folders: build/3rdparty/llama.cpp/src and
@@ -22,10 +23,11 @@
 #include "library_facts.h"
 #include "observer.h"
 #include "options.h"
-#include "run_files.h"
+#include "settings.h"
 #include "tern/base/file.h"
 #include "tern/base/stopwatch.h"
 #include "tern/trace/run_folder.h"
+#include "tern/trace/run_writer.h"
 
 namespace tern::adapter {
 namespace {
@@ -65,7 +67,7 @@ Status check_length(const Options& options, const Engine& engine, size_t n_promp
 // The passes of one generation: prefill in ubatches, then a token at a time.
 class Generation {
  public:
-  Generation(const Options& options, Engine& engine, Observer* observer, RunFiles& files)
+  Generation(const Options& options, Engine& engine, Observer* observer, trace::RunWriter& files)
       : options_(options), engine_(engine), observer_(observer), files_(files) {}
 
   Status run(std::span<const int32_t> prompt, trace::RunResult& result) {
@@ -110,7 +112,7 @@ class Generation {
   const Options& options_;
   Engine& engine_;
   Observer* observer_;
-  RunFiles& files_;
+  trace::RunWriter& files_;
   int position_ = 0;
   int32_t choice_ = 0;  // the token that the last position's logits favour
 };
@@ -121,6 +123,7 @@ Json result_json(const Options& options, const trace::RunResult& result, Json fa
   json["settings"] = {{"threads", options.threads},
                       {"ubatch", options.token_by_token ? 1 : options.ubatch},
                       {"observed", options.observe}};
+  json["settings"].update(all_settings(options.settings));
   if (observer) {
     Json counts = Json::object();
     for (const auto& [stage, n] : observer->counts()) counts[std::string(trace::stage_name(stage))] = n;
@@ -143,13 +146,28 @@ uint64_t max_tensors(const Options& options, const Engine& engine, size_t n_prom
   return n_passes * static_cast<size_t>(engine.n_layer() + 1) * (static_cast<size_t>(trace::Stage::kLogits) + 1);
 }
 
-Status write_facts(const Options& options) {
+std::string cpu_variant(const Options& options) {
+  const auto set = options.settings.find("cpu_variant");
+  return set == options.settings.end() ? std::string() : set->second;
+}
+
+// docs/cross-validation.md, "What an adapter says of itself"
+Status print_facts(const Options& options) {
   const LibraryLog log(options.verbose);
-  load_backends(options.backends);
+  Json settings = known_settings(options.backends);
+  TERN_RETURN_IF_ERROR(load_backends(options.backends, cpu_variant(options)));
+  llama_context_params params = llama_context_default_params();
+  TERN_RETURN_IF_ERROR(apply_settings(options.settings, params));
   llama_backend_init();
   TERN_ASSIGN_OR_RETURN(Json facts, library_facts());
-  std::string engine = engine_name(options.engine, facts);
-  return write_file(options.facts, to_json_text({{"engine", std::move(engine)}, {"engine_facts", std::move(facts)}}));
+  const Json json = {{"name", engine_name(options.engine, facts)},
+                     {"arithmetic", options.arithmetic.empty() ? Json() : Json(options.arithmetic)},
+                     {"level", "tensors"},
+                     {"abilities", abilities()},
+                     {"settings", std::move(settings)},
+                     {"engine_facts", std::move(facts)}};
+  std::printf("%s\n", to_json_line(json).c_str());
+  return {};
 }
 
 std::optional<trace::Neighbourhood> neighbourhood(const Options& options, const Engine& engine) {
@@ -157,9 +175,21 @@ std::optional<trace::Neighbourhood> neighbourhood(const Options& options, const 
   return id ? std::optional(trace::Neighbourhood(*id, engine.n_layer())) : std::nullopt;
 }
 
+trace::RunFiles run_files(const Options& options, const Engine& engine, size_t n_prompt) {
+  trace::RunFiles files{.run_folder = options.out};
+  if (!options.trace_folder.empty()) files.trace_folder = options.trace_folder;
+  files.form = options.trace_folder.empty() ? trace::TraceForm::kList : trace::TraceForm::kFiles;
+  files.trace = options.observe;
+  files.dump_tensors = options.dump_tensors;
+  files.around = neighbourhood(options, engine);
+  files.n_vocab = engine.n_vocab();
+  files.max_tensors = max_tensors(options, engine, n_prompt);
+  return files;
+}
+
 Status run(const Options& options) {
   const LibraryLog log(options.verbose);
-  load_backends(options.backends);
+  TERN_RETURN_IF_ERROR(load_backends(options.backends, cpu_variant(options)));
   llama_backend_init();
   const Stopwatch load;
   TERN_ASSIGN_OR_RETURN(Engine engine, Engine::load(options.model, log));
@@ -167,14 +197,8 @@ Status run(const Options& options) {
   result.load_s = load.seconds();
   TERN_ASSIGN_OR_RETURN(result.prompt_tokens, prompt_tokens(options, engine));
   TERN_RETURN_IF_ERROR(check_length(options, engine, result.prompt_tokens.size()));
-  TERN_ASSIGN_OR_RETURN(RunFiles files,
-                        RunFiles::create({.out = options.out,
-                                          .trace_folder = options.trace_folder,
-                                          .trace = options.observe,
-                                          .dump_tensors = options.dump_tensors,
-                                          .around = neighbourhood(options, engine),
-                                          .n_vocab = engine.n_vocab(),
-                                          .max_tensors = max_tensors(options, engine, result.prompt_tokens.size())}));
+  TERN_ASSIGN_OR_RETURN(trace::RunWriter files,
+                        trace::RunWriter::begin(run_files(options, engine, result.prompt_tokens.size())));
   std::optional<trace::Inputs> inputs;
   if (!options.inputs_from.empty()) {
     TERN_ASSIGN_OR_RETURN(inputs,
@@ -187,6 +211,7 @@ Status run(const Options& options) {
       engine.open_context({.n_positions = static_cast<int>(result.prompt_tokens.size()) + options.max_tokens,
                            .ubatch = options.ubatch,
                            .threads = options.threads,
+                           .settings = options.settings,
                            .observer = watching}));
   TERN_RETURN_IF_ERROR(Generation(options, engine, watching, files).run(result.prompt_tokens, result));
 
@@ -216,8 +241,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", options.error().line().c_str());
     return tern::exit_code(options.error().code);
   }
-  const tern::Status status =
-      options->facts.empty() ? tern::adapter::run(*options) : tern::adapter::write_facts(*options);
+  const tern::Status status = options->facts ? tern::adapter::print_facts(*options) : tern::adapter::run(*options);
   if (!status) {
     std::fprintf(stderr, "%s\n", status.error().line().c_str());
     return tern::exit_code(status.error().code);

@@ -6,12 +6,14 @@
 #include <map>
 #include <string_view>
 
+#include "tern/peer/abilities.h"
 #include "tern/trace/stage.h"
 
 namespace tern::adapter {
 namespace {
 
 constexpr int kMaxInt = 1 << 30;
+constexpr std::string_view kNoObserve = "--no-observe";
 
 tl::unexpected<Error> usage_error(const std::string& where, const std::string& what) {
   return fail(ErrorCode::kUsage, where, what, "tern-llama-adapter --help");
@@ -54,6 +56,7 @@ struct Targets {
 Targets targets_of(Options& o, std::string& ignored) {
   return {
       .flags = {{"--dump-tensors", &o.dump_tensors},
+                {"--facts", &o.facts},
                 {"--token-by-token", &o.token_by_token},
                 {"--trace-list", &o.trace_list},
                 {"--list-nodes", &o.list_nodes},
@@ -63,7 +66,6 @@ Targets targets_of(Options& o, std::string& ignored) {
       .texts = {{"--model", &o.model},
                 {"--prompt", &o.prompt},
                 {"--out", &o.out},
-                {"--facts", &o.facts},
                 {"--backends", &o.backends},
                 {"--engine", &o.engine},
                 {"--inputs-from", &o.inputs_from},
@@ -77,6 +79,16 @@ Targets targets_of(Options& o, std::string& ignored) {
                    {"--ubatch", {&o.ubatch, 1}},
                    {"--ctx", {&o.ctx, 1}}},
   };
+}
+
+// "KEY=VALUE"
+Status take_setting(const std::string& text, std::map<std::string, std::string>& settings) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    return usage_error("--setting", "'" + printable(text) + "' is not of the form KEY=VALUE");
+  }
+  settings[text.substr(0, equals)] = text.substr(equals + 1);
+  return {};
 }
 
 Status take_value(const Targets& targets, const std::string& option, const std::string& value) {
@@ -93,7 +105,7 @@ Status take_value(const Targets& targets, const std::string& option, const std::
 }
 
 Status check(const Options& options) {
-  if (!options.facts.empty()) return {};
+  if (options.facts) return {};
   if (options.model.empty()) return usage_error("--model", "is missing");
   if (options.out.empty()) return usage_error("--out", "is missing");
   if (options.has_prompt == !options.token_ids.empty()) {
@@ -131,7 +143,7 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
   const Targets targets = targets_of(options, ignored);
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
-    if (argument == "--no-observe") {
+    if (argument == kNoObserve) {
       options.observe = false;
       continue;
     }
@@ -141,6 +153,10 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
     }
     if (i + 1 == arguments.size()) return usage_error(printable(argument), "is no option, or lacks its value");
     options.has_prompt = options.has_prompt || argument == "--prompt";
+    if (argument == "--setting") {
+      TERN_RETURN_IF_ERROR(take_setting(arguments[++i], options.settings));
+      continue;
+    }
     TERN_RETURN_IF_ERROR(take_value(targets, argument, arguments[++i]));
   }
   const char* folder = std::getenv("BITNET_TRACE_DIR");
@@ -149,6 +165,21 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
     TERN_RETURN_IF_ERROR(check(options));
   }
   return options;
+}
+
+std::vector<std::string> abilities() {
+  Options options;
+  std::string ignored;
+  const Targets targets = targets_of(options, ignored);
+  std::vector<std::string> keys;
+  for (const peer::Ability& ability : peer::known_abilities()) {
+    const std::string word = ability.option();
+    if (word == kNoObserve || targets.flags.contains(word) || targets.texts.contains(word) ||
+        targets.ids.contains(word) || targets.integers.contains(word)) {
+      keys.emplace_back(ability.key);
+    }
+  }
+  return keys;
 }
 
 const char* usage() {
@@ -174,7 +205,8 @@ const char* usage() {
   --engine NAME, --arithmetic NAME   taken over into result.json
   --tokenizer FILE         accepted and not used
   --verbose                show libllama's own messages
-  --facts FILE             no run: write down which library this is
+  --setting KEY=VALUE      flash_attention=on, cache_type_k=q8_0 and the like; --facts lists them
+  --facts                  no run: print which library this is, and what can be asked of it, as one JSON object
 
 BITNET_TRACE_DIR: traces go there, a file per tensor, instead of to trace.jsonl.
 Exit codes: 2 usage, 3 input or output files, 4 the library failed.

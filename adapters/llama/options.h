@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,11 @@ struct Options {
   std::vector<int32_t> token_ids;  // instead of a prompt; BOS is not added
   std::string out;                 // the run folder
   std::string trace_folder;        // BITNET_TRACE_DIR; empty: traces go to trace.jsonl in `out`
-  std::string facts;               // instead of a run: what this library is, written to this file
   std::string backends;            // folder of libggml-cpu-*.so; empty: beside libggml
   std::string engine;              // how result.json names the engine
   std::string arithmetic;          // result.json's `arithmetic`, as the caller knows it; empty: not claimed
   std::vector<int32_t> teacher;    // fed instead of the engine's own choices, from the first decode step on
+  std::map<std::string, std::string> settings;  // settings.h
   bool has_prompt = false;
   int max_tokens = 1;
   int threads = 4;
@@ -29,6 +30,7 @@ struct Options {
   std::string around;         // with dump_tensors: only those in this tensor's neighbourhood; empty: all
   std::string inputs_before;  // only of tensors before this one; empty: all
   std::string inputs_from;    // run folder with values: each stage is computed from them; empty: none
+  bool facts = false;         // instead of a run: print what this adapter is and can
   bool dump_tensors = false;
   bool trace_list = false;      // traces in `out` whatever BITNET_TRACE_DIR says
   bool observe = true;          // false: no evaluation callback at all, so no traces
@@ -42,5 +44,8 @@ struct Options {
 Result<Options> parse_options(const std::vector<std::string>& arguments);
 
 const char* usage();
+
+// The keys of those abilities (tern/peer/abilities.h) that this command line has an option for.
+std::vector<std::string> abilities();
 
 }  // namespace tern::adapter

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "options.h"
+#include "tern/peer/abilities.h"
 
 namespace tern::adapter {
 namespace {
@@ -31,6 +32,19 @@ TEST(LlamaOptions, TakesIds) {
   EXPECT_EQ(options->token_ids, (std::vector<int32_t>{0, 5, 128255}));
   EXPECT_EQ(options->teacher, (std::vector<int32_t>{9}));
 }
+
+TEST(LlamaOptions, TakesSettings) {
+  const auto options = parse_options(with({"--prompt", "a", "--setting", "flash_attention=on", "--setting", "x=a=b"}));
+  ASSERT_TRUE(options) << options.error().line();
+  EXPECT_EQ(options->settings.at("flash_attention"), "on");
+  EXPECT_EQ(options->settings.at("x"), "a=b");
+  EXPECT_TRUE(parse_options({"--facts", "--setting", "flash_attention=on"})->facts);
+  EXPECT_FALSE(parse_options(with({"--prompt", "a", "--setting", "flash_attention"})));
+  EXPECT_FALSE(parse_options(with({"--prompt", "a", "--setting"})));
+}
+
+// A row of tern's table of abilities that this command line lacks an option for is missed here.
+TEST(LlamaOptions, CanBeAskedForEverything) { EXPECT_EQ(abilities().size(), peer::known_abilities().size()); }
 
 TEST(LlamaOptions, TakesAnEmptyPromptForAPrompt) { EXPECT_TRUE(parse_options(with({"--prompt", ""}))); }
 

@@ -28,7 +28,7 @@ class ReferenceCheckTest : public testing::Test {
                                       "{out}",
                                       "--ignore-eos"};
     words.insert(words.end(), more_words.begin(), more_words.end());
-    return peer::make_command_peer(peer::CommandTemplate(std::move(words)), "stand-in", peer::CommandKind::kOurs);
+    return peer::make_command_peer(peer::CommandTemplate(std::move(words)), "stand-in", peer::all_abilities());
   }
   // The status of each check by its id.
   std::map<std::string, Status> check(const std::vector<std::string>& more_words) {

@@ -1,4 +1,4 @@
-#include "tern/engine/run_writer.h"
+#include "tern/trace/run_writer.h"
 
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ class RunWriterTest : public testing::Test {
   }
 
   // Runs the model on a short prompt into `writer`.
-  Result<trace::RunResult> run(RunWriter& writer) {
+  Result<trace::RunResult> run(trace::RunWriter& writer) {
     TERN_ASSIGN_OR_RETURN(const auto session, Session::create(*view_, {.table = kernels::runnable_tables().back()}));
     trace::RunResult result;
     result.engine = "test";
@@ -47,7 +47,7 @@ class RunWriterTest : public testing::Test {
 
 TEST_F(RunWriterTest, WritesTheEngineContract) {
   const fs::path out = folder_.path() / "a" / "b";
-  auto writer = RunWriter::begin({.run_folder = out, .dump_tensors = true, .n_vocab = 40, .max_tensors = 200});
+  auto writer = trace::RunWriter::begin({.run_folder = out, .dump_tensors = true, .n_vocab = 40, .max_tensors = 200});
   ASSERT_TRUE(writer) << writer.error().line();
   const auto result = run(*writer);
   ASSERT_TRUE(result) << result.error().line();
@@ -63,7 +63,7 @@ TEST_F(RunWriterTest, WritesTheEngineContract) {
 
 TEST_F(RunWriterTest, TracesMayGoElsewhere) {
   const fs::path out = folder_.path() / "out", traces = folder_.path() / "traces";
-  auto writer = RunWriter::begin({.run_folder = out, .trace_folder = traces, .n_vocab = 40});
+  auto writer = trace::RunWriter::begin({.run_folder = out, .trace_folder = traces, .n_vocab = 40});
   ASSERT_TRUE(writer) << writer.error().line();
   const auto result = run(*writer);
   ASSERT_TRUE(result) << result.error().line();
@@ -74,7 +74,7 @@ TEST_F(RunWriterTest, TracesMayGoElsewhere) {
 
 TEST_F(RunWriterTest, WithoutATraceThereIsNoRecorderAtAll) {
   const fs::path out = folder_.path() / "out", traces = folder_.path() / "traces";
-  auto writer = RunWriter::begin({.run_folder = out, .trace_folder = traces, .trace = false, .n_vocab = 40});
+  auto writer = trace::RunWriter::begin({.run_folder = out, .trace_folder = traces, .trace = false, .n_vocab = 40});
   ASSERT_TRUE(writer) << writer.error().line();
   EXPECT_EQ(writer->recorder(), nullptr);
   const auto result = run(*writer);
@@ -90,7 +90,7 @@ TEST_F(RunWriterTest, WithoutATraceThereIsNoRecorderAtAll) {
 TEST_F(RunWriterTest, LeavesNothingBehindUnlessFinished) {
   const size_t before = n_entries(folder_.path());
   {
-    auto writer = RunWriter::begin(
+    auto writer = trace::RunWriter::begin(
         {.run_folder = folder_.path() / "x" / "y", .dump_tensors = true, .n_vocab = 40, .max_tensors = 200});
     ASSERT_TRUE(writer) << writer.error().line();
     ASSERT_TRUE(run(*writer));
@@ -103,7 +103,7 @@ TEST_F(RunWriterTest, KeepsAnExistingFolderAndWhatIsInIt) {
   const fs::path out = folder_.path() / "out";
   fs::create_directory(out);
   std::ofstream(out / "notes.txt") << "mine";
-  { ASSERT_TRUE(RunWriter::begin({.run_folder = out, .n_vocab = 40})); }
+  { ASSERT_TRUE(trace::RunWriter::begin({.run_folder = out, .n_vocab = 40})); }
   EXPECT_EQ(n_entries(out), 1U);
 }
 
@@ -111,14 +111,14 @@ TEST_F(RunWriterTest, RefusesAFolderWithTraces) {
   const fs::path out = folder_.path() / "out";
   fs::create_directory(out);
   std::ofstream(out / "blk0_q_proj.trace") << "{}";
-  const auto writer = RunWriter::begin({.run_folder = out, .n_vocab = 40});
+  const auto writer = trace::RunWriter::begin({.run_folder = out, .n_vocab = 40});
   ASSERT_FALSE(writer);
   EXPECT_EQ(n_entries(out), 1U);
 }
 
 TEST_F(RunWriterTest, UnwritableFolder) {
   std::ofstream(folder_.path() / "file") << "x";
-  const auto writer = RunWriter::begin({.run_folder = folder_.path() / "file" / "out", .n_vocab = 40});
+  const auto writer = trace::RunWriter::begin({.run_folder = folder_.path() / "file" / "out", .n_vocab = 40});
   ASSERT_FALSE(writer);
   EXPECT_EQ(writer.error().code, ErrorCode::kIo);
 }

@@ -6,6 +6,7 @@
 #include "support/paths.h"
 #include "tern/base/file.h"
 #include "tern/base/hash.h"
+#include "tern/peer/engine_registry.h"
 #include "tern/peer/open_engine.h"
 
 namespace tern::peer {
@@ -34,7 +35,8 @@ class CommandPeerTest : public testing::Test {
  protected:
   PeerRun run(const std::string& script, const std::string& arguments = "{out} {trace_dir} {prompt}") {
     EXPECT_TRUE(write_file(folder_.path() / "engine.sh", script));
-    auto command = CommandTemplate::parse("sh " + (folder_.path() / "engine.sh").string() + " " + arguments, "");
+    auto command =
+        CommandTemplate::parse("sh " + (folder_.path() / "engine.sh").string() + " " + arguments, "", settings_);
     EXPECT_TRUE(command);
     RunRequest request = request_;
     request.model = "m.gguf";
@@ -45,7 +47,7 @@ class CommandPeerTest : public testing::Test {
     request.run_folder = folder_.path() / "rs-run";
     request.trace_folder = folder_.path() / "rs-traces";
     request.output_file = folder_.path() / "rs-output.txt";
-    const auto peer = make_command_peer(std::move(*command), "stand-in", kind_);
+    const auto peer = make_command_peer(std::move(*command), "stand-in", by_option_, settings_);
     abilities_ = peer->abilities();
     auto outcome = peer->run(request);
     EXPECT_TRUE(outcome) << outcome.error().line();
@@ -63,7 +65,8 @@ class CommandPeerTest : public testing::Test {
   test::TemporaryFolder folder_;
   double timeout_s_ = 20;
   RunRequest request_;  // what a test adds to the plain one
-  CommandKind kind_ = CommandKind::kTheirs;
+  Abilities by_option_{.runs = true};
+  Settings settings_;
   Abilities abilities_;
 };
 
@@ -151,7 +154,7 @@ TEST_F(CommandPeerTest, AnEngineThatSpeaksTheContractTakesIdsInsteadOfThePrompt)
 }
 
 TEST_F(CommandPeerTest, OursTakesOurOptions) {
-  kind_ = CommandKind::kOurs;
+  by_option_ = all_abilities();
   run("echo \"$@\"; exit 9", "--prompt={prompt} --out {out}");
   EXPECT_THAT(output(), testing::StartsWith("--prompt=Hello --out /"));
   EXPECT_THAT(output(), testing::Not(HasSubstr("--teacher-tokens")));
@@ -165,8 +168,17 @@ TEST_F(CommandPeerTest, OursTakesOurOptions) {
   EXPECT_TRUE(abilities_.unobserved && abilities_.token_by_token && abilities_.dump_tensors);
 }
 
+TEST_F(CommandPeerTest, SettingsFillPlacesAndReplaceTheRunsThreads) {
+  settings_ = {{"threads", "3"}, {"mode", "slow"}};
+  run("echo \"$@\"; exit 9", "{mode} {threads}");
+  EXPECT_EQ(output(), "slow 3\n");
+  request_.other_threads = 7;
+  run("echo \"$@\"; exit 9", "{threads}");
+  EXPECT_EQ(output(), "7\n");
+}
+
 TEST_F(CommandPeerTest, AnEngineThatIgnoresWhatItIsToldFails) {
-  kind_ = CommandKind::kOurs;
+  by_option_ = all_abilities();
   request_.teacher_tokens = {7};
   const std::string obeys_nothing = "echo '" + result_json() + "' > $1/result.json";
   EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states no teacher_tokens: it went its own way"));
@@ -248,7 +260,10 @@ class PackPeerTest : public testing::Test {
     options.allow_model_mismatch = allow;
     options.bitnet_cpp_dir = cpp_dir_;
     options.bitnet_cpp_dir_is_set = cpp_dir_is_set_;
-    return open_engine(parse_engine_spec(spec, "--reference").value(), subject_, options);
+    const EngineRegistry engines =
+        EngineRegistry::load({{test::source_dir() / "adapters"}, {}, {}, "c++", folder_.path() / "cache"});
+    options.recipe.cache = folder_.path() / "cache";
+    return engines.open(engines.parse(spec, "--reference").value(), subject_, options);
   }
 
   test::TemporaryFolder folder_;

@@ -70,9 +70,10 @@ Result<Trials> Trials::open(const TrialOptions& options, const Interrupt& interr
   TERN_ASSIGN_OR_RETURN(ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   Trials trials(options, std::move(scratch), std::move(opened));
   trials.setting_ = setting;
-  TERN_RETURN_IF_ERROR(trials.choose_subject(options.subject));
+  TERN_RETURN_IF_ERROR(trials.choose_subject(options.subject, options.subject_settings));
   if (!options.reference.empty()) {
-    TERN_ASSIGN_OR_RETURN(trials.reference_, trials.open_engine(options.reference, "--reference"));
+    TERN_ASSIGN_OR_RETURN(trials.reference_,
+                          trials.open_engine(options.reference, "--reference", options.reference_settings));
     if (!trials.reference_.peer) {
       return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference),
                   "there is none: " + trials.reference_.note);
@@ -81,22 +82,19 @@ Result<Trials> Trials::open(const TrialOptions& options, const Interrupt& interr
   return trials;
 }
 
-Status Trials::choose_subject(const std::string& spec) {
-  if (spec == "auto") {
-    subject_ = {};
-    TERN_ASSIGN_OR_RETURN(subject_.peer, make_tern_peer());
-    return {};
-  }
-  TERN_ASSIGN_OR_RETURN(subject_, open_engine(spec, "--subject"));
+Status Trials::choose_subject(const std::string& spec, const std::vector<std::string>& settings) {
+  TERN_ASSIGN_OR_RETURN(subject_, open_engine(spec == "auto" ? "tern" : spec, "--subject", settings));
   if (!subject_.peer || !subject_.peer->abilities().runs) {
     return fail(ErrorCode::kUsage, "--subject " + printable(spec, 1000), "is no engine that runs");
   }
   return {};
 }
 
-Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const std::string& option) const {
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(text, option));
-  return peer::open_engine(spec, subject_of(options_.model, opened_), reference_options(option));
+Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const std::string& option,
+                                               const std::vector<std::string>& settings) const {
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(text, option));
+  return registry.open(spec, subject_of(options_.model, opened_), reference_options(option, settings));
 }
 
 // A sweep of one scenario, which nobody wants a report of.

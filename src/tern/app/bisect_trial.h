@@ -22,7 +22,8 @@ namespace tern::app {
 struct TrialOptions {
   std::string model, tokenizer;
   std::string subject = "auto";
-  std::string reference;  // empty: what the subject computes at the good end
+  std::string reference;                                          // empty: what the subject computes at the good end
+  std::vector<std::string> subject_settings, reference_settings;  // "KEY=VALUE"
   std::string prompt = "Count: 1,2,3,";
   std::vector<int32_t> token_ids;
   int max_tokens = 4;
@@ -45,7 +46,9 @@ class Trials {
 
   // What may differ from trial to trial: model, tokenizer, threads; and the subject.
   peer::RunSetting& setting() { return setting_; }
-  Status choose_subject(const std::string& spec);
+  Status choose_subject(const std::string& spec, const std::vector<std::string>& settings);
+  // That the subject has.
+  const std::vector<peer::KnownSetting>& known_settings() const { return subject_.known_settings; }
   bool has_reference() const { return reference_.peer != nullptr; }
   const std::filesystem::path& scratch() const { return scratch_.path(); }
 
@@ -61,7 +64,8 @@ class Trials {
  private:
   Trials(const TrialOptions& options, ScratchFolder scratch, OpenedModel opened)
       : options_(options), scratch_(std::move(scratch)), opened_(std::move(opened)) {}
-  Result<peer::OpenedEngine> open_engine(const std::string& text, const std::string& option) const;
+  Result<peer::OpenedEngine> open_engine(const std::string& text, const std::string& option,
+                                         const std::vector<std::string>& settings) const;
   Result<outcome::ScenarioOutcome> run_scenario(const peer::Peer* reference, const std::filesystem::path& folder) const;
   TrialResult judge(const outcome::ScenarioOutcome& outcome) const;
 

@@ -6,6 +6,7 @@
 
 #include "tern/app/build_facts.h"
 #include "tern/base/file.h"
+#include "tern/kernels/dispatch.h"
 
 namespace tern::app {
 
@@ -18,7 +19,8 @@ Result<std::filesystem::path> own_program() {
   return program;
 }
 
-Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa) {
+Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words, std::string_view isa,
+                                                   const peer::Settings& settings) {
   TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
   // --prompt= keeps a prompt that starts with '-' from being taken for an option.
   std::vector<std::string> words = {
@@ -30,7 +32,44 @@ Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string
     words.insert(words.begin(), {"env", fmt::format("TERN_ISA={}", isa)});
   }
   return peer::make_command_peer(peer::CommandTemplate(std::move(words)), fmt::format("tern {}", version()),
-                                 peer::CommandKind::kOurs);
+                                 peer::all_abilities(), settings);
+}
+
+namespace {
+
+Result<peer::OpenedEngine> open_tern(const peer::EngineRegistry&, const peer::EngineSpec& spec, const peer::Subject&,
+                                     const peer::OpenOptions& options) {
+  const std::string setting_option = options.option + "-option";
+  peer::OpenedEngine own;
+  own.kind = own.spec = spec.text();
+  TERN_ASSIGN_OR_RETURN(own.settings, peer::parse_settings(options.settings, setting_option));
+  std::vector<std::string> tables;
+  for (const kernels::KernelTable* table : kernels::runnable_tables()) {
+    tables.emplace_back(table->name);
+  }
+  own.known_settings = {{.key = "isa", .values = std::move(tables)},
+                        {.key = "threads", .values = {}, .low = 1, .high = 1024},
+                        {.key = "ubatch", .values = {}, .low = 1, .high = 1 << 20}};
+  TERN_RETURN_IF_ERROR(peer::check_settings(own.settings, own.known_settings, "tern", setting_option));
+  own.details = {{"settings", own.settings}};
+  const auto isa = own.settings.find("isa");
+  const bool fused = rounding_to_meet(options.meet_arithmetic) == kernels::ActivationRounding::kFused;
+  TERN_ASSIGN_OR_RETURN(
+      own.peer,
+      make_tern_peer(fused ? std::vector<std::string>{"--activation-rounding", "fused"} : std::vector<std::string>(),
+                     isa == own.settings.end() ? std::string_view() : isa->second, own.settings));
+  return own;
+}
+
+}  // namespace
+
+peer::EngineScheme tern_scheme() {
+  return {.name = "tern", .argument = "", .about = "tern's own engine", .runs = true, .open = open_tern};
+}
+
+kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic) {
+  return arithmetic.ends_with("-fused") ? kernels::ActivationRounding::kFused
+                                        : kernels::ActivationRounding::kProductFirst;
 }
 
 std::vector<std::string> typed_command() {

@@ -10,6 +10,8 @@
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
 #include "tern/kernels/table.h"
+#include "tern/peer/engine_registry.h"
+#include "tern/peer/open_engine.h"
 #include "tern/peer/peer.h"
 
 namespace tern::app {
@@ -18,10 +20,17 @@ namespace tern::app {
 Result<std::filesystem::path> own_program();
 
 // `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
-// everything in peer::Abilities. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path
-// cannot be found.
+// everything in the table of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when
+// our own path cannot be found.
 Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
-                                                   std::string_view isa = {});
+                                                   std::string_view isa = {}, const peer::Settings& settings = {});
+
+// The scheme `tern`: `tern run`, with the settings isa, threads and ubatch. Opening fails as make_tern_peer() does, and
+// with kUsage for another setting.
+peer::EngineScheme tern_scheme();
+
+// With which our engine is to meet another one of that arithmetic.
+kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic);
 
 // Which rounding rules our engine's numbers follow (trace::RunResult::arithmetic): claimed only where it is specified
 // to the bit, which is bitnet.cpp's own layout with float16 or float32 embeddings. No reference says how the two other

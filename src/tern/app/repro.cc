@@ -1,17 +1,18 @@
 #include "tern/app/repro.h"
 
+#include "tern/app/live_reference.h"
 #include "tern/app/own_engine.h"
 #include "tern/base/environment.h"
-#include "tern/peer/engine_spec.h"
 
 namespace tern::app {
 namespace fs = std::filesystem;
 namespace {
 
-// What tern and the engines that it knows read, and what decides which libraries an engine loads.
+// What tern and the engines that it starts read, and what decides which libraries an engine loads.
 constexpr const char* kVariables[] = {
     "BITNET_CPP_DIR",  "BITNET_DETERMINISTIC", "BITNET_SEED",     "CROSSVAL_TIMEOUT_SECS", "CXX",
-    "LD_LIBRARY_PATH", "LD_PRELOAD",           "OMP_NUM_THREADS", "RAYON_NUM_THREADS",     "TERN_ISA"};
+    "LD_LIBRARY_PATH", "LD_PRELOAD",           "OMP_NUM_THREADS", "RAYON_NUM_THREADS",     "TERN_ADAPTER_PATH",
+    "TERN_ISA"};
 
 }  // namespace
 
@@ -22,9 +23,9 @@ std::string absolute_path(const std::string& path) {
 }
 
 Result<std::string> spec_from_anywhere(const std::string& spec, const std::string& option) {
-  TERN_ASSIGN_OR_RETURN(peer::EngineSpec parsed, peer::parse_engine_spec(spec, option));
-  using enum peer::EngineKind;
-  if (parsed.kind == kPack || parsed.kind == kBitnetCpp || parsed.kind == kLlamaCpp) {
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(peer::EngineSpec parsed, registry.parse(spec, option));
+  if (registry.find(parsed.scheme)->argument_is_path) {
     parsed.argument = absolute_path(parsed.argument);
   }
   return parsed.text();
@@ -50,10 +51,14 @@ void ReproWords::add_flag(std::string_view flag, bool is_set) {
   }
 }
 
-Status ReproWords::add_engine(const std::string& option, const std::string& spec) {
+Status ReproWords::add_engine(const std::string& option, const std::string& spec,
+                              const std::vector<std::string>& settings) {
   TERN_ASSIGN_OR_RETURN(const std::string from_anywhere, spec_from_anywhere(spec, option));
   runs_a_command_ = runs_a_command_ || spec.starts_with("command:");
   add_option(option, from_anywhere);
+  for (const std::string& setting : settings) {
+    add_option(option + "-option", setting);
+  }
   return {};
 }
 

@@ -13,7 +13,7 @@ namespace tern::app {
 std::string absolute_path(const std::string& path);
 
 // An engine as after --subject, with absolute paths. What a command's words mean still depends on where it is started.
-// Errors: those of peer::parse_engine_spec().
+// Errors: those of peer::EngineRegistry::parse().
 Result<std::string> spec_from_anywhere(const std::string& spec, const std::string& option);
 
 class ReproWords {
@@ -25,8 +25,9 @@ class ReproWords {
   // Nothing where the value is empty.
   void add_option(std::string_view option, const std::string& value);
   void add_flag(std::string_view flag, bool is_set);
-  // Where it is a command, the folder to start it in is kept. Errors: those of spec_from_anywhere().
-  Status add_engine(const std::string& option, const std::string& spec);
+  // With its settings ("KEY=VALUE"). Where it is a command, the folder to start it in is kept. Errors: those of
+  // spec_from_anywhere().
+  Status add_engine(const std::string& option, const std::string& spec, const std::vector<std::string>& settings = {});
 
   outcome::ReproCommand command(const std::string& output_dir = ".") const;
 

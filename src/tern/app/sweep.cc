@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tern/app/build_facts.h"
+#include "tern/app/live_reference.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/own_engine.h"
 #include "tern/app/reference_check.h"
@@ -85,7 +86,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
       plan.reference_distrust += fmt::format(" (cause: {} at {})", result->cause->id, result->cause->name);
     }
   }
-  if (reference.is_live() && options.reference_arithmetic.empty()) {
+  if (reference.has_adapter && options.reference_arithmetic.empty()) {
     arithmetic = result->arithmetic;
   }
   outcome.reference_check = std::move(*result);
@@ -104,7 +105,7 @@ void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome&
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
   }
-  const outcome::ReferenceFacts& reference = sweep.reference;
+  const outcome::EngineFacts& reference = sweep.reference;
   if (reference.kind == "none") {
     spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
   } else {
@@ -176,14 +177,15 @@ std::vector<std::string> typed_command_without_resume() {
 }
 
 Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, const OpenedModel& opened,
-               const peer::OpenedEngine& reference, const sweep::SweepPlan& plan) {
+               const SweepEngines& engines, const sweep::SweepPlan& plan) {
   outcome.tern_version = version();
   outcome.timestamp = sweep::utc_now();
   outcome.output_dir = options.output_dir;
   outcome.command = typed_command_without_resume();
   outcome.model = opened.model_facts;
   outcome.tokenizer = opened.tokenizer_facts;
-  outcome.reference = facts_of(reference);
+  outcome.subject = facts_of(engines.subject);
+  outcome.reference = facts_of(engines.reference);
   outcome.reference_required = options.require_reference;
   outcome.timeout_s = plan.timeout_s;
   outcome.environment = sweep::describe_environment(plan.threads, plan.timeout_s);
@@ -197,7 +199,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
   sweep::SweepPlan plan(setting);
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
-                        peer::parse_engine_spec(options.reference, "--reference"));
+                        engine_registry().parse(options.reference, "--reference"));
   plan.scenarios = sweep::builtin_scenarios();
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
@@ -249,9 +251,9 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.equal_bits = options.exact || (!options.tolerant && claim_one_arithmetic(engines, opened, arithmetic));
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
-  plan.reference_was_chosen = reference_spec.kind != peer::EngineKind::kAuto;
+  plan.reference_was_chosen = reference_spec.scheme != "auto";
   plan.compare.exactness = exactness_of(options.exact, options.tolerant);
-  TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines.reference, plan));
+  TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines, plan));
   tell_before_running(opened, outcome);
   return run_to_the_end(plan, output, options.resume, make_progress, std::move(outcome));
 }

@@ -14,42 +14,37 @@ namespace tern::app {
 namespace fs = std::filesystem;
 namespace {
 
-// With which our engine is to meet a reference of that arithmetic.
-kernels::ActivationRounding rounding_of(const std::string& arithmetic) {
-  return arithmetic.ends_with("-fused") ? kernels::ActivationRounding::kFused
-                                        : kernels::ActivationRounding::kProductFirst;
-}
-
 Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
                                         const peer::Subject& about, const std::string& arithmetic) {
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.subject, "--subject"));
-  if (spec.kind == peer::EngineKind::kNone) {
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, registry.parse(options.subject, "--subject"));
+  if (spec.scheme == "none") {
     return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
   }
-  if (spec.kind != peer::EngineKind::kAuto) {
-    peer::OpenOptions open_options = reference_options("--subject");
-    open_options.allow_model_mismatch = options.allow_model_mismatch;
-    return peer::open_engine(spec, about, open_options);
+  if (spec.scheme == "auto") {
+    spec.scheme = "tern";
   }
-  TERN_RETURN_IF_ERROR(check_computable(opened.view));
-  peer::OpenedEngine own;
-  own.kind = "tern";
-  TERN_ASSIGN_OR_RETURN(own.peer, make_tern_peer(rounding_of(arithmetic) == kernels::ActivationRounding::kFused
-                                                     ? std::vector<std::string>{"--activation-rounding", "fused"}
-                                                     : std::vector<std::string>()));
-  return own;
+  if (spec.scheme == "tern") {
+    TERN_RETURN_IF_ERROR(check_computable(opened.view));
+  }
+  peer::OpenOptions open_options = reference_options("--subject", options.subject_settings);
+  open_options.allow_model_mismatch = options.allow_model_mismatch;
+  open_options.meet_arithmetic = arithmetic;
+  return registry.open(spec, about, open_options);
 }
 
 Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
                                           const peer::Subject& about, const std::string& arithmetic) {
-  peer::OpenOptions open_options = reference_options("--reference");
+  const peer::EngineRegistry registry = engine_registry();
+  peer::OpenOptions open_options = reference_options("--reference", options.reference_settings);
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.arithmetic = arithmetic;
-  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, peer::open_engine(spec, about, open_options));
-  if (!options.reference_arithmetic.empty() && !opened.is_live()) {
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, registry.open(spec, about, open_options));
+  if (!options.reference_arithmetic.empty() && !opened.has_adapter) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic",
-                fmt::format("the reference is {}, not a live one", opened.spec),
-                "it goes with bitnet.cpp:DIR and llama.cpp:DIR; packs and commands state their arithmetic themselves");
+                fmt::format("the reference is {}, which has no adapter", opened.spec),
+                fmt::format("it goes with {}; others state their arithmetic themselves",
+                            registry.forms([](const peer::EngineScheme& scheme) { return scheme.has_adapter; })));
   }
   return opened;
 }
@@ -58,8 +53,8 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
 Result<Json> engine_identity(const peer::OpenedEngine& engine) {
   Json files = Json::object();
   if (engine.kind == "command") {
-    TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(engine.spec, "command"));
-    TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, peer::split_command(spec.argument, "command"));
+    const std::string command = engine.spec.substr(engine.spec.find(':') + 1);
+    TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, peer::split_command(command, "command"));
     words.front() = find_program(words.front()).value_or(words.front());
     for (const std::string& word : words) {
       std::error_code error;
@@ -71,13 +66,13 @@ Result<Json> engine_identity(const peer::OpenedEngine& engine) {
   return Json{{"kind", engine.kind},
               {"spec", engine.spec},
               {"id", engine.id},
-              {"details", engine.details},
+              {"details", engine.details},  // with its settings
               {"files", std::move(files)}};
 }
 
 }  // namespace
 
-outcome::ReferenceFacts facts_of(const peer::OpenedEngine& opened) {
+outcome::EngineFacts facts_of(const peer::OpenedEngine& opened) {
   return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
 }
 
@@ -91,14 +86,16 @@ Result<SweepEngines> open_engines(const SweepOptions& options, const peer::Engin
 }
 
 bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened, const std::string& arithmetic) {
-  const auto claimed = [](const peer::OpenedEngine& engine) {
+  const auto claimed = [&](const peer::OpenedEngine& engine) {
+    if (engine.kind == "tern") {
+      return own_arithmetic(opened.view, rounding_to_meet(arithmetic));
+    }
     return engine.details.is_object() && engine.details.contains("arithmetic") &&
                    engine.details["arithmetic"].is_string()
                ? engine.details["arithmetic"].get<std::string>()
                : std::string();
   };
-  const std::string subject =
-      engines.subject.kind == "tern" ? own_arithmetic(opened.view, rounding_of(arithmetic)) : claimed(engines.subject);
+  const std::string subject = claimed(engines.subject);
   return !subject.empty() && subject == claimed(engines.reference);
 }
 

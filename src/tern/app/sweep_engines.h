@@ -9,7 +9,7 @@
 #include "tern/base/json.h"
 #include "tern/compare/sided.h"
 #include "tern/outcome/facts.h"
-#include "tern/peer/engine_spec.h"
+#include "tern/peer/engine_registry.h"
 #include "tern/peer/open_engine.h"
 #include "tern/sweep/sweep.h"
 
@@ -28,7 +28,7 @@ bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened
 // Only --allow-model-mismatch lets such a pack come this far.
 bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened);
 
-outcome::ReferenceFacts facts_of(const peer::OpenedEngine& opened);
+outcome::EngineFacts facts_of(const peer::OpenedEngine& opened);
 
 // Everything that has a say in the result, so that --resume does not put two sweeps into one report. Of files, what is
 // in them counts, and not where they lie. Errors: kIo.

@@ -7,12 +7,12 @@
 namespace tern::app {
 
 Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
-                                       const outcome::ReferenceFacts& reference) {
+                                       const outcome::EngineFacts& reference) {
   TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("sweep"));
   words.add_path(options.model);
   words.add_path(options.tokenizer);
-  TERN_RETURN_IF_ERROR(words.add_engine("--reference", reference.spec));
-  TERN_RETURN_IF_ERROR(words.add_engine("--subject", options.subject));
+  TERN_RETURN_IF_ERROR(words.add_engine("--reference", reference.spec, options.reference_settings));
+  TERN_RETURN_IF_ERROR(words.add_engine("--subject", options.subject, options.subject_settings));
   words.add_option("--threads", std::to_string(setting.threads));
   words.add_option("--timeout", fmt::format("{}", setting.timeout_s));
   words.add_option("--oracle", oracle_word(options.ask));

@@ -15,6 +15,7 @@ struct SweepOptions {
   std::string model, tokenizer;
   std::string output_dir = "./crossval-results";
   std::string subject = "auto", reference = "auto";
+  std::vector<std::string> subject_settings, reference_settings;  // "KEY=VALUE"
   std::string reference_arithmetic;
   std::string scenarios, tolerances;
   std::vector<std::string> only;  // names of scenarios; empty: all
@@ -32,6 +33,6 @@ struct SweepOptions {
 // Everything that decides over a scenario's result, with absolute paths, the engine that was found for `auto`, and the
 // values that environment and defaults gave. Errors: those of own_program().
 Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::RunSetting& setting,
-                                       const outcome::ReferenceFacts& reference);
+                                       const outcome::EngineFacts& reference);
 
 }  // namespace tern::app

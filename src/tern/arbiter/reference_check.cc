@@ -140,12 +140,12 @@ class Checker {
   }
 
   tern::Status repeat() {
-    const int other_threads = plan_.threads == 1 ? 2 : 1;
+    const int other_threads = plan_.reference->usual_threads(plan_) == 1 ? 2 : 1;
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun again, evaluate("second", [](auto&) {}));
     note("repeatable", kTwice,
          again.run ? same_bits(*base_.run, *again.run) : failed("the second run " + again.failure));
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun threads,
-                          evaluate("threads", [&](auto& request) { request.threads = other_threads; }));
+                          evaluate("threads", [&](auto& request) { request.other_threads = other_threads; }));
     note("threads", kThreads,
          threads.run ? same_bits(*base_.run, *threads.run)
                      : failed(fmt::format("with {} threads it {}", other_threads, threads.failure)));

@@ -10,6 +10,7 @@
 
 #include "tern/app/bisect_trial.h"
 #include "tern/app/git_worktree.h"
+#include "tern/app/live_reference.h"
 #include "tern/app/own_engine.h"
 #include "tern/app/repro.h"
 #include "tern/app/until_interrupted.h"
@@ -98,8 +99,14 @@ class CommitSearch {
  private:
   fs::path reference() const { return scratch_ / "reference"; }
   std::vector<std::string> reference_words() const {
-    return {"--reference",
-            options_.trial.reference.empty() ? "pack:" + reference().string() : options_.trial.reference};
+    if (options_.trial.reference.empty()) {
+      return {"--reference", "pack:" + reference().string()};
+    }
+    std::vector<std::string> words = {"--reference", options_.trial.reference};
+    for (const std::string& setting : options_.trial.reference_settings) {
+      words.insert(words.end(), {"--reference-option", setting});
+    }
+    return words;
   }
 
   // One step of `git bisect run`.
@@ -202,6 +209,9 @@ class CommitSearch {
       }
     };
     add("--build", options_.build);
+    for (const std::string& setting : trial.subject_settings) {
+      add("--subject-option", setting);
+    }
     add("--threads", trial.setting.threads);
     add("--timeout", trial.setting.timeout);
     if (trial.token_ids.empty()) {
@@ -260,9 +270,10 @@ Result<CommitsOptions> settled(CommitsOptions options) {
   trial.tokenizer = app::absolute_path(app::tokenizer_for(trial.model, trial.tokenizer));
   trial.model = app::absolute_path(trial.model);
   TERN_RETURN_IF_ERROR(app::open_model_and_tokenizer(trial.model, trial.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject, peer::parse_engine_spec(trial.subject, "--subject"));
-  using enum peer::EngineKind;
-  if (subject.kind != kCommand && subject.kind != kBitnetCpp && subject.kind != kLlamaCpp) {
+  const peer::EngineRegistry registry = app::engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject, registry.parse(trial.subject, "--subject"));
+  const peer::EngineScheme& scheme = *registry.find(subject.scheme);
+  if (!scheme.runs || scheme.argument.empty()) {
     return fail(ErrorCode::kUsage, "--subject " + printable(trial.subject), "does not depend on what is checked out",
                 "name what a commit builds: command:'./engine', bitnet.cpp:. or llama.cpp:.");
   }

@@ -58,11 +58,23 @@ void add_oracle_option(Command& command, app::AskOracle& ask) {
       "two sides first differ), never");
 }
 
+void add_setting_option(Command& command, const std::string& option, std::vector<std::string>& settings) {
+  command
+      .add_option(
+          option + "-option", settings,
+          "A setting of that engine, KEY=VALUE; may be given several times. llama.cpp's family: "
+          "flash_attention, cache_type_k, cache_type_v, ubatch, threads, cpu_variant; tern: isa, threads, ubatch; "
+          "of a command, its own {places}")
+      ->allow_extra_args(false);
+}
+
 void add_trial_options(Command& command, app::TrialOptions& options) {
   command.add_option("--tokenizer", options.tokenizer,
                      "The tokenizer.json [the one beside the model, else the GGUF's own vocabulary]");
   command.add_option("--reference", options.reference,
                      "What to hold it against, in the forms of tern sweep [what the subject computes at the good end]");
+  add_setting_option(command, "--subject", options.subject_settings);
+  add_setting_option(command, "--reference", options.reference_settings);
   auto* prompt = command.add_option("--prompt", options.prompt, "What to compute")->capture_default_str();
   command.add_option("--token-ids", options.token_ids, "The prompt's token ids instead: 1,2,3")
       ->delimiter(',')

@@ -1,6 +1,9 @@
 // Options that several commands take. What a struct holds before parsing is the default that --help shows.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "tern/app/bisect_trial.h"
 #include "tern/app/run_setting.h"
 #include "tern/cli/command_line.h"
@@ -16,6 +19,8 @@ void add_one_prompt_options(Command& command, app::OnePromptOptions& options);
 void add_head_copy_option(Command& command, engine::HeadCopy& head_copy);
 // --oracle auto|always|near|never
 void add_oracle_option(Command& command, app::AskOracle& ask);
+// `option`-option KEY=VALUE, for "--subject" or "--reference"; may be given several times.
+void add_setting_option(Command& command, const std::string& option, std::vector<std::string>& settings);
 // All of TrialOptions but --model and --subject, which not every command has.
 void add_trial_options(Command& command, app::TrialOptions& options);
 

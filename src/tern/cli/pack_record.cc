@@ -25,6 +25,7 @@ namespace {
 
 struct RecordOptions {
   std::string reference, model, tokenizer, out, scenarios, arithmetic;
+  std::vector<std::string> settings;  // of the engine, "KEY=VALUE"
   app::RunSettingOptions setting;
   trace::PackContents contents = {.values = false};
 };
@@ -52,20 +53,22 @@ Result<std::vector<Prompt>> read_prompts(const RecordOptions& options, const tok
 }
 
 Result<peer::OpenedEngine> open_live_engine(const RecordOptions& options, const app::OpenedModel& opened) {
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
-  const bool is_command = spec.kind == peer::EngineKind::kCommand;
-  if (!is_command && spec.kind != peer::EngineKind::kBitnetCpp && spec.kind != peer::EngineKind::kLlamaCpp) {
+  const peer::EngineRegistry registry = app::engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(options.reference, "--reference"));
+  const peer::EngineScheme& scheme = *registry.find(spec.scheme);
+  if (!scheme.runs) {
     return fail(ErrorCode::kUsage, "--reference " + printable(options.reference), "is no engine that could be recorded",
-                "name one: bitnet.cpp:DIR, llama.cpp:DIR or command:'...'");
+                "name one: " + registry.forms([](const peer::EngineScheme& s) { return s.runs; }));
   }
-  if (is_command && !options.arithmetic.empty()) {
-    return fail(ErrorCode::kUsage, "--reference-arithmetic", "goes with bitnet.cpp:DIR and llama.cpp:DIR",
-                "a command states its arithmetic in its result.json");
+  if (!scheme.has_adapter && !options.arithmetic.empty()) {
+    return fail(ErrorCode::kUsage, "--reference-arithmetic",
+                "goes with " + registry.forms([](const peer::EngineScheme& s) { return s.has_adapter; }),
+                "others state their arithmetic in result.json");
   }
-  peer::OpenOptions open_options = app::reference_options("--reference");
+  peer::OpenOptions open_options = app::reference_options("--reference", options.settings);
   open_options.arithmetic = options.arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine,
-                        peer::open_engine(spec, app::subject_of(options.model, opened), open_options));
+                        registry.open(spec, app::subject_of(options.model, opened), open_options));
   if (!options.arithmetic.empty() && !engine.note.empty()) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic", engine.note);  // a recording would carry it everywhere
   }
@@ -168,7 +171,7 @@ class Recorder {
   const fs::path& scratch_;
 };
 
-Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of_runs, int threads,
+Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of_runs, const peer::RunSetting& setting,
                   const std::string& own_cpu) {
   Json facts = {{"name", opened.engine.empty() || opened.kind == "command" ? engine_of_runs : opened.engine}};
   if (opened.kind == "command") {
@@ -184,7 +187,10 @@ Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of
   if (!facts.contains("cpu") || !facts["cpu"].is_string() || facts["cpu"].get<std::string>().empty()) {
     facts["cpu"] = own_cpu;
   }
-  facts["threads"] = threads;
+  facts["threads"] = opened.peer->usual_threads(setting);
+  if (!opened.settings.empty()) {
+    facts["settings"] = opened.settings;
+  }
   facts["recorded_by"] = fmt::format("tern {}", app::version());
   return facts;
 }
@@ -224,7 +230,7 @@ Result<int> record(const RecordOptions& options) {
   }
   const trace::PackModel model = {fs::path(options.model).filename(), opened.model_facts.sha256,
                                   opened.tokenizer_facts.kind == "gguf" ? "" : opened.tokenizer_facts.sha256};
-  const Json facts = engine_facts(engine, recording->engine, setting.threads,
+  const Json facts = engine_facts(engine, recording->engine, setting,
                                   sweep::describe_environment(setting.threads, setting.timeout_s).at("cpu"));
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::create(out, model, recording->arithmetic, facts,
                                                                     recording->run_folders, options.contents));
@@ -239,8 +245,10 @@ void add_pack_record(Command& pack, Action& action) {
   auto options = std::make_shared<RecordOptions>();
   command
       ->add_option("--reference", options->reference,
-                   "The engine: bitnet.cpp:DIR, llama.cpp:DIR, command:'PROGRAM ARGUMENTS' (see tern sweep --help)")
+                   "The engine: " + app::engine_registry().forms([](const peer::EngineScheme& s) { return s.runs; }) +
+                       " (see tern sweep --help)")
       ->required();
+  add_setting_option(*command, "--reference", options->settings);
   command->add_option("--model", options->model, "The GGUF model")->required();
   command->add_option("--tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")
       ->required();

@@ -16,17 +16,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string adapters(const peer::EngineRegistry& registry) {
+  return registry.forms([](const peer::EngineScheme& scheme) { return scheme.has_adapter; });
+}
+
 Result<int> build(const std::string& text) {
-  TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, peer::parse_engine_spec(text, "--reference"));
+  const peer::EngineRegistry registry = app::engine_registry();
+  TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, registry.parse(text, "--reference"));
   const peer::OpenOptions options = app::reference_options("--reference");
-  if (spec.kind == peer::EngineKind::kAuto) {
-    spec = {peer::EngineKind::kBitnetCpp, options.bitnet_cpp_dir.string()};
+  if (spec.scheme == "auto") {
+    spec = {"bitnet.cpp", options.bitnet_cpp_dir.string()};
   }
-  if (spec.kind != peer::EngineKind::kBitnetCpp && spec.kind != peer::EngineKind::kLlamaCpp) {
+  if (!registry.find(spec.scheme)->has_adapter) {
     return fail(ErrorCode::kUsage, "--reference " + printable(text), "needs no adapter",
-                "only bitnet.cpp:DIR and llama.cpp:DIR do");
+                "only these do: " + adapters(registry));
   }
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, peer::open_engine(spec, {}, options));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, registry.open(spec, {}, options));
   const auto print = [](std::string_view label, const Json& value) {
     if (value.is_string()) {
       fmt::print("{:<10}{}\n", label, printable(value.get<std::string>(), 1000));
@@ -47,7 +52,8 @@ Result<int> build(const std::string& text) {
 
 struct CheckOptions {
   std::string reference = "auto";
-  std::string model = app::bundled_model();
+  std::vector<std::string> settings;  // of the reference, "KEY=VALUE"
+  std::string model = (fs::path(TERN_BUNDLED_MODEL_DIR) / "tern-tiny-i2_s.gguf").string();
   std::string tokenizer;  // empty: tokenizer.json beside the model, or the GGUF's own vocabulary
   std::string prompt = "Count: 1,2,3,";
   std::vector<int32_t> token_ids;
@@ -71,6 +77,9 @@ void print_library(const peer::OpenedEngine& opened) {
   };
   fmt::print("{:<11}{}{}\n", "reference", printable(opened.spec, 1000),
              opened.engine.empty() ? "" : " (" + printable(opened.engine) + ")");
+  if (!opened.settings.empty()) {
+    print("settings", peer::settings_text(opened.settings));
+  }
   if (!opened.details.is_object()) {
     return;
   }
@@ -90,16 +99,18 @@ void print_library(const peer::OpenedEngine& opened) {
 Result<int> check(const CheckOptions& options) {
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(peer::RunSetting setting, app::run_setting(options.setting));
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, peer::parse_engine_spec(options.reference, "--reference"));
+  const peer::EngineRegistry registry = app::engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(options.reference, "--reference"));
   setting.model = options.model;
   setting.tokenizer = app::tokenizer_for(options.model, options.tokenizer);
   setting.interrupt = &interrupt;
   TERN_ASSIGN_OR_RETURN(const app::OpenedModel model, app::open_model_and_tokenizer(setting.model, setting.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, peer::open_engine(spec, app::subject_of(options.model, model),
-                                                                           app::reference_options("--reference")));
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,
+                        registry.open(spec, app::subject_of(options.model, model),
+                                      app::reference_options("--reference", options.settings)));
   if (!opened.peer) {
     return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened.note,
-                "name one: bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR or command:'...'");
+                "name one: " + registry.forms());
   }
   arbiter::CheckPlan plan(setting);
   plan.reference = opened.peer.get();
@@ -141,10 +152,9 @@ Result<int> check(const CheckOptions& options) {
 void add_check(Command& group, Action& action) {
   Command* command = group.add_subcommand("check", "What a reference is, and whether it can be trusted on a model");
   auto options = std::make_shared<CheckOptions>();
-  command
-      ->add_option("--reference", options->reference,
-                   "bitnet.cpp:DIR, llama.cpp:DIR, pack:DIR, command:'...' or auto, as in a sweep")
+  command->add_option("--reference", options->reference, "As in a sweep: " + app::engine_registry().forms())
       ->capture_default_str();
+  add_setting_option(*command, "--reference", options->settings);
   command->add_option("--model", options->model, "The GGUF to check it on [the bundled model]");
   command->add_option("--tokenizer", options->tokenizer,
                       "Its tokenizer.json [the one beside the model, else the GGUF's own vocabulary]");
@@ -171,7 +181,7 @@ void add_build(Command& group, Action& action) {
   auto reference = std::make_shared<std::string>("auto");
   command
       ->add_option("--reference", *reference,
-                   "bitnet.cpp:DIR or llama.cpp:DIR; auto is bitnet.cpp in BITNET_CPP_DIR or ~/.cache/bitnet_cpp")
+                   adapters(app::engine_registry()) + "; auto is bitnet.cpp in BITNET_CPP_DIR or ~/.cache/bitnet_cpp")
       ->capture_default_str();
   command->footer(
       "Example: tern reference build --reference bitnet.cpp:/opt/bitnet.cpp\n"

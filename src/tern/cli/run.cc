@@ -19,12 +19,12 @@
 #include "tern/base/stopwatch.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
-#include "tern/engine/run_writer.h"
 #include "tern/engine/session.h"
 #include "tern/kernels/dispatch.h"
 #include "tern/oracle/faults.h"
 #include "tern/sweep/environment.h"
 #include "tern/tokenizer/tokenizer.h"
+#include "tern/trace/run_writer.h"
 
 namespace tern::cli {
 namespace fs = std::filesystem;
@@ -151,8 +151,8 @@ Result<std::string> prompt_text(const RunOptions& options) {
                                      : read_file(options.prompt_file, kMaxPromptBytes);
 }
 
-engine::RunFiles run_files(const RunOptions& options, const arch::Numbers& model, size_t n_prompt) {
-  engine::RunFiles files;
+trace::RunFiles run_files(const RunOptions& options, const arch::Numbers& model, size_t n_prompt) {
+  trace::RunFiles files;
   if (!options.out.empty()) {
     files.run_folder = options.out;
   }
@@ -351,8 +351,8 @@ Result<int> run(RunOptions options) {
     TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from, options.inputs_before));
     request.inputs = &*inputs;
   }
-  TERN_ASSIGN_OR_RETURN(engine::RunWriter writer,
-                        engine::RunWriter::begin(run_files(options, prepared.numbers, result.prompt_tokens.size())));
+  TERN_ASSIGN_OR_RETURN(trace::RunWriter writer,
+                        trace::RunWriter::begin(run_files(options, prepared.numbers, result.prompt_tokens.size())));
   request.recorder = writer.recorder();
   if (writer.wants_logits()) {
     request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };

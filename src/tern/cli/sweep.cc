@@ -2,14 +2,17 @@
 #include "tern/app/sweep.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/live_reference.h"
 #include "tern/app/sweep_progress.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
+#include "tern/peer/command_template.h"
 #include "tern/report/writers/terminal.h"
 
 namespace tern::cli {
@@ -38,18 +41,15 @@ void add_sweep(Command& app, Action& action) {
   command->add_option("model", options->model, "The GGUF model")->required();
   command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")->required();
   command->add_option("output_dir", options->output_dir, "Where the results go")->capture_default_str();
-  command
-      ->add_option("--reference", options->reference,
-                   "What to hold it against: auto, none, pack:DIR, command:'PROGRAM ARGUMENTS', bitnet.cpp:DIR, "
-                   "llama.cpp:DIR; auto is bitnet.cpp in BITNET_CPP_DIR if that is set, else the pack in reference/ "
-                   "beside the model, else bitnet.cpp in ~/.cache/bitnet_cpp")
+  command->add_option("--reference", options->reference, "What to hold it against: " + app::engine_registry().forms())
       ->capture_default_str();
+  add_setting_option(*command, "--reference", options->reference_settings);
   command->add_option("--reference-arithmetic", options->reference_arithmetic,
                       "What a live reference is known to follow, e.g. bitnet.cpp-x86-64: hashes must then be equal "
                       "where the subject follows it too");
   command->add_flag("--require-reference", options->require_reference, "Exit 5 when there is no reference");
-  command->add_option("--subject", options->subject, "The engine under test, in the same forms; auto is tern's own")
-      ->capture_default_str();
+  command->add_option("--subject", options->subject, "The engine under test, in the same forms")->capture_default_str();
+  add_setting_option(*command, "--subject", options->subject_settings);
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   command->add_option("--only", options->only, "Run only the scenario of this name; may be given several times")
@@ -77,8 +77,11 @@ void add_sweep(Command& app, Action& action) {
                     "that had ended are not repeated");
   command->footer(
       "Example: tern sweep models/tern-tiny/tern-tiny-i2_s.gguf models/tern-tiny/tokenizer.json /tmp/crossval\n"
-      "A command may use {model} {tokenizer} {prompt} {max_tokens} {threads} {seed} {out} {trace_dir}; without any of\n"
-      "them it gets --model --tokenizer --prompt --max-tokens --threads --out.");
+      "\nEngines:\n" +
+      app::engines_help() +
+      fmt::format("A command may use {{{}}}, and any KEY of its settings; without a place it gets --model --tokenizer "
+                  "--prompt --max-tokens --threads --out.",
+                  fmt::join(peer::known_places(), "} {")));
   command->callback([options, &action] { action = [options] { return sweep(*options); }; });
 }
 

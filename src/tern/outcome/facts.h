@@ -1,4 +1,4 @@
-// What was compared, and by which command: the model, the tokenizer, the reference, the line that repeats it.
+// What was compared, and by which command: the model, the tokenizer, the engines, the line that repeats it.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +24,13 @@ struct TokenizerFacts {
   std::vector<std::string> disagreements;  // with the GGUF's own vocabulary
 };
 
-struct ReferenceFacts {
+struct EngineFacts {
   std::string kind;    // "none", "pack", ...
   std::string spec;    // as given or found: "pack:models/tern-tiny/reference"
   std::string engine;  // what it says of itself
   std::string id;      // of a pack
   std::string note;    // e.g. why there is none, or that the model check was overridden
-  Json details;        // free-form facts (null if none)
+  Json details;        // free-form facts (null if none); "settings" are what --subject-option and its like have set
 };
 
 // The sweep as a command that works from anywhere, for reproducing one of its scenarios. The reports add an output

@@ -33,7 +33,7 @@ struct SweepOutcome {
   ReproCommand repro;
   ModelFacts model;
   TokenizerFacts tokenizer;
-  ReferenceFacts reference;
+  EngineFacts subject, reference;
   bool reference_required = false;
   double timeout_s = 180;
   std::map<std::string, std::string> environment;       // variables that matter, CPU, OS, compiler

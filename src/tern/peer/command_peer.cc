@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "tern/base/file.h"
 #include "tern/peer/peer.h"
@@ -147,23 +148,25 @@ std::string disobedience(const RunRequest& request, const trace::RunResult& resu
 
 class CommandPeer final : public Peer {
  public:
-  CommandPeer(CommandTemplate command, std::string engine_name, CommandKind kind)
-      : command_(std::move(command)), engine_name_(std::move(engine_name)), kind_(kind) {}
+  CommandPeer(CommandTemplate command, std::string engine_name, const Abilities& by_option, Settings settings)
+      : command_(std::move(command)),
+        engine_name_(std::move(engine_name)),
+        by_option_(by_option),
+        settings_(std::move(settings)) {}
 
   Abilities abilities() const override {
-    const bool ours = kind_ == CommandKind::kOurs;
-    return {.runs = true,
-            .token_ids = ours || command_.speaks_engine_contract() || command_.uses("token_ids"),
-            .teacher_tokens = ours || command_.uses("teacher_tokens"),
-            .unobserved = ours,
-            .token_by_token = ours,
-            .dump_tensors = ours,
-            .around = ours,
-            .ubatch = ours || command_.uses("ubatch"),
-            .inputs = ours || command_.uses("inputs_from")};
+    Abilities all = by_option_;
+    all.token_ids = all.token_ids || command_.speaks_engine_contract();
+    for (const Ability& ability : known_abilities()) {
+      all.*ability.flag = all.*ability.flag || (ability.has_value && command_.uses(ability.key));
+    }
+    return all;
   }
 
-  Result<PeerRun> run(const RunRequest& request) const override {
+  int usual_threads(const RunSetting& setting) const override { return number("threads", setting.threads); }
+
+  Result<PeerRun> run(const RunRequest& asked) const override {
+    const RunRequest request = with_settings(asked);
     TERN_RETURN_IF_ERROR(create_folder(request.run_folder));
     TERN_RETURN_IF_ERROR(create_folder(trace_folder_of(request)));
     TERN_RETURN_IF_ERROR(write_file(request.output_file, ""));  // an I/O error of ours must not look like the engine's
@@ -200,42 +203,56 @@ class CommandPeer final : public Peer {
     const bool has_place = command_.uses("token_ids");
     const CommandTemplate command = request.token_ids.empty() || has_place ? command_ : command_.by_token_ids();
     std::vector<std::string> words = command.words();
-    if (kind_ == CommandKind::kOurs) {
-      if (!request.teacher_tokens.empty()) words.insert(words.end(), {"--teacher-tokens", "{teacher_tokens}"});
-      if (!request.observe) words.emplace_back("--no-observe");
-      if (request.token_by_token) words.emplace_back("--token-by-token");
-      const bool dumps_anyway = std::find(words.begin(), words.end(), "--dump-tensors") != words.end();
-      if (request.dump_tensors && !dumps_anyway) words.emplace_back("--dump-tensors");
-      if (request.trace_folder.empty()) words.emplace_back("--trace-list");
-      if (!request.inputs_before.empty()) words.insert(words.end(), {"--inputs-before", "{inputs_before}"});
-      if (!request.around.empty()) words.insert(words.end(), {"--around", "{around}"});
-      if (request.ubatch > 0) words.insert(words.end(), {"--ubatch", "{ubatch}"});
-      if (!request.inputs_from.empty()) words.insert(words.end(), {"--inputs-from", "{inputs_from}"});
+    for (const Ability& ability : known_abilities()) {
+      const bool as_option = by_option_.*ability.flag && ability.asked(request) && !command.uses(ability.key);
+      if (as_option && std::find(words.begin(), words.end(), ability.option()) == words.end()) {
+        words.push_back(ability.option());
+        if (ability.has_value) words.push_back(fmt::format("{{{}}}", ability.key));
+      }
     }
     return CommandTemplate(std::move(words));
   }
 
+  Placeholders places_of(const RunRequest& request) const {
+    Placeholders places = {{"model", request.model.string()},
+                           {"tokenizer", request.tokenizer.string()},
+                           {"prompt", request.prompt},
+                           {"max_tokens", std::to_string(request.max_tokens)},
+                           {"threads", std::to_string(request.threads)},
+                           {"ubatch", "0"},
+                           {"seed", "42"},
+                           {"out", fs::absolute(request.run_folder).string()},
+                           {"trace_dir", fs::absolute(trace_folder_of(request)).string()}};
+    for (const Ability& ability : known_abilities()) {
+      if (const auto value = ability.asked(request); value && ability.has_value)
+        places[std::string(ability.key)] = *value;
+    }
+    for (const auto& [key, value] : settings_) {
+      places.emplace(key, value);
+    }
+    return places;
+  }
+
+  // The setting of this key, or what there is without it.
+  int number(const char* key, int otherwise) const {
+    const auto setting = settings_.find(key);
+    return setting == settings_.end() ? otherwise : std::atoi(setting->second.c_str());  // checked when it was set
+  }
+
+  // With the numbers of threads and of prompt tokens at once that this engine is to use.
+  RunRequest with_settings(RunRequest request) const {
+    request.threads = request.other_threads > 0 ? request.other_threads : usual_threads(request);
+    request.ubatch = request.ubatch > 0 ? request.ubatch : number("ubatch", 0);
+    return request;
+  }
+
   void start(const RunRequest& request, PeerRun& outcome) const {
-    const fs::path out = fs::absolute(request.run_folder);
-    const fs::path trace_dir = fs::absolute(trace_folder_of(request));
+    const Placeholders places = places_of(request);
     outcome.environment = {{"BITNET_DETERMINISTIC", "1"},
                            {"BITNET_SEED", "42"},
                            {"RAYON_NUM_THREADS", std::to_string(request.threads)},
-                           {"BITNET_TRACE_DIR", trace_dir.string()}};
-    outcome.command = command_for(request).fill({{"model", request.model.string()},
-                                                 {"tokenizer", request.tokenizer.string()},
-                                                 {"prompt", request.prompt},
-                                                 {"token_ids", ids_text(request.token_ids)},
-                                                 {"teacher_tokens", ids_text(request.teacher_tokens)},
-                                                 {"ubatch", std::to_string(request.ubatch)},
-                                                 {"around", request.around},
-                                                 {"inputs_before", request.inputs_before},
-                                                 {"inputs_from", request.inputs_from.string()},
-                                                 {"max_tokens", std::to_string(request.max_tokens)},
-                                                 {"threads", std::to_string(request.threads)},
-                                                 {"seed", "42"},
-                                                 {"out", out.string()},
-                                                 {"trace_dir", trace_dir.string()}});
+                           {"BITNET_TRACE_DIR", places.at("trace_dir")}};
+    outcome.command = command_for(request).fill(places);
     ChildCommand child;
     child.argv = outcome.command;
     child.environment = outcome.environment;
@@ -295,7 +312,8 @@ class CommandPeer final : public Peer {
 
   CommandTemplate command_;
   std::string engine_name_;
-  CommandKind kind_;
+  Abilities by_option_;
+  Settings settings_;
 };
 
 // Ids from `list`, which starts behind the '['.
@@ -348,33 +366,9 @@ std::optional<std::vector<int32_t>> token_ids_in_output(std::string_view output,
   return std::nullopt;
 }
 
-std::string beyond(const Abilities& abilities, const RunRequest& request) {
-  if (!request.token_ids.empty() && !abilities.token_ids) {
-    return "cannot be given a prompt's token ids: it takes text only ({token_ids} would be the place in a command)";
-  }
-  if (!request.teacher_tokens.empty() && !abilities.teacher_tokens) {
-    return "cannot be told which tokens to go on with ({teacher_tokens} would be the place in a command)";
-  }
-  if (!request.observe && !abilities.unobserved) {
-    return "cannot be run without its tensors being watched";
-  }
-  if (request.token_by_token && !abilities.token_by_token) {
-    return "cannot be told to evaluate the prompt token by token";
-  }
-  if (!request.around.empty() && !abilities.around) {
-    return "cannot be asked for the values of some of its tensors";
-  }
-  if (request.ubatch > 0 && !abilities.ubatch) {
-    return "cannot be told how many prompt tokens to evaluate at once ({ubatch} would be the place in a command)";
-  }
-  if (!request.inputs_from.empty() && !abilities.inputs) {
-    return "cannot be given the inputs of its stages ({inputs_from} would be the place in a command)";
-  }
-  return request.dump_tensors && !abilities.dump_tensors ? "cannot be asked for the values of its tensors" : "";
-}
-
-std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name, CommandKind kind) {
-  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name), kind);
+std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name, const Abilities& by_option,
+                                        Settings settings) {
+  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name), by_option, std::move(settings));
 }
 
 }  // namespace tern::peer

@@ -1,20 +1,19 @@
 #include "tern/peer/command_template.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <optional>
+
+#include "tern/peer/abilities.h"
 
 namespace tern::peer {
 namespace {
 
-constexpr std::array<std::string_view, 14> kKnown = {
-    "model",         "tokenizer",  "prompt", "token_ids", "teacher_tokens", "inputs_from", "around",
-    "inputs_before", "max_tokens", "ubatch", "threads",   "seed",           "out",         "trace_dir"};
-constexpr const char* kKnownList =
-    "known are {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {inputs_from} {max_tokens} {ubatch} {threads} "
-    "{seed} {out} {trace_dir}";
+constexpr std::string_view kRunPlaces[] = {"model",   "tokenizer", "prompt", "max_tokens",
+                                           "threads", "seed",      "out",    "trace_dir"};
 
 // Calls `literal` and `placeholder` for the pieces of a word. Only {lower_case} counts: braces in JSON arguments and
 // the like stay as they are.
@@ -79,6 +78,16 @@ std::optional<std::vector<std::string>> split_words(std::string_view text) {
 
 }  // namespace
 
+std::vector<std::string> known_places() {
+  std::vector<std::string> places(std::begin(kRunPlaces), std::end(kRunPlaces));
+  for (const Ability& ability : known_abilities()) {
+    if (ability.has_value) {
+      places.emplace_back(ability.key);
+    }
+  }
+  return places;
+}
+
 Result<std::vector<std::string>> split_command(std::string_view text, const std::string& where) {
   auto words = split_words(text);
   if (!words) {
@@ -90,8 +99,10 @@ Result<std::vector<std::string>> split_command(std::string_view text, const std:
   return *std::move(words);
 }
 
-Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std::string& where) {
+Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std::string& where,
+                                               const Settings& settings) {
   TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, split_command(text, where));
+  const std::vector<std::string> known = known_places();
   size_t n_placeholders = 0;
   std::string unknown;
   for (const std::string& word : words) {
@@ -99,13 +110,14 @@ Result<CommandTemplate> CommandTemplate::parse(std::string_view text, const std:
         word, [](std::string_view) {},
         [&](std::string_view name) {
           ++n_placeholders;
-          if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
+          if (std::find(known.begin(), known.end(), name) == known.end() && !settings.contains(std::string(name))) {
             unknown = name;
           }
         });
   }
   if (!unknown.empty()) {
-    return fail(ErrorCode::kUsage, where, fmt::format("the command has an unknown place {{{}}}", unknown), kKnownList);
+    return fail(ErrorCode::kUsage, where, fmt::format("the command has an unknown place {{{}}}", unknown),
+                fmt::format("known are {{{}}}, and those that a KEY=VALUE option names", fmt::join(known, "} {")));
   }
   if (n_placeholders == 0) {
     for (const char* word : {"--model", "{model}", "--tokenizer", "{tokenizer}", "--prompt", "{prompt}", "--max-tokens",

@@ -8,12 +8,16 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/peer/settings.h"
 
 namespace tern::peer {
 
-// Values for {model} {tokenizer} {prompt} {token_ids} {teacher_tokens} {max_tokens} {threads} {seed} {out} {trace_dir}.
-// Lists of ids are "1,2,3"; what a run does not have is empty.
+// Values by place, without its braces: those of known_places(), and the engine's own settings. Lists of ids are
+// "1,2,3"; what a run does not have is empty.
 using Placeholders = std::map<std::string, std::string, std::less<>>;
+
+// The places that tern fills in: "model", "prompt", "out", ..., and each ability with a value (abilities.h).
+std::vector<std::string> known_places();
 
 // Splits as a shell would: blanks separate, '...' is literal, in "..." and outside of quotes \ escapes. `where` names
 // the option in errors. Errors: kUsage: an open quote, an empty command.
@@ -24,7 +28,8 @@ class CommandTemplate {
   // Splits as split_command() does. A command without any placeholder is an engine that speaks the engine contract: it
   // gets the contract's options appended (--model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR).
   // Errors: those of split_command(); kUsage: an unknown {placeholder}.
-  static Result<CommandTemplate> parse(std::string_view text, const std::string& where);
+  // `settings`: their keys are places, too.
+  static Result<CommandTemplate> parse(std::string_view text, const std::string& where, const Settings& settings = {});
   // From words as they are.
   explicit CommandTemplate(std::vector<std::string> words) : words_(std::move(words)) {}
 

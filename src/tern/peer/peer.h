@@ -13,7 +13,9 @@
 #include "tern/base/child_process.h"
 #include "tern/base/error.h"
 #include "tern/base/json.h"
+#include "tern/peer/abilities.h"
 #include "tern/peer/command_template.h"
+#include "tern/peer/settings.h"
 #include "tern/trace/pack.h"
 #include "tern/trace/run_folder.h"
 
@@ -41,6 +43,7 @@ struct RunRequest : RunSetting {
   bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
   bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
   int ubatch = 0;               // prompt tokens evaluated at once; 0: what the engine does unasked
+  int other_threads = 0;        // instead of Peer::usual_threads(); 0: those
   std::string around;           // with dump_tensors: only those in this tensor's neighbourhood
   // A run folder with values: each stage is to be computed from those of the stages before it, and its own recorded.
   std::filesystem::path inputs_from;
@@ -63,44 +66,25 @@ struct PeerRun {
   std::optional<trace::EngineRun> run;
 };
 
-// What a peer can be asked for. Asking for more is an error of the caller's: look first. run() answers it with a
-// failure.
-struct Abilities {
-  bool runs = false;  // computes anew each time; a recording does not
-  bool token_ids = false;
-  bool teacher_tokens = false;
-  bool unobserved = false;  // observe = false
-  bool token_by_token = false;
-  bool dump_tensors = false;
-  bool around = false;
-  bool ubatch = false;
-  bool inputs = false;  // inputs_from
-};
-
 class Peer {
  public:
   virtual ~Peer() = default;
+  // What it can be asked for. run() answers a request beyond that with a failure: look first.
   virtual Abilities abilities() const = 0;
+  // With how many threads it runs: the setting's, or those that --subject-option threads=N gives this engine.
+  virtual int usual_threads(const RunSetting& setting) const { return setting.threads; }
   // Whatever the engine does is in the PeerRun. Errors are ours: kIo, where we could not write.
   virtual Result<PeerRun> run(const RunRequest& request) const = 0;
-};
-
-enum class CommandKind {
-  kTheirs,  // takes what its command has places for, or the engine contract's options
-  kOurs,  // and --token-ids, --teacher-tokens, --no-observe, --token-by-token, --dump-tensors, --around, --trace-list,
-          // --ubatch,
-          // --inputs-from: `tern run` and the adapter
 };
 
 // An engine started once per prompt, with BITNET_DETERMINISTIC=1, BITNET_SEED=42, RAYON_NUM_THREADS and
 // BITNET_TRACE_DIR set. With {out} in its command it writes the engine contract; without, its token ids are taken from
 // the line "Generated tokens: [1, 2, 3]" of its output (and "Prompt tokens: [...]", where it prints that too).
 // A run whose result.json does not confirm what was asked for (max_tokens, token ids, teacher tokens) is a failure.
+// `by_option`: what it takes as options behind its command, besides what the command has places for. `settings`:
+// "threads" and "ubatch" replace the run's, others fill the command's places of their names.
 std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name,
-                                        CommandKind kind = CommandKind::kTheirs);
-
-// Why a request cannot be put to a peer of these abilities: one clause; empty if it can.
-std::string beyond(const Abilities& abilities, const RunRequest& request);
+                                        const Abilities& by_option = {.runs = true}, Settings settings = {});
 
 // A recording, found by its prompt or by the prompt's token ids. Nothing is run: its records are written out as if it
 // had been.

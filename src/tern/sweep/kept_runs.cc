@@ -88,7 +88,7 @@ Status remove_kept(const fs::path& folder) {
 }
 
 // What the engine was asked for.
-Json to_json(const peer::RunRequest& request, const std::string& variant) {
+Json to_json(const peer::RunRequest& request, const peer::Peer& engine, const std::string& variant) {
   return {{"prompt", request.prompt},
           {"token_ids", request.token_ids},
           {"max_tokens", request.max_tokens},
@@ -98,7 +98,7 @@ Json to_json(const peer::RunRequest& request, const std::string& variant) {
           {"dump_tensors", request.dump_tensors},
           {"around", request.around},
           {"ubatch", request.ubatch},
-          {"threads", request.threads},
+          {"threads", request.other_threads > 0 ? request.other_threads : engine.usual_threads(request)},
           {"timeout_s", request.timeout_s},
           {"variant", variant}};
 }
@@ -133,6 +133,7 @@ class KeptRuns::KeepingPeer final : public peer::Peer {
       : kept_(kept), engine_(std::move(engine)), variant_(std::move(variant)) {}
 
   peer::Abilities abilities() const override { return engine_->abilities(); }
+  int usual_threads(const peer::RunSetting& setting) const override { return engine_->usual_threads(setting); }
   Result<peer::PeerRun> run(const peer::RunRequest& request) const override {
     return kept_.run(*engine_, variant_, request);
   }
@@ -233,7 +234,7 @@ Result<peer::PeerRun> KeptRuns::run(const peer::Peer& engine, const std::string&
     return engine.run(request);  // short, and it would have to be bound to those values
   }
   const std::string run_name = request.run_folder.filename();
-  const Json asked = read_back(to_json(request, variant));
+  const Json asked = read_back(to_json(request, engine, variant));
   if (auto kept = earlier_.extract(section_ + "/" + run_name)) {
     auto taken = take_over(std::move(kept.mapped()), asked, request);
     if (taken) {

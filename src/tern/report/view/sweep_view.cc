@@ -43,7 +43,7 @@ void add_verdict(SweepView& view) {
 Span text_or_not_measured(const std::string& text) { return {text.empty() ? kNotMeasured : text}; }
 
 Spans reference_spans(const SweepOutcome& sweep) {
-  const outcome::ReferenceFacts& reference = sweep.reference;
+  const outcome::EngineFacts& reference = sweep.reference;
   Spans spans;
   if (!has_reference(sweep)) {
     spans = {{"not available (rust_only)"}};

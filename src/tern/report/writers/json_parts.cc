@@ -71,10 +71,10 @@ Json tokenizer_json(const outcome::TokenizerFacts& tokenizer) {
           {"disagreements", tokenizer.disagreements}};
 }
 
-Json reference_json(const outcome::ReferenceFacts& reference) {
-  return {{"kind", text_or_null(reference.kind)},     {"spec", text_or_null(reference.spec)},
-          {"engine", text_or_null(reference.engine)}, {"id", text_or_null(reference.id)},
-          {"note", text_or_null(reference.note)},     {"details", reference.details}};
+Json engine_json(const outcome::EngineFacts& engine) {
+  return {{"kind", text_or_null(engine.kind)},     {"spec", text_or_null(engine.spec)},
+          {"engine", text_or_null(engine.engine)}, {"id", text_or_null(engine.id)},
+          {"note", text_or_null(engine.note)},     {"details", engine.details}};
 }
 
 Json parity_json(const ScenarioView& view) {

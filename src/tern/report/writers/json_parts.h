@@ -27,7 +27,7 @@ Json arbitration_summary_json(const compare::Arbitration& arbitration);
 // Everything about the model, the tokenizer and the reference.
 Json model_json(const outcome::ModelFacts& model);
 Json tokenizer_json(const outcome::TokenizerFacts& tokenizer);
-Json reference_json(const outcome::ReferenceFacts& reference);
+Json engine_json(const outcome::EngineFacts& engine);
 // The receipt's `.parity`.
 Json parity_json(const ScenarioView& view);
 

@@ -1,10 +1,10 @@
-#include "tern/engine/run_writer.h"
+#include "tern/trace/run_writer.h"
 
 #include <utility>
 
 #include "tern/base/file.h"
 
-namespace tern::engine {
+namespace tern::trace {
 namespace fs = std::filesystem;
 
 Result<RunWriter> RunWriter::begin(const RunFiles& files) {
@@ -28,7 +28,7 @@ Status RunWriter::begin_files(const RunFiles& files) {
   }
   if (trace_folder && files.trace) {
     TERN_RETURN_IF_ERROR(make_folder(*trace_folder));
-    TERN_ASSIGN_OR_RETURN(recorder_, trace::FolderRecorder::create(*trace_folder, files.form));
+    TERN_ASSIGN_OR_RETURN(recorder_, FolderRecorder::create(*trace_folder, files.form));
     if (files.dump_tensors) {
       const fs::path path = run_folder_.value_or(*trace_folder) / "tensors.safetensors";
       TERN_RETURN_IF_ERROR(recorder_->dump_values(path, files.max_tensors, files.around));
@@ -37,7 +37,7 @@ Status RunWriter::begin_files(const RunFiles& files) {
   }
   if (run_folder_ && files.logits) {
     const fs::path path = *run_folder_ / "logits.safetensors";
-    TERN_ASSIGN_OR_RETURN(logits_, trace::SafetensorsWriter::create(path, trace::SafetensorsWriter::header_bytes(1)));
+    TERN_ASSIGN_OR_RETURN(logits_, SafetensorsWriter::create(path, SafetensorsWriter::header_bytes(1)));
     created_.push_back(path);
     TERN_RETURN_IF_ERROR(logits_->begin_rows("logits", files.n_vocab));
   }
@@ -54,7 +54,7 @@ Status RunWriter::make_folder(const fs::path& folder) {
   return {};
 }
 
-Status RunWriter::finish(const trace::RunResult& result) {
+Status RunWriter::finish(const Json& result) {
   if (recorder_ != nullptr) {
     TERN_RETURN_IF_ERROR(recorder_->finish());
   }
@@ -63,7 +63,7 @@ Status RunWriter::finish(const trace::RunResult& result) {
     TERN_RETURN_IF_ERROR(logits_->finish());
   }
   if (run_folder_) {
-    TERN_RETURN_IF_ERROR(write_file(*run_folder_ / "result.json", to_json_text(to_json(result))));
+    TERN_RETURN_IF_ERROR(write_file(*run_folder_ / "result.json", to_json_text(result)));
   }
   recorder_.reset();
   created_.clear();
@@ -82,4 +82,4 @@ RunWriter::~RunWriter() {
   }
 }
 
-}  // namespace tern::engine
+}  // namespace tern::trace

@@ -1,4 +1,5 @@
-// Writes what one generation computed as an engine-contract folder (trace/run_folder.h), while it is being computed.
+// Writes what one generation computed as an engine-contract folder (run_folder.h), while it is being computed: for
+// `tern run` with either of its engines, and for the programs of adapters/.
 // Nothing partial stays behind: a writer that is destroyed before finish() removes what it wrote and the folders it
 // made.
 #pragma once
@@ -15,16 +16,16 @@
 #include "tern/trace/run_folder.h"
 #include "tern/trace/safetensors.h"
 
-namespace tern::engine {
+namespace tern::trace {
 
 struct RunFiles {
   std::optional<std::filesystem::path> run_folder = {};    // result.json, logits.safetensors; traces too, unless:
   std::optional<std::filesystem::path> trace_folder = {};  // *.trace go here
-  trace::TraceForm form = trace::TraceForm::kFiles;
+  TraceForm form = TraceForm::kFiles;
   bool trace = true;          // false: no recorder, whatever folders there are
   bool dump_tensors = false;  // tensors.safetensors in the run folder, or in the trace folder where there is no other
-  std::optional<trace::Neighbourhood> around = {};  // of these tensors only
-  bool logits = true;                               // write logits.safetensors
+  std::optional<Neighbourhood> around = {};  // of these tensors only
+  bool logits = true;                        // write logits.safetensors
   int64_t n_vocab = 0;
   uint64_t max_tensors = 0;  // an upper bound on what will be recorded
 };
@@ -37,13 +38,15 @@ class RunWriter {
   RunWriter& operator=(RunWriter&&) = delete;
   ~RunWriter();
 
-  trace::Recorder* recorder() { return recorder_.get(); }  // null where no trace was asked for
+  Recorder* recorder() { return recorder_.get(); }  // null where no trace was asked for
   bool wants_logits() const { return logits_.has_value(); }
   // rows: [n, n_vocab], the next positions' logits.
   Status append_logits(std::span<const float> rows) { return logits_->append_rows(rows); }
 
   // Completes all files; result.json is the last, so a folder that has one is whole.
-  Status finish(const trace::RunResult& result);
+  Status finish(const RunResult& result) { return finish(to_json(result)); }
+  // The same, with more keys than those of RunResult.
+  Status finish(const Json& result);
 
  private:
   RunWriter() = default;
@@ -51,9 +54,9 @@ class RunWriter {
   Status begin_files(const RunFiles& files);
 
   std::optional<std::filesystem::path> run_folder_;
-  std::unique_ptr<trace::FolderRecorder> recorder_;
-  std::optional<trace::SafetensorsWriter> logits_;
+  std::unique_ptr<FolderRecorder> recorder_;
+  std::optional<SafetensorsWriter> logits_;
   std::vector<std::filesystem::path> created_;  // files and folders that did not exist before, outermost first
 };
 
-}  // namespace tern::engine
+}  // namespace tern::trace

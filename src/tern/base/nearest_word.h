@@ -1,0 +1,14 @@
+// For messages about a word that is none of those known: the one that was probably meant.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tern {
+
+// The candidate with the smallest edit distance to `word`; nullopt where more than a third of the word would change.
+std::optional<std::string> nearest_word(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace tern

@@ -1,0 +1,41 @@
+// command:'PROGRAM ARGUMENTS', any program.
+#include <fmt/format.h>
+
+#include "tern/peer/command_template.h"
+#include "tern/peer/engine_schemes.h"
+
+namespace tern::peer {
+namespace {
+
+Result<OpenedEngine> open_command(const EngineRegistry&, const EngineSpec& spec, const Subject&,
+                                  const OpenOptions& options) {
+  const std::string setting_option = options.option + "-option";
+  OpenedEngine opened;
+  TERN_ASSIGN_OR_RETURN(opened.settings, parse_settings(options.settings, setting_option));
+  TERN_ASSIGN_OR_RETURN(CommandTemplate command,
+                        CommandTemplate::parse(spec.argument, options.option, opened.settings));
+  for (const auto& [key, value] : opened.settings) {
+    const bool by_contract = key == "threads" && command.speaks_engine_contract();
+    if (!by_contract && !command.uses(key)) {
+      return fail(ErrorCode::kUsage, fmt::format("{} {}={}", setting_option, printable(key), printable(value)),
+                  fmt::format("the command has no place {{{}}} for it", printable(key)));
+    }
+  }
+  opened.kind = "command";
+  opened.spec = spec.text();
+  opened.details = {{"settings", opened.settings}};
+  opened.peer = make_command_peer(std::move(command), opened.spec, {.runs = true}, opened.settings);
+  return opened;
+}
+
+}  // namespace
+
+EngineScheme command_scheme() {
+  return {.name = "command",
+          .argument = "'PROGRAM ARGUMENTS'",
+          .about = "any program that writes the engine contract's files",
+          .runs = true,
+          .open = open_command};
+}
+
+}  // namespace tern::peer
