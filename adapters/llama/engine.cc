@@ -44,6 +44,12 @@ int Engine::n_vocab() const { return api::n_vocab(api::vocabulary(model_.get()))
 int Engine::n_layer() const { return api::n_layer(model_.get()); }
 int Engine::n_ctx_train() const { return api::n_ctx_train(model_.get()); }
 
+std::string Engine::architecture() const {
+  std::string text(64, '\0');
+  const int32_t n = llama_model_meta_val_str(model_.get(), "general.architecture", text.data(), text.size());
+  return n > 0 ? text.substr(0, static_cast<size_t>(n)) : std::string();
+}
+
 Result<std::vector<int32_t>> Engine::tokenize(const std::string& text) const {
   const auto vocabulary = api::vocabulary(model_.get());
   const auto length = static_cast<int32_t>(text.size());
@@ -87,9 +93,9 @@ Status Engine::open_context(const ContextOptions& options) {
   params.n_threads = params.n_threads_batch = std::min(options.threads, n_cores);
   api::keep_on_cpu(params);
   TERN_RETURN_IF_ERROR(apply_settings(options.settings, params));
-  if (options.observer != nullptr) {
-    params.cb_eval = Observer::on_node;
-    params.cb_eval_user_data = options.observer;
+  if (options.watcher != nullptr) {
+    params.cb_eval = NodeWatcher::on_node;
+    params.cb_eval_user_data = options.watcher;
   }
   context_.reset(api::new_context(model_.get(), params));
   if (context_ == nullptr) {

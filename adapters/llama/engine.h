@@ -38,7 +38,7 @@ struct ContextOptions {
   int ubatch = 512;
   int threads = 1;
   std::map<std::string, std::string> settings = {};  // settings.h
-  Observer* observer = nullptr;                      // null: no evaluation callback
+  NodeWatcher* watcher = nullptr;                    // null: no evaluation callback
 };
 
 class Engine {
@@ -49,6 +49,7 @@ class Engine {
   int n_vocab() const;
   int n_layer() const;
   int n_ctx_train() const;
+  std::string architecture() const;  // general.architecture; empty where the file has none
   // With BOS, where the model asks for it, and special tokens recognised. Errors: kEngine.
   Result<std::vector<int32_t>> tokenize(const std::string& text) const;
   // Bytes as they are: a token may end within a character.

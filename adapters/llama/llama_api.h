@@ -102,6 +102,16 @@ auto vocabulary(const Model* model) {
   }
 }
 
+// How ggml widens a row of that type to float32; null where it does not.
+template <class Type>
+auto decoder_of(Type type) {
+  if constexpr (requires { ggml_get_type_traits(type)->to_float; }) {
+    return ggml_get_type_traits(type)->to_float;
+  } else {
+    return ggml_internal_get_type_traits(type).to_float;
+  }
+}
+
 template <class Vocabulary>
 int32_t n_vocab(const Vocabulary* vocabulary) {
   if constexpr (requires { llama_vocab_n_tokens(vocabulary); }) {

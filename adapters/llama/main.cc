@@ -14,6 +14,7 @@
 // build/3rdparty/llama.cpp/ggml/src. Headers and libraries must be of one version: nothing can check that for you.
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -125,9 +126,15 @@ Json result_json(const Options& options, const trace::RunResult& result, Json fa
                       {"observed", options.observe}};
   json["settings"].update(all_settings(options.settings));
   if (observer) {
-    Json counts = Json::object();
-    for (const auto& [stage, n] : observer->counts()) counts[std::string(trace::stage_name(stage))] = n;
-    json["stage_counts"] = std::move(counts);
+    std::map<std::string, int> counts;  // a name may stand for two stages, one inside the layers and one outside
+    int n_recorded = 0;
+    for (const auto& [stage, n] : observer->counts()) {
+      counts[std::string(stage.name())] += n;
+      n_recorded += n;
+    }
+    json["stage_counts"] = counts;
+    json["graph_nodes"] = {
+        {"all", observer->n_nodes()}, {"without_own_values", observer->n_views()}, {"recorded", n_recorded}};
   }
   json["engine_facts"] = std::move(facts);
   return json;
@@ -139,11 +146,27 @@ void print_ids(const char* label, const std::vector<int32_t>& ids) {
   std::printf("]\n");
 }
 
-// Most records that a run can have: every stage in every layer of every pass.
-uint64_t max_tensors(const Options& options, const Engine& engine, size_t n_prompt) {
+uint64_t count_passes(const Options& options, size_t n_prompt) {
   const size_t chunk = options.token_by_token ? 1 : static_cast<size_t>(options.ubatch);
-  const size_t n_passes = (n_prompt + chunk - 1) / chunk + static_cast<size_t>(options.max_tokens) - 1;
-  return n_passes * static_cast<size_t>(engine.n_layer() + 1) * (static_cast<size_t>(trace::Stage::kLogits) + 1);
+  return (n_prompt + chunk - 1) / chunk + static_cast<size_t>(options.max_tokens) - 1;
+}
+
+bool is_known_graph(const Engine& engine) { return !trace::stages_of_graph(engine.architecture()).empty(); }
+
+// The nodes of the prefill's graph and of a decode step's, in contexts that are thrown away. Returns the most records
+// of one pass. Errors: kEngine.
+Result<uint64_t> survey(const Options& options, ContextOptions context, std::span<const int32_t> prompt, Engine& engine,
+                        NodeNames& names) {
+  GraphSurvey graph(names);
+  context.watcher = &graph;
+  TERN_RETURN_IF_ERROR(engine.open_context(context));
+  const size_t chunk = options.token_by_token ? 1 : static_cast<size_t>(options.ubatch);
+  const auto first = prompt.first(std::min(chunk, prompt.size()));
+  TERN_RETURN_IF_ERROR(engine.evaluate(first, 0));
+  if (options.max_tokens > 1 && first.size() > 1) {
+    TERN_RETURN_IF_ERROR(engine.evaluate(first.first(1), static_cast<int>(first.size())));
+  }
+  return graph.n_recordable();  // of both graphs, which is more than one has
 }
 
 std::string cpu_variant(const Options& options) {
@@ -175,7 +198,7 @@ std::optional<trace::Neighbourhood> neighbourhood(const Options& options, const 
   return id ? std::optional(trace::Neighbourhood(*id, engine.n_layer())) : std::nullopt;
 }
 
-trace::RunFiles run_files(const Options& options, const Engine& engine, size_t n_prompt) {
+trace::RunFiles run_files(const Options& options, const Engine& engine, uint64_t max_tensors) {
   trace::RunFiles files{.run_folder = options.out};
   if (!options.trace_folder.empty()) files.trace_folder = options.trace_folder;
   files.form = options.trace_folder.empty() ? trace::TraceForm::kList : trace::TraceForm::kFiles;
@@ -183,7 +206,7 @@ trace::RunFiles run_files(const Options& options, const Engine& engine, size_t n
   files.dump_tensors = options.dump_tensors;
   files.around = neighbourhood(options, engine);
   files.n_vocab = engine.n_vocab();
-  files.max_tensors = max_tensors(options, engine, n_prompt);
+  files.max_tensors = max_tensors;
   return files;
 }
 
@@ -197,22 +220,30 @@ Status run(const Options& options) {
   result.load_s = load.seconds();
   TERN_ASSIGN_OR_RETURN(result.prompt_tokens, prompt_tokens(options, engine));
   TERN_RETURN_IF_ERROR(check_length(options, engine, result.prompt_tokens.size()));
-  TERN_ASSIGN_OR_RETURN(trace::RunWriter files,
-                        trace::RunWriter::begin(run_files(options, engine, result.prompt_tokens.size())));
+  ContextOptions context{.n_positions = static_cast<int>(result.prompt_tokens.size()) + options.max_tokens,
+                         .ubatch = options.ubatch,
+                         .threads = options.threads,
+                         .settings = options.settings};
+  NodeNames names(is_known_graph(engine));
+  uint64_t tensors_of_pass = static_cast<uint64_t>(engine.n_layer() + 1) * trace::kStageTable.size();
+  const bool all_stages = options.observe && options.stages == "all";
+  if (all_stages) {
+    TERN_ASSIGN_OR_RETURN(tensors_of_pass, survey(options, context, result.prompt_tokens, engine, names));
+  }
+  const uint64_t max_tensors = tensors_of_pass * count_passes(options, result.prompt_tokens.size());
+  TERN_ASSIGN_OR_RETURN(trace::RunWriter files, trace::RunWriter::begin(run_files(options, engine, max_tensors)));
   std::optional<trace::Inputs> inputs;
   if (!options.inputs_from.empty()) {
     TERN_ASSIGN_OR_RETURN(inputs,
                           trace::Inputs::open(options.inputs_from, trace::TensorId::parse(options.inputs_before)));
   }
   std::optional<Observer> observer;
-  if (files.recorder() != nullptr) observer.emplace(*files.recorder(), inputs ? &*inputs : nullptr, options.list_nodes);
+  if (files.recorder() != nullptr) {
+    observer.emplace(*files.recorder(), inputs ? &*inputs : nullptr, all_stages ? &names : nullptr, options.list_nodes);
+  }
   Observer* const watching = observer ? &*observer : nullptr;
-  TERN_RETURN_IF_ERROR(
-      engine.open_context({.n_positions = static_cast<int>(result.prompt_tokens.size()) + options.max_tokens,
-                           .ubatch = options.ubatch,
-                           .threads = options.threads,
-                           .settings = options.settings,
-                           .observer = watching}));
+  context.watcher = watching;
+  TERN_RETURN_IF_ERROR(engine.open_context(context));
   TERN_RETURN_IF_ERROR(Generation(options, engine, watching, files).run(result.prompt_tokens, result));
 
   TERN_ASSIGN_OR_RETURN(Json facts, library_facts());

@@ -1,25 +1,58 @@
-// Sees every node of libllama's compute graph through the evaluation callback and hands the stages on. Only nodes that
-// hold a stage are asked for, so the library is free to run the others as it always does.
+// Sees every node of libllama's compute graph through the evaluation callback and hands on those that are recorded: the
+// nodes that hold a stage, or all. Only nodes that are recorded are asked for, so the library computes the others as it
+// always does.
 #pragma once
 
 #include <ggml.h>
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
+#include "node_names.h"
 #include "tern/base/error.h"
 #include "tern/trace/inputs.h"
 #include "tern/trace/recorder.h"
 
 namespace tern::adapter {
 
-class Observer {
+// What libllama's evaluation callback calls.
+class NodeWatcher {
  public:
-  // All must outlive the observer. With `inputs`, what a node came to is replaced by theirs once it is recorded, before
-  // the library goes on. With `list_nodes`, the nodes of the first pass are printed to stdout.
-  Observer(trace::Recorder& recorder, const trace::Inputs* inputs, bool list_nodes)
-      : recorder_(recorder), inputs_(inputs), list_nodes_(list_nodes) {}
+  virtual ~NodeWatcher() = default;
+  // Called for every node of a graph, in order. True: `take()` is called as soon as the node is computed.
+  virtual bool wants(const ggml_tensor& node) = 0;
+  // False ends the evaluation.
+  virtual bool take(ggml_tensor& node) = 0;
+
+  // libllama's cb_eval; `self` is the NodeWatcher.
+  static bool on_node(ggml_tensor* node, bool ask, void* self);
+};
+
+// Looks a graph through, whose nodes are to be named, before it is computed for the record.
+class GraphSurvey final : public NodeWatcher {
+ public:
+  explicit GraphSurvey(NodeNames& names) : names_(names) {}
+  bool wants(const ggml_tensor& node) override;
+  bool take(ggml_tensor&) override { return true; }
+  // Nodes with values of their own, in all graphs so far.
+  uint64_t n_recordable() const { return n_recordable_; }
+
+ private:
+  NodeNames& names_;
+  uint64_t n_recordable_ = 0;
+};
+
+class Observer final : public NodeWatcher {
+ public:
+  // All must outlive the observer. `names`: null, where only nodes that hold a stage are recorded. With `inputs`, what
+  // a node came to is replaced by theirs once it is recorded, before the library goes on. With `list_nodes`, the nodes
+  // of the first pass are printed to stdout.
+  Observer(trace::Recorder& recorder, const trace::Inputs* inputs, NodeNames* names, bool list_nodes)
+      : recorder_(recorder), inputs_(inputs), names_(names), list_nodes_(list_nodes) {}
 
   // One pass is one ubatch: `n_tokens` tokens of which the last is at position `n_keys` - 1.
   void begin_pass(int seq, int ubatch, int n_tokens, int n_keys);
@@ -29,20 +62,30 @@ class Observer {
 
   // How many tensors of each stage were recorded.
   const std::map<trace::Stage, int>& counts() const { return counts_; }
+  // Of all passes: nodes of the graphs, and those of them that hold no values of their own.
+  uint64_t n_nodes() const { return n_nodes_; }
+  uint64_t n_views() const { return n_views_; }
 
-  // libllama's cb_eval; `self` is the Observer.
-  static bool on_node(ggml_tensor* node, bool ask, void* self);
+  bool wants(const ggml_tensor& node) override;
+  bool take(ggml_tensor& node) override;
 
  private:
+  struct Form {
+    trace::Shape shape;
+    size_t width = 0;  // values of each of the node's rows that are recorded
+  };
   void list(const ggml_tensor& node) const;
-  Status take(ggml_tensor& node);
+  Status record(ggml_tensor& node);
+  std::optional<Form> form_of(const ggml_tensor& node, trace::Stage stage) const;
 
   trace::Recorder& recorder_;
   const trace::Inputs* inputs_;
+  NodeNames* names_;
   bool list_nodes_;
   int seq_ = 0, ubatch_ = 0, n_tokens_ = 0, n_keys_ = 0;
   std::set<trace::TensorId> seen_;  // in this pass
   std::map<trace::Stage, int> counts_;
+  uint64_t n_nodes_ = 0, n_views_ = 0;
   Status status_;
   std::vector<float> values_;
 };

@@ -72,6 +72,7 @@ Targets targets_of(Options& o, std::string& ignored) {
                 {"--inputs-before", &o.inputs_before},
                 {"--around", &o.around},
                 {"--arithmetic", &o.arithmetic},
+                {"--stages", &o.stages},
                 {"--tokenizer", &ignored}},
       .ids = {{"--token-ids", &o.token_ids}, {"--teacher-tokens", &o.teacher}},
       .integers = {{"--max-tokens", {&o.max_tokens, 1}},
@@ -113,6 +114,9 @@ Status check(const Options& options) {
   }
   if (options.teacher.size() > static_cast<size_t>(options.max_tokens)) {
     return usage_error("--teacher-tokens", "has more ids than --max-tokens");
+  }
+  if (options.stages != "known" && options.stages != "all") {
+    return usage_error("--stages", "takes known or all, not '" + printable(options.stages) + "'");
   }
   if (options.dump_tensors && !options.observe) {
     return usage_error("--dump-tensors", "needs the tensors that --no-observe leaves alone");
@@ -195,6 +199,7 @@ const char* usage() {
   --token-by-token         the prompt in steps of one token
   --ctx N                  most positions (what the model was made for)
   --no-observe             no evaluation callback: only tokens and logits
+  --stages known|all       record the nodes that hold a stage tern knows, or every node of the graph (known)
   --dump-tensors           tensors.safetensors too
   --around TENSOR          with it, these tensors only: the layer of blk3/q_proj, and what goes into it
   --trace-list             trace.jsonl in spite of BITNET_TRACE_DIR

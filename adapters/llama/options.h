@@ -26,11 +26,12 @@ struct Options {
   int max_tokens = 1;
   int threads = 4;
   int ubatch = 512;
-  int ctx = 0;                // most positions; 0: what the model was made for
-  std::string around;         // with dump_tensors: only those in this tensor's neighbourhood; empty: all
-  std::string inputs_before;  // only of tensors before this one; empty: all
-  std::string inputs_from;    // run folder with values: each stage is computed from them; empty: none
-  bool facts = false;         // instead of a run: print what this adapter is and can
+  int ctx = 0;                   // most positions; 0: what the model was made for
+  std::string stages = "known";  // or "all": every node of the graph is recorded
+  std::string around;            // with dump_tensors: only those in this tensor's neighbourhood; empty: all
+  std::string inputs_before;     // only of tensors before this one; empty: all
+  std::string inputs_from;       // run folder with values: each stage is computed from them; empty: none
+  bool facts = false;            // instead of a run: print what this adapter is and can
   bool dump_tensors = false;
   bool trace_list = false;      // traces in `out` whatever BITNET_TRACE_DIR says
   bool observe = true;          // false: no evaluation callback at all, so no traces

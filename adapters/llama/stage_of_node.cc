@@ -64,7 +64,8 @@ std::optional<NodeStage> stage_of_node(std::string_view name, std::string_view o
   const std::optional<int> layer = layer_suffix(name);
   const std::string_view base = layer ? name.substr(0, name.rfind('-')) : name;
   for (const Row& row : kRows) {
-    if (row.name == base && row.op == op && trace::is_layer_stage(row.stage) == layer.has_value()) {
+    if (row.name == base && row.op == op &&
+        (row.stage.row().place == trace::StagePlace::kInLayer) == layer.has_value()) {
       return NodeStage{layer.value_or(-1), row.stage};
     }
   }

@@ -16,7 +16,7 @@ std::vector<std::string> stages_of(const Nodes& nodes) {
   std::vector<std::string> found;
   for (const auto& [name, op] : nodes) {
     if (const auto node = stage_of_node(name, op)) {
-      found.push_back(std::string(trace::stage_name(node->stage)) + "@" + std::to_string(node->layer));
+      found.push_back(std::string(node->stage.name()) + "@" + std::to_string(node->layer));
     }
   }
   return found;

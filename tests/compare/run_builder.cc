@@ -1,5 +1,7 @@
 #include "compare/run_builder.h"
 
+#include <algorithm>
+
 #include "tern/base/check.h"
 #include "tern/base/file.h"
 
@@ -37,22 +39,30 @@ trace::EngineRun RunBuilder::build(const TemporaryFolder& folder) const {
   result.arithmetic = arithmetic;
   result.prompt = prompt;
   result.max_tokens = max_tokens;
+  result.settings = settings;
   result.prompt_tokens = prompt_tokens;
   result.generated_tokens = generated_tokens;
   result.teacher_tokens = teacher_tokens;
   TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
-  std::string lines;
+  std::vector<trace::TraceRecord> records;
   auto values = trace::SafetensorsWriter::create(path / "tensors.safetensors", 1 << 16);
   TERN_CHECK(values.has_value());
   for (const auto& [name, data] : tensors) {
     const trace::Shape shape = {1, static_cast<int64_t>(data.size())};
     const auto id = trace::TensorId::parse(name);
     TERN_CHECK(id.has_value());
-    lines += to_json_line(trace::to_json(trace::make_record(*id, shape, data))) + "\n";
+    records.push_back(trace::make_record(*id, shape, data));
     TERN_CHECK(values->add(name, shape, data).has_value());
   }
-  for (const std::string& line : extra_trace_lines) {
-    lines += line + "\n";
+  std::sort(records.begin(), records.end(), [this](const auto& a, const auto& b) {
+    const auto place = [this](const auto& record) {
+      return std::find(order.begin(), order.end(), record.id.name()) - order.begin();
+    };
+    return std::pair(place(a), a.id) < std::pair(place(b), b.id);
+  });
+  std::string lines;
+  for (const trace::TraceRecord& record : records) {
+    lines += to_json_line(trace::to_json(record)) + "\n";
   }
   if (!lines.empty()) {
     TERN_CHECK(write_file(path / "trace.jsonl", lines).has_value());

@@ -13,6 +13,7 @@ namespace tern::test {
 
 struct RunBuilder {
   std::string arithmetic = "test-arithmetic";
+  Json settings;  // null: not stated
   std::string prompt = "Hi";
   int max_tokens = 2;
   std::vector<int32_t> prompt_tokens = {1, 5};
@@ -21,7 +22,7 @@ struct RunBuilder {
   std::map<std::string, std::vector<float>> tensors;  // by trace name, shape [1, n]
   std::vector<std::vector<float>> logits;             // rows; none: no logits.safetensors
   bool with_values = true;                            // write tensors.safetensors
-  std::vector<std::string> extra_trace_lines;         // as they are
+  std::vector<std::string> order;                     // of execution, all names; empty: that of the known stages
 
   // Two layers of a few stages, prefill and one decode step, four logits that choose the tokens above.
   static RunBuilder example();

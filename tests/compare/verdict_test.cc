@@ -278,13 +278,51 @@ TEST_F(VerdictTest, EmptyTraceIsMistrusted) {
   }
 }
 
-TEST_F(VerdictTest, TraceOfUnknownStagesIsNoTrace) {
-  a_.tensors.clear();
-  a_.extra_trace_lines = {R"({"name":"layer_0_attention","blake3":"ab","shape":[1],"rms":1.0})"};
-  const RunComparison c = compare(a_, b_, Exactness::kTolerant);
-  EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
-  EXPECT_EQ(c.coverage.unknown_stages, 1u);
-  EXPECT_THAT(c.verdict.reason, HasSubstr("1 of unknown ones"));
+TEST_F(VerdictTest, StagesOfAnyNameAreComparedInTheSubjectsOrder) {
+  a_.tensors = {{"embd", {1, 2}}, {"blk0/Vcur", {3, 4}}, {"blk0/Qcur.rope#2", {5, 6}}, {"result", {7, 8}}};
+  a_.order = {"embd", "blk0/Vcur", "blk0/Qcur.rope#2", "result"};
+  b_.tensors = {
+      {"embd", {1, 2}}, {"extra", {9}}, {"blk0/Qcur.rope#2", {5, 7}}, {"blk0/Vcur", {3, 5}}, {"result", {7, 8}}};
+  b_.order = {"embd", "extra", "blk0/Qcur.rope#2", "blk0/Vcur", "result"};
+  const RunComparison c = compare(a_, b_, Exactness::kExact);
+  std::vector<std::string> names;
+  for (const TensorComparison& tensor : c.tensors) {
+    names.push_back(tensor.id.name());
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"embd", "extra", "blk0/Vcur", "blk0/Qcur.rope#2", "result"}));
+  EXPECT_EQ(c.n_hash_equal, 2U);
+  ASSERT_TRUE(c.first_divergence);
+  EXPECT_EQ(c.first_divergence->name(), "blk0/Vcur");
+  EXPECT_THAT(c.verdict.reason, HasSubstr("blk0/Vcur"));
+}
+
+TEST_F(VerdictTest, NodesOfOneOfTwoGraphsDoNotCountUnderTwoSettings) {
+  a_.tensors = {{"blk0/kqv", {1, 2}}, {"blk0/kqv_out", {3, 4}}, {"result", {7, 8}}};
+  b_.tensors = {{"blk0/flash", {5, 6}}, {"blk0/kqv_out", {3, 4}}, {"result", {7, 8}}};
+  EXPECT_EQ(compare(a_, b_, Exactness::kExact).verdict.kind, VerdictKind::kDiverged);
+  a_.settings = {{"flash_attention", "off"}};
+  b_.settings = {{"flash_attention", "on"}};
+  const RunComparison c = compare(a_, b_, Exactness::kExact);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
+  EXPECT_EQ(c.coverage.tensors_expected, 2U);
+  EXPECT_EQ(c.coverage.tensors_compared, 2U);
+  EXPECT_EQ(c.coverage.tensors_of_one_graph, 2U);
+  EXPECT_THAT(c.verdict.reason, HasSubstr("2 nodes are in one of the two graphs only"));
+  b_.settings = a_.settings;  // the same settings lead to the same graph
+  EXPECT_EQ(compare(a_, b_, Exactness::kExact).verdict.kind, VerdictKind::kDiverged);
+}
+
+TEST_F(VerdictTest, ZerosAreLegalInAFewStagesOfWhichNothingIsKnown) {
+  a_.tensors = {{"mask", {0, 0}}};
+  for (int i = 0; i < 12; ++i) {
+    a_.tensors["blk0/x#" + std::to_string(i)] = {1.0F, static_cast<float>(i)};
+  }
+  const RunComparison c = compare(a_, a_, Exactness::kExact);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
+  a_.tensors["other"] = {0};
+  EXPECT_EQ(compare(a_, a_, Exactness::kExact).verdict.kind, VerdictKind::kMistrusted);
+  a_.tensors = {{"blk0/q_proj", {0, 0}}, {"blk0/k_proj", {1, 2}}};
+  EXPECT_EQ(compare(a_, a_, Exactness::kExact).verdict.kind, VerdictKind::kMistrusted);
 }
 
 TEST_F(VerdictTest, NoCommonStageIsMistrusted) {

@@ -1,20 +1,11 @@
-// Sweeps against a llama.cpp that really runs, on models that both can compute: npm's prebuilt one, which
-// scripts/test.sh installs into build/npm, or whatever `llama.cpp:DIR` takes in TERN_TEST_LLAMA_CPP_DIR. Where there is
-// none, or it is for another CPU, the tests are skipped and say why; with TERN_REQUIRE_LIVE=1, as in CI, a missing one
-// is a failure.
-#include <fcntl.h>
+// Sweeps against a llama.cpp that really runs, on models that both can compute.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <iostream>
 #include <set>
 
-#include "support/paths.h"
-#include "support/run_program.h"
-#include "tern/base/child_process.h"
+#include "end_to_end/live_llama_cpp.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
 #include "tern/trace/safetensors.h"
@@ -24,13 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::Ended;
+using test::json_in;
 using testing::HasSubstr;
-
-#ifdef __x86_64__
-constexpr bool kNpmHasThisCpu = true;  // tests/npm holds the package for it
-#else
-constexpr bool kNpmHasThisCpu = false;
-#endif
 
 // How far the first product may be off, relative to its RMS. In float16 llama.cpp rounds the activations to 11 bits as
 // well, and tern does not, in a batch; in float32 only the order of sums differs.
@@ -43,40 +29,8 @@ constexpr double kIntegerCosine = 0.999;
 
 constexpr const char* kScenarios[] = {"scenario1", "scenario2", "scenario3"};
 
-class LiveLlamaCpp : public testing::Test {
+class LiveLlamaCpp : public test::LiveEngineTest {
  protected:
-  void SetUp() override {
-    const char* const set = std::getenv("TERN_TEST_LLAMA_CPP_DIR");
-    const fs::path tree = set != nullptr ? fs::path(set) : test::source_dir() / "build" / "npm";
-    if (set == nullptr && !kNpmHasThisCpu) {
-      GTEST_SKIP() << "build/npm holds a llama.cpp for x86-64, and this CPU is another; TERN_TEST_LLAMA_CPP_DIR names "
-                      "one that runs here";
-    }
-    if (set == nullptr && !fs::exists(tree / "node_modules" / "node-llama-cpp")) {
-      const char* const required = std::getenv("TERN_REQUIRE_LIVE");
-      const std::string missing = "there is no node-llama-cpp in " + tree.string() + "; scripts/test.sh installs it";
-      if (required != nullptr && std::string_view(required) == "1") {
-        FAIL() << missing << " (TERN_REQUIRE_LIVE is set)";
-      }
-      GTEST_SKIP() << missing;
-    }
-    spec_ = "llama.cpp:" + tree.string();
-    build_adapter();
-  }
-
-  Ended run(std::vector<std::string> argv, const fs::path& output = {}) const {
-    ChildCommand command;
-    command.argv = std::move(argv);
-    command.environment = {{"BITNET_CPP_DIR", ""}, {"XDG_CACHE_HOME", cache_.string()}};
-    command.output_path = output;
-    command.timeout_s = 300;
-    return test::run_program(command);
-  }
-  Ended tern(std::vector<std::string> arguments, const fs::path& output = {}) const {
-    arguments.insert(arguments.begin(), test::tern_binary().string());
-    return run(std::move(arguments), output);
-  }
-
   fs::path synthetic_model(const std::string& architecture, const std::string& encoding,
                            const std::string& preset = "odd") {
     tokenizer_ = folder_.path() / "tokenizer.json";
@@ -93,37 +47,8 @@ class LiveLlamaCpp : public testing::Test {
   void expect_complete_run(const fs::path& scenario, int n_layers, int stages_per_layer, int n_passes) const;
   void expect_sized_first_difference(const fs::path& scenario, double rounding) const;
 
-  test::TemporaryFolder folder_;
   fs::path tokenizer_;
-  std::string spec_;
-  std::string adapter_;
-
- private:
-  // Compiling takes ten seconds: the first test does it for all, in a cache of this build that is keyed by content.
-  void build_adapter() {
-    ASSERT_TRUE(create_folder(cache_));
-    const int lock = ::open((cache_ / "lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    ASSERT_GE(lock, 0);
-    ASSERT_EQ(::flock(lock, LOCK_EX), 0);
-    const Ended built = tern({"reference", "build", "--reference", spec_});
-    ::close(lock);
-    ASSERT_EQ(built.exit_code, 0) << built.output;
-    constexpr std::string_view kLabel = "Adapter:";
-    const size_t label = built.output.find(kLabel);
-    ASSERT_NE(label, std::string::npos) << built.output;
-    const size_t begin = built.output.find_first_not_of(' ', label + kLabel.size());
-    adapter_ = built.output.substr(begin, built.output.find('\n', begin) - begin);
-    ASSERT_TRUE(fs::exists(adapter_)) << built.output;
-  }
-
-  fs::path cache_ = test::tern_binary().parent_path().parent_path() / "live-reference-cache";
 };
-
-Json json_in(const fs::path& path) {
-  const auto json = read_json_file(path);
-  EXPECT_TRUE(json) << json.error().line();
-  return json ? *json : Json();
-}
 
 void LiveLlamaCpp::expect_parity(const fs::path& model, int n_layers, int stages_per_layer, double rounding,
                                  const fs::path& scenarios, double least_cosine) const {
@@ -182,7 +107,6 @@ void LiveLlamaCpp::expect_sized_first_difference(const fs::path& scenario, doubl
   ASSERT_EQ(compared.exit_code, 0) << compared.output;
   const Json json = json_in(file);
   EXPECT_EQ(json.at("verdict"), "within_tolerance");
-  EXPECT_EQ(json.at("coverage").at("unknown_stages"), 0);
   EXPECT_TRUE(json.at("first_divergence").is_null());
   ASSERT_FALSE(json.at("first_hash_difference").is_null());
   const std::string name = json.at("first_hash_difference").at("name");

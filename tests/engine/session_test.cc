@@ -103,7 +103,7 @@ void expect_early_stages_agree(const trace::MemoryRecorder& ours, const trace::M
       EXPECT_NE(at, recorder.records().end());
       return std::span<const float>(recorder.values()[static_cast<size_t>(at - recorder.records().begin())]);
     };
-    EXPECT_GT(cosine(values_of(ours), values_of(oracles)), 1 - 1e-7) << what << ", " << trace::stage_name(stage);
+    EXPECT_GT(cosine(values_of(ours), values_of(oracles)), 1 - 1e-7) << what << ", " << stage.name();
   }
 }
 
@@ -299,7 +299,7 @@ TEST_F(AnyModel, SeedsMakeSamplingRepeatable) {
 TEST_F(AnyModel, ErrorsOfTheRecorderEndTheGeneration) {
   class Full final : public trace::Recorder {
    public:
-    Status record(const trace::TensorId& id, const trace::Shape&, std::span<const float>) override {
+    Status record(const trace::TensorId& id, const trace::Shape&, std::span<const float>, std::string_view) override {
       return id.seq == 1 && id.stage == Stage::kOProj ? fail(ErrorCode::kIo, "disk", "is full") : Status();
     }
   };

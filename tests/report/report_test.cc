@@ -374,13 +374,18 @@ TEST_F(ReportTest, AdviceNamesTheStageAndTheMatrix) {
 
 TEST_F(ReportTest, EveryStageHasItsOwnAdvice) {
   std::vector<std::string> all;
-  for (int stage = 0; stage <= static_cast<int>(trace::Stage::kLogits); ++stage) {
-    trace::TensorId id;
-    id.stage = static_cast<trace::Stage>(stage);
-    id.layer = trace::is_layer_stage(id.stage) ? 2 : -1;
+  for (const trace::StageRow& row : trace::kStageTable) {
+    const trace::TensorId id{
+        .layer = row.place == trace::StagePlace::kInLayer ? 2 : -1,
+        .stage = trace::Stage(row),
+    };
     all.push_back(advice_on(id));
     EXPECT_GT(all.back().size(), 40u) << id.name();
   }
+  const trace::TensorId node{.layer = 2, .stage = trace::Stage::named("ffn_moe_up", true)};
+  EXPECT_THAT(advice_on(node), HasSubstr("this node"));
+  const trace::TensorId attn_out{.layer = 2, .stage = trace::Stage::kAttnOut};
+  EXPECT_THAT(advice_on(attn_out, false), HasSubstr("this node"));
   std::sort(all.begin(), all.end());
   EXPECT_GE(std::unique(all.begin(), all.end()) - all.begin(), 14);
 }

@@ -26,7 +26,6 @@ KeptRun run_named(const std::string& name) {
   kept.run.failure = "ended with exit code 6";
   kept.run.last_tensor = "blk0/out";
   kept.run.n_traces = 19;
-  kept.n_unknown_stages = 2;
   kept.n_bytes = 12345;
   return kept;
 }
@@ -58,7 +57,6 @@ TEST(Journal, WhatWasWrittenIsRead) {
   EXPECT_EQ(first.run.failure, expected.run.failure);
   EXPECT_EQ(first.run.last_tensor, "blk0/out");
   EXPECT_EQ(first.run.n_traces, 19U);
-  EXPECT_EQ(first.n_unknown_stages, 2U);
   EXPECT_EQ(first.n_bytes, 12345U);
   EXPECT_FALSE(journal->runs[1].run.process->exit_code);
   EXPECT_EQ(journal->runs[1].run.process->signal, 11);

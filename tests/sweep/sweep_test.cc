@@ -64,7 +64,7 @@ class SweepTest : public testing::Test {
     const auto traces = trace::read_trace_folder(golden);
     EXPECT_TRUE(traces) << traces.error().line();
     std::string text;
-    for (trace::TraceRecord record : traces->records) {
+    for (trace::TraceRecord record : *traces) {
       const bool is_wrong = record.id.name() == wrong;
       if (is_wrong) {
         record.blake3[0] = record.blake3[0] == '0' ? '1' : '0';

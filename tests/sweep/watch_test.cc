@@ -12,12 +12,13 @@ namespace {
 
 class WatchTest : public testing::Test {
  protected:
-  WatchTest() {
+  static trace::Records known_records() {
+    std::vector<trace::TraceRecord> records;
     for (const char* name : {"embeddings", "blk0/attn_norm", "blk0/q_proj", "blk0/q_rope", "blk0/k_proj",
                              "blk1/attn_norm", "blk1/q_proj", "logits", "t1/embeddings", "t1/blk0/attn_norm"}) {
-      known_.push_back(trace::make_record(*trace::TensorId::parse(name), {1, 2}, std::vector<float>{1, 2}));
+      records.push_back(trace::make_record(*trace::TensorId::parse(name), {1, 2}, std::vector<float>{1, 2}));
     }
-    std::sort(known_.begin(), known_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+    return trace::Records::create(std::move(records), trace::Records::Given::kAnyOrder, "known").value();
   }
 
   void write(const std::string& name, float value = 1) {
@@ -30,7 +31,7 @@ class WatchTest : public testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::vector<trace::TraceRecord> known_;
+  trace::Records known_ = known_records();
   Watch watch_{known_, folder_.path(), [](const auto& a, const auto& b) { return a.blake3 != b.blake3; }};
 };
 

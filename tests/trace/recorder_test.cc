@@ -27,8 +27,18 @@ TEST(FolderRecorder, OneFilePerTensorAndTheValues) {
   EXPECT_TRUE(fs::exists(folder.path() / "traces" / "blk0_q_proj.trace"));
   const auto trace = read_trace_folder(folder.path() / "traces");
   ASSERT_TRUE(trace) << trace.error().line();
-  ASSERT_EQ(trace->records.size(), 2U);
-  EXPECT_EQ(trace->records[1].id.name(), "t1/logits");
+  ASSERT_EQ(trace->size(), 2U);
+  EXPECT_EQ((*trace)[1].id.name(), "t1/logits");
+  EXPECT_EQ((*trace)[1].index, 1U);
+}
+
+TEST(FolderRecorder, RefusesTwoNamesOfOneFile) {
+  const test::TemporaryFolder folder;
+  auto recorder = FolderRecorder::create(folder.path());
+  ASSERT_TRUE(recorder && (*recorder)->record({0, 0, 0, Stage::named("x", true)}, {2, 3}, kValues));
+  const Status again = (*recorder)->record({0, 0, -1, Stage::named("blk0_x", false)}, {2, 3}, kValues);
+  ASSERT_FALSE(again);
+  EXPECT_NE(again.error().line().find("blk0_x.trace"), std::string::npos) << again.error().line();
 }
 
 TEST(FolderRecorder, RefusesAFolderWithEarlierEvidence) {

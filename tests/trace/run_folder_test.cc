@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string golden_line(const char* name) {
+std::string golden_line(const std::string& name) {
   return R"({"name":")" + std::string(name) + R"(","shape":[1,1],"blake3":")" + std::string(64, 'a') + "\"}\n";
 }
 constexpr const char* kResult =
@@ -21,7 +21,6 @@ TEST(RunFolder, ReadsEveryRecordingWhole) {
     const auto run = read_run_folder(golden.folder);
     ASSERT_TRUE(run) << run.error().line();
     EXPECT_EQ(run->result.generated_tokens.size(), static_cast<size_t>(run->result.max_tokens));
-    EXPECT_EQ(run->n_unknown_stages, 0U);
     ASSERT_NE(run->logits(), nullptr);
     ASSERT_FALSE(run->trace.empty());
     EXPECT_EQ(run->trace.front().id.name(), "embeddings");
@@ -114,13 +113,65 @@ TEST(RunFolder, LogitsMustHaveARowForEachPosition) {
   }
 }
 
-TEST(RunFolder, ForeignStagesAreCounted) {
+std::vector<std::string> names_of(const Records& records) {
+  std::vector<std::string> names;
+  for (const TraceRecord& record : records) {
+    names.push_back(record.id.name());
+  }
+  return names;
+}
+
+std::string line_of(const std::string& name, std::optional<int> index = std::nullopt) {
+  auto json = *parse_json(golden_line(name), "line");
+  if (index) {
+    json["index"] = *index;
+  }
+  return to_json_line(json) + "\n";
+}
+
+TEST(RunFolder, StagesOfAnyNameAreRead) {
   const test::TemporaryFolder folder;
-  ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", golden_line("embeddings") + "\n" + golden_line("blk0/swiglu")));
+  ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", line_of("embeddings") + line_of("blk0/swiglu")));
   const auto trace = read_trace_folder(folder.path());
   ASSERT_TRUE(trace) << trace.error().line();
-  EXPECT_EQ(trace->records.size(), 1U);
-  EXPECT_EQ(trace->n_unknown_stages, 1U);
+  EXPECT_EQ(names_of(*trace), (std::vector<std::string>{"embeddings", "blk0/swiglu"}));
+  EXPECT_FALSE((*trace)[1].id.stage.is_known());
+}
+
+TEST(RunFolder, TheIndexOrdersTheRecordsOfAPass) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", line_of("t1/late", 0) + line_of("blk0/v_proj", 2) +
+                                                            line_of("blk0/k_proj", 7) + line_of("first", 1)));
+  const auto trace = read_trace_folder(folder.path());
+  ASSERT_TRUE(trace) << trace.error().line();
+  EXPECT_EQ(names_of(*trace), (std::vector<std::string>{"first", "blk0/v_proj", "blk0/k_proj", "t1/late"}));
+}
+
+TEST(RunFolder, WithoutIndexTheLinesAreInOrder) {
+  const test::TemporaryFolder folder;
+  const std::string lines = line_of("blk0/v_proj", 5) + line_of("t1/embeddings") + line_of("blk0/k_proj", 4);
+  ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", lines));
+  const auto trace = read_trace_folder(folder.path());
+  ASSERT_TRUE(trace) << trace.error().line();
+  EXPECT_EQ(names_of(*trace), (std::vector<std::string>{"blk0/v_proj", "blk0/k_proj", "t1/embeddings"}));
+  EXPECT_EQ((*trace)[1].index, 1U);
+}
+
+TEST(RunFolder, FilesWithoutIndexAreInTheOrderOfTheTable) {
+  const test::TemporaryFolder folder;
+  for (const char* name : {"blk0/v_proj", "logits", "blk1/attn_norm", "blk0/k_proj", "blk0/swiglu", "embeddings"}) {
+    std::string file = name;
+    std::replace(file.begin(), file.end(), '/', '_');
+    ASSERT_TRUE(write_file(folder.path() / (file + ".trace"), line_of(name)));
+  }
+  const auto trace = read_trace_folder(folder.path());
+  ASSERT_TRUE(trace) << trace.error().line();
+  EXPECT_EQ(names_of(*trace), (std::vector<std::string>{"embeddings", "blk0/k_proj", "blk0/v_proj", "blk0/swiglu",
+                                                        "blk1/attn_norm", "logits"}));
+  for (const TraceRecord& record : *trace) {
+    EXPECT_EQ(trace->find(record.id), &record);
+  }
+  EXPECT_EQ(trace->find({0, 0, 3, Stage::kOut}), nullptr);
 }
 
 }  // namespace

@@ -108,15 +108,42 @@ Result<outcome::TokenizerFacts> facts_of(const tokenizer::Tokenizer& tokenizer, 
 
 }  // namespace
 
-Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::path& tokenizer) {
+namespace {
+
+// Of a vocabulary that only engines can read.
+Result<outcome::TokenizerFacts> facts_of_unread(const fs::path& path, const Error& why, const gguf::View& view) {
+  outcome::TokenizerFacts facts;
+  facts.path = path.string();
+  TERN_ASSIGN_OR_RETURN(facts.sha256, sha256_of_file(path));
+  facts.kind = "gguf";
+  if (const auto tokens = view.get_strings("tokenizer.ggml.tokens")) {
+    facts.vocab_size = static_cast<int64_t>(tokens->size());
+  }
+  facts.disagreements = {"The engines tokenize prompts themselves, since tern cannot read the vocabulary: " +
+                         why.line()};
+  return facts;
+}
+
+}  // namespace
+
+Result<OpenedModel> open_model_and_tokenizer(const fs::path& model, const fs::path& tokenizer, Tokenized tokenized) {
   TERN_RETURN_IF_ERROR(check_exists(model, "Model"));
   TERN_RETURN_IF_ERROR(check_exists(tokenizer, "Tokenizer"));
   TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(model));
-  TERN_ASSIGN_OR_RETURN(tokenizer::Tokenizer words, tokenizer::Tokenizer::open(tokenizer));
-  TERN_RETURN_IF_ERROR(check_vocabulary(words, tokenizer, view));
-  TERN_ASSIGN_OR_RETURN(outcome::TokenizerFacts tokenizer_facts, facts_of(words, tokenizer, view));
+  auto words = tokenizer::Tokenizer::open(tokenizer);
+  std::error_code error;
+  const bool may_be_absent = tokenized == Tokenized::kOrByTheEngines && fs::equivalent(model, tokenizer, error);
+  if (!words && !may_be_absent) {
+    return tl::unexpected(words.error());
+  }
+  if (words) {
+    TERN_RETURN_IF_ERROR(check_vocabulary(*words, tokenizer, view));
+  }
+  TERN_ASSIGN_OR_RETURN(outcome::TokenizerFacts tokenizer_facts,
+                        words ? facts_of(*words, tokenizer, view) : facts_of_unread(tokenizer, words.error(), view));
   TERN_ASSIGN_OR_RETURN(outcome::ModelFacts model_facts, facts_of(view, model));
-  return OpenedModel{std::move(view), std::move(words), std::move(model_facts), std::move(tokenizer_facts)};
+  return OpenedModel{std::move(view), words ? std::optional(std::move(*words)) : std::nullopt, std::move(model_facts),
+                     std::move(tokenizer_facts)};
 }
 
 std::string tokenizer_for(const std::string& model, const std::string& tokenizer) {
@@ -135,6 +162,16 @@ peer::Subject subject_of(const fs::path& model, const OpenedModel& opened) {
 Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
                                         const std::vector<int32_t>& token_ids) {
   return token_ids.empty() ? tokenizer.encode(prompt, true) : Result<std::vector<int32_t>>(token_ids);
+}
+
+Result<size_t> count_prompt_ids(const OpenedModel& opened, const std::string& prompt,
+                                const std::vector<int32_t>& token_ids) {
+  if (!opened.tokenizer && token_ids.empty()) {
+    return prompt.size() + 1;
+  }
+  TERN_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                        opened.tokenizer ? prompt_ids(*opened.tokenizer, prompt, token_ids) : token_ids);
+  return ids.size();
 }
 
 Status check_computable(const gguf::View& view) {

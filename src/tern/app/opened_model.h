@@ -14,7 +14,7 @@ namespace tern::app {
 
 struct OpenedModel {
   gguf::View view;
-  tokenizer::Tokenizer tokenizer;
+  std::optional<tokenizer::Tokenizer> tokenizer;  // absent only where it may be
   outcome::ModelFacts model_facts;
   outcome::TokenizerFacts tokenizer_facts;
 };
@@ -22,8 +22,11 @@ struct OpenedModel {
 // Errors: kIo ("Model not found: ...", "Tokenizer not found: ..."); kInvalidInput for files that are not what they have
 // to be, and for a tokenizer that belongs to another vocabulary: more ids than the model has embeddings, or a tenth of
 // the ids that both know spelled differently. Smaller disagreements are in tokenizer_facts. Hashes the whole model.
-Result<OpenedModel> open_model_and_tokenizer(const std::filesystem::path& model,
-                                             const std::filesystem::path& tokenizer);
+// With kOrByTheEngines, a vocabulary that stands in the model's own file and that tern cannot read is no error: engines
+// tokenize prompts themselves, and tokenizer_facts say why.
+enum class Tokenized { kByTern, kOrByTheEngines };
+Result<OpenedModel> open_model_and_tokenizer(const std::filesystem::path& model, const std::filesystem::path& tokenizer,
+                                             Tokenized tokenized = Tokenized::kByTern);
 
 // `tokenizer` where it is given; else the tokenizer.json beside the model, else the model's own vocabulary.
 std::string tokenizer_for(const std::string& model, const std::string& tokenizer);
@@ -34,6 +37,10 @@ peer::Subject subject_of(const std::filesystem::path& model, const OpenedModel& 
 // `token_ids` where there are any, else the prompt's, with BOS. Errors: those of the tokenizer.
 Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
                                         const std::vector<int32_t>& token_ids);
+
+// How many there are. Where only the engines can tell, as many as the prompt has bytes, and BOS: an upper bound.
+Result<size_t> count_prompt_ids(const OpenedModel& opened, const std::string& prompt,
+                                const std::vector<int32_t>& token_ids);
 
 // Errors: kInvalidInput where the tokenizer (from `path`) belongs to another vocabulary, see above.
 Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const std::filesystem::path& path,

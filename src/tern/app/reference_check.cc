@@ -10,7 +10,7 @@ Result<outcome::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, A
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   TERN_ASSIGN_OR_RETURN(arbiter::OracleEngines oracle, oracle_engines());
   TERN_ASSIGN_OR_RETURN(auto arithmetics, known_arithmetics(opened.view));
-  TERN_ASSIGN_OR_RETURN(const auto ids, prompt_ids(opened.tokenizer, plan.prompt, plan.token_ids));
+  TERN_ASSIGN_OR_RETURN(const size_t n_ids, count_prompt_ids(opened, plan.prompt, plan.token_ids));
   if (kept_runs != nullptr) {
     kept_runs->enter(sweep::KeptRuns::kReferenceCheck);
     kept_runs->keep(oracle);
@@ -18,7 +18,7 @@ Result<outcome::ReferenceCheckResult> check_reference(arbiter::CheckPlan plan, A
       known.engine = kept_runs->keep(std::move(known.engine));
     }
   }
-  plan.why_no_oracle = why_no_oracle(ask, opened.view, ids.size() + static_cast<size_t>(plan.max_tokens));
+  plan.why_no_oracle = why_no_oracle(ask, opened.view, n_ids + static_cast<size_t>(plan.max_tokens));
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   plan.arithmetics = &arithmetics;
   plan.arithmetic_probe = arithmetic_probe(opened.view);

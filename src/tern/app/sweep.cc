@@ -32,14 +32,15 @@ Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcom
   const auto n_context = context_length(opened.view);
   for (const outcome::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
-    const auto ids = prompt_ids(opened.tokenizer, scenario.prompt, scenario.token_ids);
-    if (!ids) {
-      return invalid_input(where, "prompt: " + ids.error().what);
+    const auto n_ids = count_prompt_ids(opened, scenario.prompt, scenario.token_ids);
+    if (!n_ids) {
+      return invalid_input(where, "prompt: " + n_ids.error().what);
     }
-    const uint64_t n_positions = ids->size() + static_cast<uint64_t>(scenario.max_tokens) - 1;
-    if (n_context && n_positions > *n_context) {
+    const bool is_counted = opened.tokenizer || !scenario.token_ids.empty();
+    const uint64_t n_positions = *n_ids + static_cast<uint64_t>(scenario.max_tokens) - 1;
+    if (is_counted && n_context && n_positions > *n_context) {
       return invalid_input(where, fmt::format("{} prompt tokens and {} to generate need {} positions, the model has {}",
-                                              ids->size(), scenario.max_tokens, n_positions, *n_context));
+                                              *n_ids, scenario.max_tokens, n_positions, *n_context));
     }
     most = std::max<size_t>(most, n_positions);
   }
@@ -99,8 +100,10 @@ Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome:
 }
 
 void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome& sweep) {
-  for (const std::string& warning : opened.tokenizer.warnings()) {
-    spdlog::warn("{}", printable(warning, 1000));
+  if (opened.tokenizer) {
+    for (const std::string& warning : opened.tokenizer->warnings()) {
+      spdlog::warn("{}", printable(warning, 1000));
+    }
   }
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
@@ -208,7 +211,9 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
     TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
-  TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
+  const Tokenized tokenized = options.subject == "auto" ? Tokenized::kByTern : Tokenized::kOrByTheEngines;
+  TERN_ASSIGN_OR_RETURN(const OpenedModel opened,
+                        open_model_and_tokenizer(options.model, options.tokenizer, tokenized));
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
@@ -247,6 +252,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;
+  plan.all_stages = options.stages == "all";
   plan.stop_at_divergence = options.stop_at_divergence;
   plan.equal_bits = options.exact || (!options.tolerant && claim_one_arithmetic(engines, opened, arithmetic));
   plan.subject = engines.subject.peer.get();

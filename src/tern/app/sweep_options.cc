@@ -28,6 +28,9 @@ Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::
   words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
   words.add_flag("--exact", options.exact);
   words.add_flag("--tolerant", options.tolerant);
+  if (options.stages != "known") {
+    words.add_option("--stages", options.stages);
+  }
   words.add_flag("--dump-tensors", options.dump_tensors);
   words.add_flag("--stop-at-divergence", options.stop_at_divergence);
   return words.command(options.output_dir);

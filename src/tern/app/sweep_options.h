@@ -25,6 +25,7 @@ struct SweepOptions {
   bool require_reference = false;
   bool allow_model_mismatch = false;
   bool exact = false, tolerant = false;
+  std::string stages = "known";
   bool dump_tensors = false;
   bool stop_at_divergence = false;
   bool resume = false;

@@ -59,7 +59,7 @@ int ubatch_of(const EngineRun& run) {
   const auto n_tokens = [](const trace::TraceRecord& record) { return static_cast<int>(record.shape[0]); };
   const auto is_piece = [](const trace::TraceRecord& record, int ubatch) {
     return record.id.seq == 0 && record.id.ubatch == ubatch && record.shape.size() == 2 &&
-           record.id.stage != trace::Stage::kLogits && record.id.stage != trace::Stage::kOutputNorm;
+           record.id.stage.row().place != trace::StagePlace::kBehindLayers;
   };
   const auto first = std::find_if(run.trace.begin(), run.trace.end(), [&](const auto& r) { return is_piece(r, 0); });
   const bool more = std::any_of(run.trace.begin(), run.trace.end(), [&](const auto& r) { return is_piece(r, 1); });
@@ -69,8 +69,10 @@ int ubatch_of(const EngineRun& run) {
 // By hash, all that both have recorded, and values of it on both sides.
 bool have_equal_tensors(const EngineRun& a, const EngineRun& b) {
   return a.values && b.values && !a.trace.empty() && a.values->entries().size() == b.values->entries().size() &&
-         std::equal(a.trace.begin(), a.trace.end(), b.trace.begin(), b.trace.end(),
-                    [](const auto& x, const auto& y) { return x.id == y.id && x.blake3 == y.blake3; });
+         a.trace.size() == b.trace.size() && std::all_of(a.trace.begin(), a.trace.end(), [&b](const auto& ours) {
+           const trace::TraceRecord* const theirs = b.find(ours.id);
+           return theirs != nullptr && theirs->blake3 == ours.blake3;
+         });
 }
 
 }  // namespace

@@ -24,12 +24,9 @@ struct WrongRows {
 // More of them are no matter of single weights.
 constexpr double kMaxWrongRows = 0.05;
 
-bool is_projection(Stage stage) {
-  return stage == Stage::kQProj || stage == Stage::kKProj || stage == Stage::kVProj || stage == Stage::kOProj ||
-         stage == Stage::kGateProj || stage == Stage::kUpProj || stage == Stage::kDownProj || stage == Stage::kLogits;
+bool is_product(Stage stage) {
+  return stage.kind() == trace::StageKind::kProjection || stage.kind() == trace::StageKind::kHead;
 }
-
-bool has_heads(Stage stage) { return stage == Stage::kQProj || stage == Stage::kQRope || stage == Stage::kAttnOut; }
 
 // What a value may differ by for reasons of rounding, in the tensor's unit.
 double largest_noise(const StageArbitration& stage, double rms) {
@@ -155,7 +152,7 @@ double Explanation::error_of_first() const {
 
 std::optional<Cause> Explanation::few_rows() const {
   const auto values = values_of(*wrong_.run, exact_, first_);
-  if (!values || !is_projection(first_.stage) || values->record->shape.size() != 2) {
+  if (!values || !is_product(first_.stage) || values->record->shape.size() != 2) {
     return std::nullopt;
   }
   const double noise = largest_noise(*arbitration_.find(first_), *values->record->rms);
@@ -177,7 +174,7 @@ std::string Explanation::seen() const {
   trace::TensorId scores = first_;
   scores.stage = Stage::kAttnScoresSoftmax;
   const trace::TraceRecord* record = exact_.find(scores);
-  const bool cut = has_heads(first_.stage) && record != nullptr && record->shape.size() == 3;
+  const bool cut = first_.stage.row().holds_query_heads && record != nullptr && record->shape.size() == 3;
   const auto seen = compare::patterns(values->record->shape, values->is, values->should,
                                       largest_noise(*arbitration_.find(first_), *values->record->rms),
                                       cut ? static_cast<size_t>(record->shape[0]) : 1);

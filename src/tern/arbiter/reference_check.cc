@@ -65,10 +65,13 @@ std::optional<std::string> vacuous(const EngineRun& run) {
     return "it gives neither traces nor logits, so only its tokens can be looked at";
   }
   for (const trace::TraceRecord& record : run.trace) {
+    if (!record.id.stage.is_known()) {
+      continue;  // it may be a mask, or numbers of experts
+    }
     if (!record.finite_rms()) {
       return record.id.name() + " holds NaN or infinity";
     }
-    if (*record.rms == 0 && !compare::follows_gate(record.id.stage)) {
+    if (*record.rms == 0 && !trace::follows_gate(record.id.stage.row())) {
       return record.id.name() + " is all zeros";
     }
   }

@@ -133,7 +133,7 @@ void print(const NoiseTable& table) {
   fmt::print("{}\n{}\n", head, line);
   const auto cell = [](const std::optional<double>& value) { return value ? fmt::format("{:.1e}", *value) : "-"; };
   for (const auto& [stage, row] : table.rows) {
-    fmt::print("| {} | {} | {} | {} |", trace::stage_name(stage), cell(row.usual_floor()), cell(row.largest_floor()),
+    fmt::print("| {} | {} | {} | {} |", stage.name(), cell(row.usual_floor()), cell(row.largest_floor()),
                cell(row.inherited));
     for (const std::string& engine : table.engines) {
       const auto multiple = row.multiples.find(engine);
@@ -151,7 +151,7 @@ Json to_json(const NoiseTable& table) {
     for (const auto& [engine, multiple] : row.multiples) {
       multiples[engine] = multiple;
     }
-    json.push_back({{"stage", trace::stage_name(stage)},
+    json.push_back({{"stage", stage.name()},
                     {"usual_floor", or_null(row.usual_floor())},
                     {"largest_floor", or_null(row.largest_floor())},
                     {"inherited_at_float16", or_null(row.inherited)},

@@ -206,7 +206,7 @@ Result<int> record(const RecordOptions& options) {
     return fail(ErrorCode::kIo, options.out, "exists already", "a pack is never changed: choose a new folder");
   }
   TERN_ASSIGN_OR_RETURN(const app::OpenedModel opened, app::open_model_and_tokenizer(options.model, options.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, read_prompts(options, opened.tokenizer));
+  TERN_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, read_prompts(options, *opened.tokenizer));
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine engine, open_live_engine(options, opened));
   const bool takes_ids = engine.peer->abilities().token_ids;
   for (const Prompt& prompt : prompts) {

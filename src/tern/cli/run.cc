@@ -52,6 +52,7 @@ struct RunOptions {
   std::string rounding = "product-first";
   engine::HeadCopy head_copy = engine::HeadCopy::kWhenWorthIt;
   int significant_bits = 0;
+  std::string stages = "known";
   std::string inputs_from, inputs_before_text, around_text, oracle_arithmetic = "double", fault;
   std::optional<trace::TensorId> inputs_before, around;  // out of those texts
 
@@ -167,7 +168,7 @@ trace::RunFiles run_files(const RunOptions& options, const arch::Numbers& model,
     files.logits = options.engine != "oracle" || files.around->has_head();
   }
   files.n_vocab = model.n_vocab;
-  const uint64_t n_stages = static_cast<uint64_t>(trace::Stage::kLogits) + 1;
+  const uint64_t n_stages = trace::kStageTable.size();
   const uint64_t n_ubatches = n_prompt / static_cast<uint64_t>(options.tokens_at_once()) + 1;
   files.max_tensors =
       n_stages * static_cast<uint64_t>(model.n_layers) * (n_ubatches + static_cast<uint64_t>(options.max_tokens));
@@ -409,6 +410,12 @@ void add_engine_options(Command& command, RunOptions& options) {
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
       ->check(in_range(1, 1 << 16))
+      ->capture_default_str();
+  command
+      .add_option("--stages", options.stages,
+                  "What is recorded: known, the stages that tern knows; all, every node of the graph. The graphs of this "
+                  "engine consist of the known stages, so both are the same")
+      ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");
   command.add_option("--ctx", options.n_ctx, "Most positions to use; default: what the model was made for")

@@ -67,6 +67,13 @@ void add_sweep(Command& app, Action& action) {
                    "engine that runs), always, never")
       ->check(one_of({"auto", "always", "never"}))
       ->capture_default_str();
+  command
+      ->add_option(
+          "--stages", options->stages,
+          "What engines record: known, the stages of the graphs that tern knows; all, every node of an engine's "
+          "graph, whatever the architecture")
+      ->check(one_of({"known", "all"}))
+      ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,
                     "Keep every traced tensor's values, too [where a pack holds them]");
   command->add_flag("--stop-at-divergence", options->stop_at_divergence,

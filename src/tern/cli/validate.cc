@@ -129,7 +129,7 @@ Result<Probe> run_probe(const ValidateOptions& options, const app::OpenedModel& 
   if (!ids) {
     return fail(ErrorCode::kEngine, "the greedy probe", "printed no line \"Generated tokens: [...]\"");
   }
-  TERN_ASSIGN_OR_RETURN(std::string text, opened.tokenizer.decode(*ids));
+  TERN_ASSIGN_OR_RETURN(std::string text, opened.tokenizer->decode(*ids));
   return Probe{*ids, std::move(text), child.wall_s};
 }
 
@@ -189,7 +189,7 @@ void print_checks(const ValidateOptions& options, const std::vector<Check>& chec
 Result<int> validate(const ValidateOptions& options) {
   TERN_ASSIGN_OR_RETURN(const app::OpenedModel opened, app::open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_RETURN_IF_ERROR(app::check_computable(opened.view));
-  if (const auto ids = opened.tokenizer.encode(options.prompt, true); !ids) {
+  if (const auto ids = opened.tokenizer->encode(options.prompt, true); !ids) {
     return invalid_input("--prompt: " + ids.error().where, ids.error().what);
   }
   TERN_ASSIGN_OR_RETURN(const weight_checks::WeightRules rules, weight_checks::rules_for(opened.view));

@@ -25,13 +25,22 @@ bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun
   return a == b;
 }
 
+bool are_settings_of_one_engine(const trace::RunResult& a, const trace::RunResult& b) {
+  return !a.engine.empty() && a.engine == b.engine && !a.settings.is_null() && !b.settings.is_null() &&
+         a.settings != b.settings;
+}
+
 Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& reference, const RunComparison& c) {
   Coverage coverage;
-  coverage.tensors_expected = c.tensors.size();
   coverage.tensors_compared = static_cast<size_t>(
       std::count_if(c.tensors.begin(), c.tensors.end(), [](const auto& tensor) { return is_compared(tensor.status); }));
   std::set<trace::Stage> expected, compared;
   for (const TensorComparison& tensor : c.tensors) {
+    if (c.one_engine && is_on_one_side(tensor.status)) {
+      ++coverage.tensors_of_one_graph;
+      continue;
+    }
+    ++coverage.tensors_expected;
     expected.insert(tensor.id.stage);
     if (is_compared(tensor.status)) {
       compared.insert(tensor.id.stage);
@@ -45,7 +54,6 @@ Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& re
   const size_t n_decode = coverage.tokens_expected > 0 ? coverage.tokens_expected - 1 : 0;
   coverage.positions_expected = n_prompt + n_decode;
   coverage.positions_compared = c.logits ? c.logits->positions.size() : 0;
-  coverage.unknown_stages = subject.n_unknown_stages + reference.n_unknown_stages;
   return coverage;
 }
 
@@ -97,6 +105,7 @@ RunComparison compare_outputs(const trace::EngineRun& subject, const trace::Engi
   RunComparison comparison;
   comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
   comparison.cosine_grades = options.tolerances.logits_cosine;
+  comparison.one_engine = are_settings_of_one_engine(subject.result, reference.result);
   comparison.tokens = compare_tokens(subject, reference);
   comparison.logits = compare_logits(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
   explain_token_differences(subject, reference, comparison.logits, options.logits_noise, comparison.tokens);

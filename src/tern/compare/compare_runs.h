@@ -74,10 +74,6 @@ enum class TensorStatus {
 // "only_reference", "after_token_mismatch"
 std::string_view tensor_status_name(TensorStatus status);
 
-// The gate's activation and what is computed from it alone. A ReLU can close for every token of a pass, and then all of
-// them are zero in a run that is perfectly right.
-bool follows_gate(trace::Stage stage);
-
 struct TensorComparison {
   trace::TensorId id;
   TensorStatus status = TensorStatus::kOnlySubject;
@@ -149,17 +145,19 @@ struct LogitsComparison {
 };
 
 struct Coverage {
-  // expected: the union of both sides' tensors; compared: those whose status says how they relate to each other.
+  // expected: the union of both sides' tensors; of one engine under two settings, those that both graphs have;
+  // compared: those whose status says how they relate to each other.
   size_t tensors_compared = 0, tensors_expected = 0;
+  size_t tensors_of_one_graph = 0;  // of one engine under two settings: those that only one of the two graphs has
   size_t stages_compared = 0, stages_expected = 0;  // kinds of tensors: q_proj, ffn_act, ...
   size_t tokens_compared = 0, tokens_expected = 0;
   size_t positions_compared = 0, positions_expected = 0;
-  size_t unknown_stages = 0;  // records on either side whose names are none of our stages
 };
 
 struct RunComparison {
   Verdict verdict;
   bool exact = false;          // were equal hashes demanded
+  bool one_engine = false;     // both sides are one engine under two settings, whose graphs may differ
   std::string exact_reason;    // why, or why not
   CosineGrades cosine_grades;  // that the verdict held the logits to
   Coverage coverage;
@@ -168,7 +166,7 @@ struct RunComparison {
   // Where the subject was fed the reference's tokens: what both had generated on their own.
   std::optional<TokenComparison> free_running;
   std::optional<LogitsComparison> logits;  // where both sides have them
-  std::vector<TensorComparison> tensors;   // in execution order
+  std::vector<TensorComparison> tensors;   // in the subject's execution order; what it lacks, in the reference's
   bool cut_short = false;                  // nothing behind first_divergence was compared
   // First tensor in execution order whose hash differs, whatever its size: where to look.
   std::optional<trace::TensorId> first_hash_difference;

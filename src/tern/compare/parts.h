@@ -16,6 +16,7 @@ std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, c
                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
 // True where the status says how the two sides relate.
 bool is_compared(TensorStatus status);
+bool is_on_one_side(TensorStatus status);
 
 // nullopt where a side has no logits.
 std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,

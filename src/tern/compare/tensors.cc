@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <tuple>
 
 #include "tern/base/hash.h"
 #include "tern/compare/parts.h"
@@ -15,21 +15,44 @@ using trace::TraceRecord;
 
 using Records = Sided<const TraceRecord*>;  // null on the side that lacks it
 
-std::map<TensorId, Records> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
-  std::map<TensorId, Records> aligned;
-  // Passes beyond the tokens requested from both sides are not compared.
-  const auto wanted = [n_asked](const TraceRecord& record) {
-    return record.id.seq == 0 || static_cast<size_t>(record.id.seq) < n_asked;
-  };
-  const auto add = [&](const trace::EngineRun& run, Side side) {
-    for (const TraceRecord& record : run.trace) {
-      if (wanted(record)) {
-        aligned[record.id].at(side) = &record;
+// Passes beyond the tokens requested from both sides are not compared.
+bool is_wanted(const TraceRecord& record, size_t n_asked) {
+  return record.id.seq == 0 || static_cast<size_t>(record.id.seq) < n_asked;
+}
+
+bool is_earlier_pass(const TensorId& a, const TensorId& b) {
+  return std::tie(a.seq, a.ubatch) < std::tie(b.seq, b.ubatch);
+}
+
+// In the subject's order of execution. What only the reference has comes where the reference executed it: before the
+// next tensor that both have.
+std::vector<Records> align(const trace::EngineRun& subject, const trace::EngineRun& reference, size_t n_asked) {
+  std::vector<Records> aligned;
+  size_t next = 0;  // of the reference
+  const auto add_reference_up_to = [&](size_t end) {
+    for (; next < end; ++next) {
+      const TraceRecord& theirs = reference.trace[next];
+      if (is_wanted(theirs, n_asked) && subject.find(theirs.id) == nullptr) {
+        aligned.push_back({.subject = nullptr, .reference = &theirs});
       }
     }
   };
-  add(subject, Side::kSubject);
-  add(reference, Side::kReference);
+  for (const TraceRecord& ours : subject.trace) {
+    if (!is_wanted(ours, n_asked)) {
+      continue;
+    }
+    size_t end = next;
+    while (end < reference.trace.size() && is_earlier_pass(reference.trace[end].id, ours.id)) {
+      ++end;
+    }
+    add_reference_up_to(end);
+    const TraceRecord* const theirs = reference.find(ours.id);
+    if (theirs != nullptr) {
+      add_reference_up_to(static_cast<size_t>(theirs - &reference.trace.front()));
+    }
+    aligned.push_back({.subject = &ours, .reference = theirs});
+  }
+  add_reference_up_to(reference.trace.size());
   return aligned;
 }
 
@@ -47,7 +70,7 @@ bool contradicts(const trace::Safetensors::Entry* values, const TraceRecord& rec
 double bound_of(const Tolerances& tolerances, const TensorId& id, std::optional<double> StageTolerance::*figure,
                 double otherwise) {
   double bound = tolerances.measured ? tolerances.measured(id).value_or(otherwise) : otherwise;
-  const std::string name = id.name(), stage(trace::stage_name(id.stage));
+  const std::string name = id.name(), stage(id.stage.name());
   for (const StageTolerance& tolerance : tolerances.by_stage) {
     const bool whole = tolerance.pattern.find('/') != std::string::npos;
     if (tolerance.*figure && fnmatch(tolerance.pattern.c_str(), (whole ? name : stage).c_str(), 0) == 0) {
@@ -76,11 +99,14 @@ TensorStatus judge(TensorComparison& tensor, bool exact, const Tolerances& toler
   if (tensor.shape.subject != tensor.shape.reference) {
     return TensorStatus::kShapeMismatch;
   }
-  if (!a && !b) {
-    return mistrust(tensor, "NaN, infinite or empty on both sides");
-  }
-  if (is_zero(a) && is_zero(b)) {
-    return mistrust(tensor, "all zeros on both sides");
+  const bool not_finite = !a && !b;
+  if (not_finite || (is_zero(a) && is_zero(b))) {
+    const char* const note = not_finite ? "NaN, infinite or empty on both sides" : "all zeros on both sides";
+    if (tensor.id.stage.is_known() || !tensor.hash_equal) {
+      return mistrust(tensor, note);
+    }
+    tensor.note = note;  // a mask, the only expert's number: legal in a stage of which nothing is known
+    return TensorStatus::kHashEqual;
   }
   const bool one_is_unusable = !a || !b || is_zero(a) || is_zero(b);
   if (tensor.hash_equal) {
@@ -135,13 +161,15 @@ bool same_layer(const TensorId& a, const TensorId& b) {
   return a.seq == b.seq && a.ubatch == b.ubatch && a.layer == b.layer;
 }
 
+// A ReLU can close for every token of a pass. The gate's activation and what is computed from it alone are then zero in
+// a run that is right.
 // One zero tensor among them while the others are not is still mistrusted: nothing legal produces it.
 void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
   for (auto begin = tensors.begin(); begin != tensors.end();) {
     const auto end = std::find_if(begin, tensors.end(), [&](const auto& t) { return !same_layer(t.id, begin->id); });
     bool closed = false;
     for (auto it = begin; it != end; ++it) {
-      if (follows_gate(it->id.stage)) {
+      if (trace::follows_gate(it->id.stage.row())) {
         closed = is_zero(it->rms.subject) && is_zero(it->rms.reference) && it->status == TensorStatus::kMistrusted;
         if (!closed) {
           break;
@@ -149,7 +177,7 @@ void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
       }
     }
     for (auto it = begin; closed && it != end; ++it) {
-      if (follows_gate(it->id.stage)) {
+      if (trace::follows_gate(it->id.stage.row())) {
         it->status = TensorStatus::kClosedGate;
       }
     }
@@ -167,20 +195,21 @@ double Tolerances::rms_ratio_deviation(const TensorId& id) const {
   return bound_of(*this, id, &StageTolerance::max_rms_ratio_deviation, max_rms_ratio_deviation);
 }
 
-bool follows_gate(trace::Stage stage) {
-  return stage == trace::Stage::kFfnAct || stage == trace::Stage::kFfnSubNorm || stage == trace::Stage::kDownProj;
-}
-
 bool is_compared(TensorStatus status) {
   return status == TensorStatus::kHashEqual || status == TensorStatus::kWithinTolerance ||
          status == TensorStatus::kDiverged || status == TensorStatus::kShapeMismatch;
+}
+
+bool is_on_one_side(TensorStatus status) {
+  return status == TensorStatus::kOnlySubject || status == TensorStatus::kOnlyReference;
 }
 
 std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                               const TokenComparison& tokens, bool exact, const Tolerances& tolerances) {
   const int last_seq = tokens.last_comparable_seq;
   std::vector<TensorComparison> tensors;
-  for (const auto& [id, records] : align(subject, reference, tokens.n_asked)) {
+  for (const Records& records : align(subject, reference, tokens.n_asked)) {
+    const TensorId& id = records.subject != nullptr ? records.subject->id : records.reference->id;
     if (id.seq <= last_seq && records.subject != nullptr && records.reference != nullptr) {
       tensors.push_back(compare_pair(subject, reference, records, exact, tolerances));
       continue;

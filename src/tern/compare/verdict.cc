@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "tern/compare/parts.h"
 
@@ -22,10 +21,6 @@ TensorId id_of_row(const LogitsPosition& position, size_t n_prompt) {
   TensorId id;
   id.seq = position.is_decode ? static_cast<int>(position.position - n_prompt + 1) : 0;
   id.stage = trace::Stage::kLogits;
-  return id;
-}
-TensorId after_its_pass(TensorId id) {
-  id.ubatch = std::numeric_limits<int>::max();
   return id;
 }
 
@@ -73,7 +68,8 @@ class Judge {
   const TensorComparison* first_mistrusted_ = nullptr;
   const TensorComparison* first_not_finite_ = nullptr;
   const LogitsPosition* first_mistrusted_row_ = nullptr;
-  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0, n_missing_ = 0;
+  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0, n_missing_ = 0,
+         n_prove_nothing_ = 0;
 };
 
 bool Judge::is_divergence(const TensorComparison& tensor) const {
@@ -83,8 +79,9 @@ bool Judge::is_divergence(const TensorComparison& tensor) const {
       return true;
     case TensorStatus::kOnlySubject:
     case TensorStatus::kOnlyReference:
-      // The same arithmetic has the same stages; a side that has traced nothing at all is another matter.
-      return c_.exact && !a_trace_is_empty();
+      // The same arithmetic has the same stages, but for another graph that a setting leads to; a side that has traced
+      // nothing at all is another matter.
+      return c_.exact && !c_.one_engine && !a_trace_is_empty();
     default:
       return false;
   }
@@ -114,7 +111,8 @@ void Judge::look_at(const TensorComparison& tensor) {
     }
   }
   n_closed_gates_ += tensor.status == TensorStatus::kClosedGate;
-  n_missing_ += tensor.status == TensorStatus::kOnlySubject || tensor.status == TensorStatus::kOnlyReference;
+  n_missing_ += is_on_one_side(tensor.status);
+  n_prove_nothing_ += tensor.status == TensorStatus::kHashEqual && !tensor.note.empty();
 }
 
 void Judge::look_at(const LogitsPosition& position) {
@@ -132,7 +130,7 @@ void Judge::name_first_divergence() {
   }
   if (first_diverged_row_ != nullptr) {
     const TensorId id = id_of_row(*first_diverged_row_, n_prompt());
-    if (c_.first_divergence && *c_.first_divergence < after_its_pass(id)) {
+    if (c_.first_divergence && c_.first_divergence->seq <= id.seq) {
       first_diverged_row_ = nullptr;
     } else {
       c_.first_divergence = id;
@@ -279,11 +277,9 @@ std::optional<Verdict> Judge::mistrust() const {
   const auto because = [](std::string reason) { return Verdict{VerdictKind::kMistrusted, std::move(reason)}; };
   if (a_trace_is_empty()) {
     const EngineRun& empty = subject_.trace.empty() ? subject_ : reference_;
-    return because(fmt::format(
-        "{} has no trace{}: equal tokens alone do not show that the engine computes what it should",
-        &empty == &subject_ ? "the subject" : "the reference",
-        empty.n_unknown_stages > 0 ? fmt::format(" of a known stage ({} of unknown ones)", empty.n_unknown_stages)
-                                   : ""));
+    return because(
+        fmt::format("{} has no trace: equal tokens alone do not show that the engine computes what it should",
+                    &empty == &subject_ ? "the subject" : "the reference"));
   }
   if (first_mistrusted_ != nullptr) {
     return because(fmt::format("{}: {} ({} of {} tensors prove nothing)", first_mistrusted_->id.name(),
@@ -309,11 +305,17 @@ std::optional<Verdict> Judge::mistrust() const {
     return because(
         fmt::format("{} of {} tensors are zero behind a closed gate on both sides", n_closed_gates_, n_both_sides_));
   }
+  if (static_cast<double>(n_prove_nothing_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
+    return because(
+        fmt::format("{} of {} tensors are all zeros or not finite on both sides", n_prove_nothing_, n_both_sides_));
+  }
   return std::nullopt;
 }
 
 Verdict Judge::agreement() const {
-  std::string missing = n_missing_ > 0 ? fmt::format("{} tensors are on one side only", n_missing_) : "";
+  std::string missing = n_missing_ == 0 ? ""
+                        : c_.one_engine ? fmt::format("{} nodes are in one of the two graphs only", n_missing_)
+                                        : fmt::format("{} tensors are on one side only", n_missing_);
   if (n_closed_gates_ > 0) {
     missing += fmt::format("{}{} are zero behind a closed gate", missing.empty() ? "" : ", ", n_closed_gates_);
   }

@@ -147,20 +147,36 @@ std::unique_ptr<Oracle> make(const Oracle& plain, const FaultSetting& setting) {
   }
 }
 
-constexpr Stage kProducts[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,    Stage::kOProj,
-                               Stage::kGateProj, Stage::kUpProj, Stage::kDownProj, Stage::kLogits};
-constexpr std::span kProjections = std::span(kProducts).first<7>();  // the head may be in another encoding
+using trace::kStagesWhere;
+using trace::StageKind;
+using trace::StageRow;
+
+template <StageKind kKind>
+constexpr auto kOfKind = kStagesWhere<[](const StageRow& row) { return row.kind == kKind; }>;
+
+// Of architectures with sub-norms: whether a stage is computed from one.
+constexpr bool follows_sub_norm(const StageRow& row) {
+  return std::any_of(trace::kStageTable.begin(), trace::kStageTable.end(),
+                     [&](const StageRow& before) { return before.only_with_sub_norms && before.name == row.follows; });
+}
+
+constexpr auto kProjections = kOfKind<StageKind::kProjection>;  // the head may be in another encoding
+constexpr auto kProducts = kStagesWhere<[](const StageRow& row) {
+  return row.kind == StageKind::kProjection || row.kind == StageKind::kHead;
+}>;
+constexpr auto kRope = kOfKind<StageKind::kRope>;
+constexpr auto kScores = kOfKind<StageKind::kScores>;
+constexpr auto kScoresAndValues =
+    kStagesWhere<[](const StageRow& row) { return row.kind == StageKind::kScores || row.kind == StageKind::kMixing; }>;
+constexpr auto kHidden = kOfKind<StageKind::kActivation>;
+constexpr auto kNorms = kOfKind<StageKind::kNorm>;
+constexpr auto kSubNormed = kStagesWhere<[](const StageRow& row) { return follows_sub_norm(row); }>;
+constexpr auto kSubNorms =
+    kStagesWhere<[](const StageRow& row) { return row.only_with_sub_norms || follows_sub_norm(row); }>;
+constexpr auto kLogits = kOfKind<StageKind::kHead>;
+// Single matrices.
 constexpr Stage kQueriesAndKeys[] = {Stage::kQProj, Stage::kKProj};
-constexpr Stage kRope[] = {Stage::kQRope, Stage::kKRope};
-constexpr Stage kScoresAndValues[] = {Stage::kAttnScoresSoftmax, Stage::kAttnOut};
-constexpr std::span kScores = std::span(kScoresAndValues).first<1>();
-constexpr Stage kHidden[] = {Stage::kFfnAct};
 constexpr Stage kGate[] = {Stage::kGateProj, Stage::kUpProj};
-constexpr Stage kNorms[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm,
-                            Stage::kOutputNorm};
-constexpr Stage kSubNorms[] = {Stage::kAttnSubNorm, Stage::kFfnSubNorm, Stage::kOProj, Stage::kDownProj};
-constexpr std::span kSubNormed = std::span(kSubNorms).last<2>();
-constexpr Stage kLogits[] = {Stage::kLogits};
 constexpr Stage kMiddleOut[] = {Stage::kOut};
 constexpr Stage kMiddleValues[] = {Stage::kVProj};
 

@@ -25,6 +25,8 @@ constexpr Ability kRows[] = {
      [](const RunRequest& r) { return flag(!r.observe); }},
     {"token_by_token", &Abilities::token_by_token, false, "cannot be told to evaluate the prompt token by token",
      [](const RunRequest& r) { return flag(r.token_by_token); }},
+    {"stages", &Abilities::all_stages, true, "cannot be asked for every node of its graph",
+     [](const RunRequest& r) { return text(r.all_stages ? "all" : ""); }},
     {"dump_tensors", &Abilities::dump_tensors, false, "cannot be asked for the values of its tensors",
      [](const RunRequest& r) { return flag(r.dump_tensors); }},
     {"trace_list", &Abilities::trace_list, false, "", [](const RunRequest& r) { return flag(r.trace_folder.empty()); }},

@@ -20,6 +20,7 @@ struct Abilities {
   bool teacher_tokens = false;
   bool unobserved = false;  // RunRequest::observe = false
   bool token_by_token = false;
+  bool all_stages = false;
   bool dump_tensors = false;
   bool around = false;
   bool ubatch = false;

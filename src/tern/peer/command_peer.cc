@@ -59,7 +59,7 @@ size_t count_traces(const fs::path& folder) {
 
 std::optional<std::string> last_tensor_in(const fs::path& folder) {
   const auto traces = trace::read_trace_folder(folder);
-  return traces && !traces->records.empty() ? std::optional(traces->records.back().id.name()) : std::nullopt;
+  return traces && !traces->empty() ? std::optional(traces->back().id.name()) : std::nullopt;
 }
 
 const fs::path& trace_folder_of(const RunRequest& request) {
@@ -97,17 +97,17 @@ Status remove_trace_files(const fs::path& folder) {
 }
 
 // Brings both places into the one form: run_folder with a trace.jsonl and, where there is one, trace_folder with a file
-// per tensor. Returns how many records are of none of our stages; those are not kept where they came in a list.
-Result<uint64_t> unify_traces(const RunRequest& request) {
+// per tensor.
+Status unify_traces(const RunRequest& request) {
   const bool wants_files = !request.trace_folder.empty();
   const fs::path list = trace_folder_of(request) / "trace.jsonl";
   const bool in_files = wants_files && count_traces(request.trace_folder) > 0;
   std::error_code error;
   const bool in_trace_folder = wants_files && (in_files || fs::exists(list, error));
-  TERN_ASSIGN_OR_RETURN(const trace::TraceFolder traces,
+  TERN_ASSIGN_OR_RETURN(const trace::Records traces,
                         trace::read_trace_folder(in_trace_folder ? request.trace_folder : request.run_folder));
   std::string lines;
-  for (const trace::TraceRecord& record : traces.records) {
+  for (const trace::TraceRecord& record : traces) {
     const std::string line = to_json_line(trace::to_json(record)) + "\n";
     lines += line;
     if (wants_files && !in_files) {
@@ -121,7 +121,7 @@ Result<uint64_t> unify_traces(const RunRequest& request) {
   if (!lines.empty()) {
     TERN_RETURN_IF_ERROR(write_file(request.run_folder / "trace.jsonl", lines));
   }
-  return traces.n_unknown_stages;
+  return {};
 }
 
 std::string ids_text(const std::vector<int32_t>& ids) { return fmt::format("{}", fmt::join(ids, ",")); }
@@ -279,10 +279,8 @@ class CommandPeer final : public Peer {
       if (!command_.uses("out")) {
         TERN_RETURN_IF_ERROR(write_result_from_output(request));
       }
-      TERN_ASSIGN_OR_RETURN(const uint64_t n_unknown_stages, unify_traces(request));
-      TERN_ASSIGN_OR_RETURN(trace::EngineRun run, trace::read_run_folder(request.run_folder, trace_folder_of(request)));
-      run.n_unknown_stages = n_unknown_stages;
-      return run;
+      TERN_RETURN_IF_ERROR(unify_traces(request));
+      return trace::read_run_folder(request.run_folder, trace_folder_of(request));
     }();
     if (const std::string problem = loaded ? disobedience(request, loaded->result) : ""; !problem.empty()) {
       outcome.failure = "ended well, but its result.json " + problem;

@@ -92,7 +92,6 @@ Result<KeptRun> run_from_json(const Json& json, const std::string& where) {
     TERN_ASSIGN_OR_RETURN(kept.run.last_tensor, json_string(json, "last_tensor", where));
   }
   TERN_ASSIGN_OR_RETURN(kept.run.n_traces, count_at(json, "traces", where));
-  TERN_ASSIGN_OR_RETURN(kept.n_unknown_stages, count_at(json, "unknown_stages", where));
   TERN_ASSIGN_OR_RETURN(kept.n_bytes, count_at(json, "bytes", where));
   return kept;
 }
@@ -124,7 +123,6 @@ std::string journal_line(const KeptRun& kept) {
                        {"failure", run.failure},
                        {"last_tensor", value_or_null(run.last_tensor)},
                        {"traces", run.n_traces},
-                       {"unknown_stages", kept.n_unknown_stages},
                        {"bytes", kept.n_bytes}}) +
          "\n";
 }

@@ -18,11 +18,10 @@
 namespace tern::sweep {
 
 struct KeptRun {
-  std::string name;    // "scenario1/rs-run"
-  Json request;        // what the engine was asked for
-  std::string folder;  // absolute: where its folders were made, as its texts name it
-  peer::PeerRun run;   // without `run.run`, which is read from the files again unless there is a failure
-  uint64_t n_unknown_stages = 0;
+  std::string name;      // "scenario1/rs-run"
+  Json request;          // what the engine was asked for
+  std::string folder;    // absolute: where its folders were made, as its texts name it
+  peer::PeerRun run;     // without `run.run`, which is read from the files again unless there is a failure
   uint64_t n_bytes = 0;  // of all its files
 };
 

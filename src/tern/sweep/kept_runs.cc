@@ -89,18 +89,22 @@ Status remove_kept(const fs::path& folder) {
 
 // What the engine was asked for.
 Json to_json(const peer::RunRequest& request, const peer::Peer& engine, const std::string& variant) {
-  return {{"prompt", request.prompt},
-          {"token_ids", request.token_ids},
-          {"max_tokens", request.max_tokens},
-          {"teacher_tokens", request.teacher_tokens},
-          {"observe", request.observe},
-          {"token_by_token", request.token_by_token},
-          {"dump_tensors", request.dump_tensors},
-          {"around", request.around},
-          {"ubatch", request.ubatch},
-          {"threads", request.other_threads > 0 ? request.other_threads : engine.usual_threads(request)},
-          {"timeout_s", request.timeout_s},
-          {"variant", variant}};
+  Json json = {{"prompt", request.prompt},
+               {"token_ids", request.token_ids},
+               {"max_tokens", request.max_tokens},
+               {"teacher_tokens", request.teacher_tokens},
+               {"observe", request.observe},
+               {"token_by_token", request.token_by_token},
+               {"dump_tensors", request.dump_tensors},
+               {"around", request.around},
+               {"ubatch", request.ubatch},
+               {"threads", request.other_threads > 0 ? request.other_threads : engine.usual_threads(request)},
+               {"timeout_s", request.timeout_s},
+               {"variant", variant}};
+  if (request.all_stages) {  // which journals of earlier releases do not have
+    json["all_stages"] = true;
+  }
+  return json;
 }
 
 // As it comes out of a journal.
@@ -281,7 +285,6 @@ Result<peer::PeerRun> KeptRuns::take_over(KeptRun kept, const Json& asked, const
         run.run,
         trace::read_run_folder(request.run_folder,
                                request.trace_folder.empty() ? std::nullopt : std::optional(request.trace_folder)));
-    run.run->n_unknown_stages = kept.n_unknown_stages;
   }
   return run;
 }
@@ -310,7 +313,6 @@ Status KeptRuns::record(const peer::PeerRun& run, Json asked, const peer::RunReq
   kept.run.failure = run.failure;
   kept.run.last_tensor = run.last_tensor;
   kept.run.n_traces = run.n_traces;
-  kept.n_unknown_stages = run.run ? run.run->n_unknown_stages : 0;
   kept.n_bytes = bytes_in(place);
   TERN_RETURN_IF_ERROR(append_to_file(folder_ / kJournal, journal_line(kept)));
   ++n_kept_;

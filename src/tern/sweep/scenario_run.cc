@@ -50,8 +50,8 @@ std::string file_of_subject(std::string_view what) {
   return fmt::format("{}-{}", compare::file_prefix(Side::kSubject), what);
 }
 
-// A run up to a tensor, that one included.
-trace::EngineRun up_to(const trace::TensorId& first, std::vector<trace::TraceRecord> records, const fs::path& folder,
+// A run of which no more than `records` is left, the last of them `first`.
+trace::EngineRun up_to(const trace::TensorId& first, trace::Records records, const fs::path& folder,
                        trace::RunResult result) {
   trace::EngineRun run;
   run.folder = folder;
@@ -59,7 +59,6 @@ trace::EngineRun up_to(const trace::TensorId& first, std::vector<trace::TraceRec
   run.result.generated_tokens.resize(
       std::min(run.result.generated_tokens.size(), static_cast<size_t>(std::max(first.seq, 0))));
   run.result.text.clear();
-  std::erase_if(records, [&](const trace::TraceRecord& record) { return first < record.id; });
   run.trace = std::move(records);
   return run;
 }
@@ -197,6 +196,7 @@ class ScenarioRun {
   Status keep_what_was_seen(const Watch& watch, const fs::path& trace_folder, const trace::EngineRun& known,
                             peer::PeerRun& run) {
     cut_short_ = watch.first_difference();
+    up_to_cut_ = known.trace.up_to(*cut_short_);
     TERN_RETURN_IF_ERROR(create_folder(trace_folder));
     for (const trace::TraceRecord& record : watch.seen()) {
       TERN_RETURN_IF_ERROR(
@@ -205,7 +205,9 @@ class ScenarioRun {
     run.n_traces = std::max(run.n_traces, watch.seen().size());
     trace::RunResult result = known.result;  // fed the same until there
     result.arithmetic = plan_.equal_bits ? result.arithmetic : "";
-    run.run = up_to(*cut_short_, watch.seen(), trace_folder, std::move(result));
+    TERN_ASSIGN_OR_RETURN(trace::Records seen,
+                          trace::Records::create(watch.seen(), trace::Records::Given::kInOrder, trace_folder.string()));
+    run.run = up_to(*cut_short_, std::move(seen), trace_folder, std::move(result));
     return {};
   }
 
@@ -242,7 +244,7 @@ class ScenarioRun {
 
   Status conclude_cut_short() {
     const auto shortened = [&](const trace::EngineRun& run) {
-      return up_to(*cut_short_, run.trace, run.folder, run.result);
+      return up_to(*cut_short_, run.trace.also_in(up_to_cut_), run.folder, run.result);
     };
     const trace::EngineRun subject = shortened(*subject_.run), reference = shortened(*reference_->run);
     compare::CompareOptions options = plan_.compare;
@@ -363,6 +365,7 @@ class ScenarioRun {
     request.token_ids = scenario.token_ids;
     request.max_tokens = scenario.max_tokens;
     request.teacher_tokens = teacher_tokens;
+    request.all_stages = plan_.all_stages && peer.abilities().all_stages;
     request.dump_tensors = plan_.dump_tensors && peer.abilities().dump_tensors;
     request.run_folder = partial_ / (prefix + "-run");
     request.trace_folder = partial_ / (prefix + "-traces");
@@ -383,6 +386,7 @@ class ScenarioRun {
   peer::PeerRun subject_;
   std::optional<peer::PeerRun> reference_, taught_;
   std::optional<trace::TensorId> cut_short_;  // where a side was ended; its run holds no more than that
+  trace::Records up_to_cut_;                  // of the other side, in whose order the tensors were looked at
   arbiter::Judgement judgement_;
 };
 

@@ -52,6 +52,7 @@ struct SweepPlan : peer::RunSetting {
   bool equal_bits = false;
   // The engine is ended where it first differs from the other side, and only what is up to there is compared.
   bool stop_at_divergence = false;
+  bool all_stages = false;    // record every node of the graphs of engines that can
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
   // Why agreement with the reference proves nothing: it failed its own checks. Empty: it did not.
   std::string reference_distrust;

@@ -40,13 +40,13 @@ void Watch::look() {
       continue;
     }
     auto seen = trace::read_trace_file(file_of(known));
-    if (!seen || !*seen) {
+    if (!seen || seen->id != known.id) {  // two names may give one file name
       return;
     }
-    if (differs_(known, **seen)) {
+    if (differs_(known, *seen)) {
       first_difference_ = known.id;
     }
-    seen_.push_back(std::move(**seen));
+    seen_.push_back(std::move(*seen));
   }
 }
 

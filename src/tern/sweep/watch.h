@@ -17,8 +17,8 @@ class Watch {
   // Whether what was seen of a tensor differs from what is known of it.
   using Differs = std::function<bool(const trace::TraceRecord& known, const trace::TraceRecord& seen)>;
 
-  // `known`: in execution order; must outlive this. `trace_folder` gets a *.trace file for each tensor.
-  Watch(const std::vector<trace::TraceRecord>& known, std::filesystem::path trace_folder, Differs differs)
+  // `known`: must outlive this. `trace_folder` gets a *.trace file for each tensor.
+  Watch(const trace::Records& known, std::filesystem::path trace_folder, Differs differs)
       : known_(known), trace_folder_(std::move(trace_folder)), differs_(std::move(differs)) {}
 
   // Looks at the files that have come since the last time, up to the first difference. A file that cannot be read (yet)
@@ -34,7 +34,7 @@ class Watch {
   }
   bool is_passed_over(size_t index) const;
 
-  const std::vector<trace::TraceRecord>& known_;
+  const trace::Records& known_;
   std::filesystem::path trace_folder_;
   Differs differs_;
   size_t next_ = 0;

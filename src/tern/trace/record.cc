@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <numeric>
+#include <tuple>
 
 #include "tern/base/check.h"
 #include "tern/base/hash.h"
@@ -44,8 +47,8 @@ bool is_blake3_hex(std::string_view text) {
 
 Result<Shape> shape_from_json(const Json& json, const std::string& where, uint64_t* n_elements) {
   const auto it = json.find("shape");
-  if (it == json.end() || !it->is_array() || it->empty() || it->size() > 4) {
-    return invalid_input(where, "key \"shape\" is not an array of 1 to 4 dimensions");
+  if (it == json.end() || !it->is_array() || it->empty() || it->size() > 8) {
+    return invalid_input(where, "key \"shape\" is not an array of 1 to 8 dimensions");
   }
   Shape shape;
   *n_elements = 1;
@@ -88,25 +91,32 @@ Json to_json(const TraceRecord& record) {
       {"seq", record.id.seq},
       {"ubatch", record.id.ubatch},
       {"layer", record.id.layer},
-      {"stage", stage_name(record.id.stage)},
+      {"stage", record.id.stage.name()},
       {"shape", record.shape},
       {"dtype", record.dtype},
       {"blake3", record.blake3},
       {"rms", record.rms ? json_number(*record.rms) : Json(nullptr)},
       {"num_elements", record.num_elements},
   };
+  if (record.index) {
+    json["index"] = *record.index;
+  }
   if (record.non_finite > 0) {
     json["non_finite"] = record.non_finite;
   }
   return with_format(Document::kTraceRecord, std::move(json));
 }
 
-Result<std::optional<TraceRecord>> record_from_json(const Json& json, const std::string& where) {
+Result<TraceRecord> record_from_json(const Json& json, const std::string& where) {
   TERN_RETURN_IF_ERROR(read_format(Document::kTraceRecord, json, where));
   TERN_ASSIGN_OR_RETURN(const std::string name, json_string(json, "name", where));
   const auto id = TensorId::parse(name);
   if (!id) {
-    return std::optional<TraceRecord>();
+    return invalid_input(
+        where,
+        fmt::format("key \"name\" is '{}', which cannot be a tensor's name", printable(name, TensorId::kMaxName)),
+        "a name has at most 200 bytes, no control characters, no backslash, and no empty part, '.' "
+        "or '..' between slashes");
   }
   TraceRecord record;
   record.id = *id;
@@ -134,13 +144,64 @@ Result<std::optional<TraceRecord>> record_from_json(const Json& json, const std:
     TERN_ASSIGN_OR_RETURN(const int64_t count, json_integer(json, "non_finite", where, 0, INT64_MAX));
     record.non_finite = static_cast<uint64_t>(count);
   }
-  return std::optional(record);
+  if (json.contains("index")) {
+    TERN_ASSIGN_OR_RETURN(const int64_t index, json_integer(json, "index", where, 0, INT64_MAX));
+    record.index = static_cast<uint64_t>(index);
+  }
+  return record;
 }
 
 std::string trace_file_name(const TensorId& id) {
   std::string name = id.name();
   std::replace(name.begin(), name.end(), '/', '_');
   return name + ".trace";
+}
+
+Records::Records(std::vector<TraceRecord> records) : records_(std::move(records)), by_id_(records_.size()) {
+  std::iota(by_id_.begin(), by_id_.end(), 0U);
+  std::sort(by_id_.begin(), by_id_.end(), [this](uint32_t a, uint32_t b) { return records_[a].id < records_[b].id; });
+}
+
+Result<Records> Records::create(std::vector<TraceRecord> records, Given given, const std::string& where) {
+  const bool all_have_index =
+      std::all_of(records.begin(), records.end(), [](const TraceRecord& record) { return record.index.has_value(); });
+  if (given == Given::kAnyOrder) {
+    std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  }
+  std::stable_sort(records.begin(), records.end(), [all_have_index](const auto& a, const auto& b) {
+    const uint64_t a_index = all_have_index ? *a.index : 0, b_index = all_have_index ? *b.index : 0;
+    return std::tie(a.id.seq, a.id.ubatch, a_index) < std::tie(b.id.seq, b.id.ubatch, b_index);
+  });
+  for (size_t i = 0; i < records.size() && !all_have_index; ++i) {
+    records[i].index = i;
+  }
+  Records ordered(std::move(records));
+  const auto twice = std::adjacent_find(ordered.by_id_.begin(), ordered.by_id_.end(), [&](uint32_t a, uint32_t b) {
+    return ordered.records_[a].id == ordered.records_[b].id;
+  });
+  if (twice != ordered.by_id_.end()) {
+    return invalid_input(where, "holds two trace records named " + ordered.records_[*twice].id.name());
+  }
+  return ordered;
+}
+
+const TraceRecord* Records::find(const TensorId& id) const {
+  const auto it = std::lower_bound(by_id_.begin(), by_id_.end(), id,
+                                   [this](uint32_t i, const TensorId& wanted) { return records_[i].id < wanted; });
+  return it != by_id_.end() && records_[*it].id == id ? &records_[*it] : nullptr;
+}
+
+Records Records::up_to(const TensorId& last) const {
+  const TraceRecord* const found = find(last);
+  const size_t n = found != nullptr ? static_cast<size_t>(found - records_.data()) + 1 : records_.size();
+  return Records(std::vector<TraceRecord>(records_.begin(), records_.begin() + static_cast<ptrdiff_t>(n)));
+}
+
+Records Records::also_in(const Records& others) const {
+  std::vector<TraceRecord> both;
+  std::copy_if(records_.begin(), records_.end(), std::back_inserter(both),
+               [&](const TraceRecord& record) { return others.find(record.id) != nullptr; });
+  return Records(std::move(both));
 }
 
 }  // namespace tern::trace

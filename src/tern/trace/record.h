@@ -19,6 +19,7 @@ using Shape = std::vector<int64_t>;
 
 struct TraceRecord {
   TensorId id;
+  std::optional<uint64_t> index = {};  // place in execution order; absent where the engine does not state it
   Shape shape;
   std::string dtype = "F32";  // what the engine held before it was widened to float32
   std::string blake3;         // of the values as little-endian float32, 64 hex digits
@@ -36,11 +37,41 @@ struct TraceRecord {
 TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> values);
 
 Json to_json(const TraceRecord& record);
-// Reads one record of any engine. Unknown fields are ignored; a name that is none of our stages gives nullopt (such
-// records are counted by the readers, never silently dropped). Errors: kInvalidInput, naming the field.
-Result<std::optional<TraceRecord>> record_from_json(const Json& json, const std::string& where);
+// Reads one record of any engine. Unknown fields are ignored. Errors: kInvalidInput, naming the field.
+Result<TraceRecord> record_from_json(const Json& json, const std::string& where);
 
-// "blk0/q_proj" -> "blk0_q_proj.trace"
+// "blk0/q_proj" -> "blk0_q_proj.trace". Two names may give one file name; who writes such files refuses the second.
 std::string trace_file_name(const TensorId& id);
+
+// The records of one run in execution order, each id once.
+class Records {
+ public:
+  Records() = default;
+  // `records`: as they stood in one file, a record a line, or (kAnyOrder) in files of their own. They are ordered by
+  // step, ubatch and `index`. Where one lacks its index, the order of the lines counts instead, or that of the table of
+  // stages; all are then given an index. Errors: kInvalidInput at `where`, for two records of one name.
+  enum class Given { kInOrder, kAnyOrder };
+  static Result<Records> create(std::vector<TraceRecord> records, Given given, const std::string& where);
+
+  auto begin() const { return records_.begin(); }
+  auto end() const { return records_.end(); }
+  size_t size() const { return records_.size(); }
+  bool empty() const { return records_.empty(); }
+  const TraceRecord& operator[](size_t i) const { return records_[i]; }
+  const TraceRecord& front() const { return records_.front(); }
+  const TraceRecord& back() const { return records_.back(); }
+
+  // Null where there is none.
+  const TraceRecord* find(const TensorId& id) const;
+  // Those up to `last` in execution order, that one included; all where it is not among them.
+  Records up_to(const TensorId& last) const;
+  // Those that `others` has too.
+  Records also_in(const Records& others) const;
+
+ private:
+  explicit Records(std::vector<TraceRecord> records);
+  std::vector<TraceRecord> records_;
+  std::vector<uint32_t> by_id_;  // places in records_, in the order of their ids
+};
 
 }  // namespace tern::trace

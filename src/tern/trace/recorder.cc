@@ -32,8 +32,12 @@ Status FolderRecorder::dump_values(const fs::path& path, uint64_t max_tensors,
   return {};
 }
 
-Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
-  const std::string line = to_json_line(to_json(make_record(id, shape, values))) + "\n";
+Status FolderRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values,
+                              std::string_view dtype) {
+  TraceRecord made = make_record(id, shape, values);
+  made.dtype = dtype;
+  made.index = n_records_++;
+  const std::string line = to_json_line(to_json(made)) + "\n";
   if (form_ == TraceForm::kList) {
     list_ += line;
   } else {
@@ -63,8 +67,12 @@ void FolderRecorder::discard() {
   values_.reset();
 }
 
-Status MemoryRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values) {
-  records_.push_back(make_record(id, shape, values));
+Status MemoryRecorder::record(const TensorId& id, const Shape& shape, std::span<const float> values,
+                              std::string_view dtype) {
+  TraceRecord made = make_record(id, shape, values);
+  made.dtype = dtype;
+  made.index = records_.size();
+  records_.push_back(std::move(made));
   if (keep_values_) {
     values_.emplace_back(values.begin(), values.end());
   }

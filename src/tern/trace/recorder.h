@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -21,8 +22,13 @@ class Recorder {
  public:
   virtual ~Recorder() = default;
   // `values`: float32, row-major, as many as the shape's product; valid during the call only. NaN and infinity are
-  // recorded as they are. Called in execution order, from one thread.
-  virtual Status record(const TensorId& id, const Shape& shape, std::span<const float> values) = 0;
+  // recorded as they are. `dtype`: what the engine held before it was widened, by ggml's name in upper case. Called in
+  // execution order, from one thread; that order becomes the records' `index`.
+  virtual Status record(const TensorId& id, const Shape& shape, std::span<const float> values,
+                        std::string_view dtype) = 0;
+  Status record(const TensorId& id, const Shape& shape, std::span<const float> values) {
+    return record(id, shape, values, "F32");
+  }
 };
 
 // One file per tensor, or one trace.jsonl with a line for each: less than a tenth of the work for the file system.
@@ -41,7 +47,8 @@ class FolderRecorder final : public Recorder {
   Status dump_values(const std::filesystem::path& path, uint64_t max_tensors,
                      const std::optional<Neighbourhood>& around = std::nullopt);
 
-  Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
+  using Recorder::record;
+  Status record(const TensorId& id, const Shape& shape, std::span<const float> values, std::string_view dtype) override;
   // Completes trace.jsonl and tensors.safetensors. Without it, these files do not appear.
   Status finish();
   // Removes the files written so far: called when the run fails, so that nothing partial stays.
@@ -52,6 +59,7 @@ class FolderRecorder final : public Recorder {
 
   std::filesystem::path folder_;
   TraceForm form_;
+  uint64_t n_records_ = 0;
   std::string list_;  // lines of trace.jsonl
   std::vector<std::filesystem::path> written_;
   std::optional<SafetensorsWriter> values_;
@@ -62,7 +70,8 @@ class FolderRecorder final : public Recorder {
 class MemoryRecorder final : public Recorder {
  public:
   explicit MemoryRecorder(bool keep_values = false) : keep_values_(keep_values) {}
-  Status record(const TensorId& id, const Shape& shape, std::span<const float> values) override;
+  using Recorder::record;
+  Status record(const TensorId& id, const Shape& shape, std::span<const float> values, std::string_view dtype) override;
 
   const std::vector<TraceRecord>& records() const { return records_; }
   // Parallel to records(); empty unless values are kept.

@@ -32,17 +32,8 @@ std::string string_or_empty(const Json& json, const char* key) {
   return it != json.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
-Status add_record(const Json& json, const std::string& where, TraceFolder& out) {
-  TERN_ASSIGN_OR_RETURN(auto record, record_from_json(json, where));
-  if (record) {
-    out.records.push_back(std::move(*record));
-  } else {
-    ++out.n_unknown_stages;
-  }
-  return {};
-}
-
-Status read_trace_list(const fs::path& path, TraceFolder& out) {
+Result<std::vector<TraceRecord>> read_trace_list(const fs::path& path) {
+  std::vector<TraceRecord> records;
   TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxTraceListBytes));
   size_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -55,9 +46,10 @@ Status read_trace_list(const fs::path& path, TraceFolder& out) {
     }
     const std::string where = fmt::format("{} line {}", path.string(), line_number);
     TERN_ASSIGN_OR_RETURN(const Json json, parse_json(line, where));
-    TERN_RETURN_IF_ERROR(add_record(json, where, out));
+    TERN_ASSIGN_OR_RETURN(TraceRecord record, record_from_json(json, where));
+    records.push_back(std::move(record));
   }
-  return {};
+  return records;
 }
 
 // How many rows there must be follows from the tokens.
@@ -119,6 +111,9 @@ Json to_json(const RunResult& result) {
   if (!result.model_sha256.empty()) {
     json["model_sha256"] = result.model_sha256;
   }
+  if (!result.settings.is_null()) {
+    json["settings"] = result.settings;
+  }
   Json timing = Json::object();
   add_seconds(timing, "load_s", result.load_s);
   add_seconds(timing, "prefill_s", result.prefill_s);
@@ -150,6 +145,9 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
   result.text = string_or_empty(json, "text");
   result.arithmetic = string_or_empty(json, "arithmetic");
   result.model_sha256 = string_or_empty(json, "model_sha256");
+  if (const auto settings = json.find("settings"); settings != json.end() && settings->is_object()) {
+    result.settings = *settings;
+  }
   if (const auto timing = json.find("timing"); timing != json.end() && timing->is_object()) {
     result.load_s = seconds_from(*timing, "load_s");
     result.prefill_s = seconds_from(*timing, "prefill_s");
@@ -176,20 +174,13 @@ std::optional<float> EngineRun::logit(size_t row, int32_t id) const {
   return std::nullopt;
 }
 
-const TraceRecord* EngineRun::find(const TensorId& id) const {
-  const auto it =
-      std::lower_bound(trace.begin(), trace.end(), id,
-                       [](const TraceRecord& record, const TensorId& wanted) { return record.id < wanted; });
-  return it != trace.end() && it->id == id ? &*it : nullptr;
-}
-
-Result<std::optional<TraceRecord>> read_trace_file(const fs::path& path) {
+Result<TraceRecord> read_trace_file(const fs::path& path) {
   TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(path, kMaxTraceBytes));
   return record_from_json(json, path.string());
 }
 
-Result<TraceFolder> read_trace_folder(const fs::path& folder) {
-  TraceFolder out;
+Result<Records> read_trace_folder(const fs::path& folder) {
+  std::vector<TraceRecord> records;
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) {
@@ -197,24 +188,19 @@ Result<TraceFolder> read_trace_folder(const fs::path& folder) {
   }
   for (const auto& entry : entries) {
     if (entry.path().extension() == ".trace") {
-      TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(entry.path(), kMaxTraceBytes));
-      TERN_RETURN_IF_ERROR(add_record(json, entry.path().string(), out));
+      TERN_ASSIGN_OR_RETURN(TraceRecord record, read_trace_file(entry.path()));
+      records.push_back(std::move(record));
     }
   }
   const fs::path list = folder / "trace.jsonl";
-  if (fs::exists(list, error)) {
-    if (!out.records.empty()) {
-      return invalid_input(folder.string(), "holds both *.trace files and a trace.jsonl", "keep one of them");
-    }
-    TERN_RETURN_IF_ERROR(read_trace_list(list, out));
+  if (!fs::exists(list, error)) {
+    return Records::create(std::move(records), Records::Given::kAnyOrder, folder.string());
   }
-  std::sort(out.records.begin(), out.records.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-  const auto twice = std::adjacent_find(out.records.begin(), out.records.end(),
-                                        [](const auto& a, const auto& b) { return a.id == b.id; });
-  if (twice != out.records.end()) {
-    return invalid_input(folder.string(), "holds two trace records named " + twice->id.name());
+  if (!records.empty()) {
+    return invalid_input(folder.string(), "holds both *.trace files and a trace.jsonl", "keep one of them");
   }
-  return out;
+  TERN_ASSIGN_OR_RETURN(records, read_trace_list(list));
+  return Records::create(std::move(records), Records::Given::kInOrder, folder.string());
 }
 
 Result<EngineRun> read_run_folder(const fs::path& folder, const std::optional<fs::path>& trace_folder) {
@@ -223,9 +209,7 @@ Result<EngineRun> read_run_folder(const fs::path& folder, const std::optional<fs
   const fs::path result_path = folder / "result.json";
   TERN_ASSIGN_OR_RETURN(const Json result, read_json_file(result_path, kMaxResultBytes));
   TERN_ASSIGN_OR_RETURN(run.result, run_result_from_json(result, result_path.string()));
-  TERN_ASSIGN_OR_RETURN(TraceFolder trace, read_trace_folder(trace_folder.value_or(folder)));
-  run.trace = std::move(trace.records);
-  run.n_unknown_stages = trace.n_unknown_stages;
+  TERN_ASSIGN_OR_RETURN(run.trace, read_trace_folder(trace_folder.value_or(folder)));
   TERN_RETURN_IF_ERROR(read_logits(folder, run));
   std::error_code error;
   if (const fs::path path = folder / "tensors.safetensors"; fs::exists(path, error)) {

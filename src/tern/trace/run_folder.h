@@ -37,6 +37,8 @@ struct RunResult {
   std::vector<int32_t> teacher_tokens;
   std::string text;          // the generated tokens decoded, invalid UTF-8 replaced
   std::string model_sha256;  // empty where not known
+  // What the engine was set to, by key, as it states it: {"threads": 4, "flash_attention": "off"}; null: not stated.
+  Json settings;
   std::optional<double> load_s, prefill_s, decode_s;
 };
 Json to_json(const RunResult& result);
@@ -46,8 +48,7 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
 struct EngineRun {
   std::filesystem::path folder;
   RunResult result;
-  std::vector<TraceRecord> trace;  // in execution order, each id once
-  uint64_t n_unknown_stages = 0;   // records whose name is none of our stages
+  Records trace;
   std::optional<Safetensors> logits_file;
   std::optional<TopLogits> top_logits;  // never beside logits_file
   std::optional<Safetensors> values;
@@ -56,7 +57,7 @@ struct EngineRun {
   const Safetensors::Entry* logits() const;
   // One logit of a row, from whichever of the two files there is; nullopt where it is not in it.
   std::optional<float> logit(size_t row, int32_t id) const;
-  const TraceRecord* find(const TensorId& id) const;
+  const TraceRecord* find(const TensorId& id) const { return trace.find(id); }
 };
 
 // Traces come from `trace_folder` where given (the BITNET_TRACE_DIR of that run), otherwise from `folder`.
@@ -65,14 +66,10 @@ struct EngineRun {
 Result<EngineRun> read_run_folder(const std::filesystem::path& folder,
                                   const std::optional<std::filesystem::path>& trace_folder = std::nullopt);
 
-// All records of a folder of *.trace files or with a trace.jsonl, in execution order.
-struct TraceFolder {
-  std::vector<TraceRecord> records;
-  uint64_t n_unknown_stages = 0;
-};
-Result<TraceFolder> read_trace_folder(const std::filesystem::path& folder);
+// All records of a folder of *.trace files or with a trace.jsonl. Errors: kIo, kInvalidInput.
+Result<Records> read_trace_folder(const std::filesystem::path& folder);
 
-// One *.trace file; nullopt for a name that is none of our stages. Errors: kIo, kInvalidInput.
-Result<std::optional<TraceRecord>> read_trace_file(const std::filesystem::path& path);
+// One *.trace file. Errors: kIo, kInvalidInput.
+Result<TraceRecord> read_trace_file(const std::filesystem::path& path);
 
 }  // namespace tern::trace

@@ -1,21 +1,16 @@
 #include "tern/trace/stage.h"
 
-#include <array>
+#include <algorithm>
 #include <charconv>
+#include <functional>
+#include <mutex>
+#include <set>
 #include <tuple>
 
 #include "tern/base/check.h"
 
 namespace tern::trace {
 namespace {
-
-// Indexed by Stage.
-constexpr std::array<std::string_view, 21> kNames = {
-    "embeddings",   "attn_norm",     "q_proj", "q_rope",      "k_proj",   "k_rope",    "v_proj",  "attn_scores_softmax",
-    "attn_out",     "attn_sub_norm", "o_proj", "ffn_inp",     "ffn_norm", "gate_proj", "up_proj", "ffn_act",
-    "ffn_sub_norm", "down_proj",     "out",    "output_norm", "logits",
-};
-static_assert(kNames.size() == static_cast<size_t>(Stage::kLogits) + 1);
 
 // Larger numbers than any real run has; keeps hostile names from overflowing.
 constexpr int kMaxNumber = 1 << 28;
@@ -38,31 +33,113 @@ std::optional<int> take_numbered_prefix(std::string_view& name, std::string_view
   return number;
 }
 
-// embeddings come before all layers, output_norm and logits behind them.
-int phase(const TensorId& id) {
-  if (is_layer_stage(id.stage)) {
-    return 1;
+bool is_in_layer(const StageRow& row) { return row.place == StagePlace::kInLayer; }
+
+// The rows of names that are not in the table, one set for each place. They are never removed: stages point to them.
+class Interned {
+ public:
+  const StageRow* row_of(std::string_view name, bool in_layer) {
+    const std::lock_guard lock(mutex_);
+    std::set<Row, std::less<>>& rows = rows_[in_layer ? 1 : 0];
+    auto it = rows.find(name);
+    if (it == rows.end()) {
+      it = rows.emplace(name, in_layer ? StagePlace::kInLayer : StagePlace::kUnknown).first;
+    }
+    return &it->row;
   }
-  return id.stage == Stage::kEmbeddings ? 0 : 2;
+
+ private:
+  struct Row {
+    Row(std::string_view text, StagePlace place) : name(text), row{.name = name, .place = place} {}
+    Row(const Row&) = delete;
+    Row& operator=(const Row&) = delete;
+    std::string name;
+    StageRow row;
+    bool operator<(const Row& other) const { return name < other.name; }
+    friend bool operator<(const Row& a, std::string_view b) { return a.name < b; }
+    friend bool operator<(std::string_view a, const Row& b) { return a < b.name; }
+  };
+  std::mutex mutex_;
+  std::set<Row, std::less<>> rows_[2];
+};
+
+Interned& interned() {
+  static Interned rows;
+  return rows;
+}
+
+// Embeddings come before all layers, output_norm and logits behind them; unknown stages outside of the layers follow.
+StagePlace place_of(const TensorId& id) { return id.layer >= 0 ? StagePlace::kInLayer : id.stage.row().place; }
+
+// Control characters of ASCII and of Latin-1 (U+0080 to U+009F), and U+FFFE and U+FFFF, which XML does not have.
+bool has_control_characters(std::string_view name) {
+  for (size_t i = 0; i < name.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(name[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < name.size() ? name[i + 1] : '\0');
+    if (byte < 0x20 || byte == 0x7F || (byte == 0xC2 && next < 0xA0) || name.substr(i).starts_with("\xEF\xBF\xBE") ||
+        name.substr(i).starts_with("\xEF\xBF\xBF")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_valid_part(std::string_view part) { return !part.empty() && part != "." && part != ".."; }
+
+bool is_valid_name(std::string_view name) {
+  if (name.size() > TensorId::kMaxName || name.find('\\') != std::string_view::npos || has_control_characters(name)) {
+    return false;
+  }
+  while (true) {
+    const size_t slash = name.find('/');
+    if (!is_valid_part(name.substr(0, slash))) {
+      return false;
+    }
+    if (slash == std::string_view::npos) {
+      return true;
+    }
+    name.remove_prefix(slash + 1);
+  }
 }
 
 }  // namespace
 
-std::string_view stage_name(Stage stage) { return kNames.at(static_cast<size_t>(stage)); }
-
-std::optional<Stage> stage_from_name(std::string_view name) {
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] == name) {
-      return static_cast<Stage>(i);
+Stage Stage::named(std::string_view name, bool in_layer) {
+  for (const StageRow& row : kStageTable) {
+    if (row.name == name && is_in_layer(row) == in_layer) {
+      return Stage(row);
     }
   }
-  return std::nullopt;
+  return Stage(*interned().row_of(name, in_layer));
 }
 
-bool is_layer_stage(Stage stage) { return stage >= Stage::kAttnNorm && stage <= Stage::kOut; }
+std::strong_ordering Stage::operator<=>(const Stage& other) const {
+  if (row_ == other.row_) {
+    return std::strong_ordering::equal;
+  }
+  if (is_known() != other.is_known()) {
+    return is_known() ? std::strong_ordering::less : std::strong_ordering::greater;
+  }
+  if (is_known()) {
+    return row_ - kStageTable.data() <=> other.row_ - kStageTable.data();
+  }
+  return std::tuple(name(), row_->place) <=> std::tuple(other.name(), other.row_->place);
+}
+
+std::vector<Stage> stages_of_graph(std::string_view architecture) {
+  std::vector<Stage> stages;
+  const auto graph = std::find_if(kKnownGraphs.begin(), kKnownGraphs.end(),
+                                  [&](const KnownGraph& known) { return known.architecture == architecture; });
+  for (const StageRow& row : kStageTable) {
+    if (graph != kKnownGraphs.end() && (graph->has_sub_norms || !row.only_with_sub_norms)) {
+      stages.emplace_back(row);
+    }
+  }
+  return stages;
+}
 
 std::string TensorId::name() const {
-  TERN_CHECK(is_layer_stage(stage) == (layer >= 0));
+  TERN_CHECK(!stage.is_known() || is_in_layer(stage.row()) == (layer >= 0));
   std::string out;
   if (seq > 0) {
     out += "t" + std::to_string(seq) + "/";
@@ -73,24 +150,23 @@ std::string TensorId::name() const {
   if (layer >= 0) {
     out += "blk" + std::to_string(layer) + "/";
   }
-  return out.append(stage_name(stage));
+  return out.append(stage.name());
 }
 
 std::optional<TensorId> TensorId::parse(std::string_view name) {
+  if (!is_valid_name(name)) {
+    return std::nullopt;
+  }
   TensorId id;
   id.seq = take_numbered_prefix(name, "t").value_or(0);
   id.ubatch = take_numbered_prefix(name, "u").value_or(0);
   id.layer = take_numbered_prefix(name, "blk").value_or(-1);
-  const auto stage = stage_from_name(name);
-  if (!stage || is_layer_stage(*stage) != (id.layer >= 0)) {
-    return std::nullopt;
-  }
-  id.stage = *stage;
+  id.stage = Stage::named(name, id.layer >= 0);
   return id;
 }
 
 std::strong_ordering TensorId::operator<=>(const TensorId& other) const {
-  const auto key = [](const TensorId& id) { return std::tuple(id.seq, id.ubatch, phase(id), id.layer, id.stage); };
+  const auto key = [](const TensorId& id) { return std::tuple(id.seq, id.ubatch, place_of(id), id.layer, id.stage); };
   return key(*this) <=> key(other);
 }
 

@@ -175,7 +175,7 @@ std::optional<Divergence> divergence_of(const RunComparison& c) {
                       .seq = id.seq,
                       .ubatch = id.ubatch,
                       .layer = id.layer,
-                      .stage = std::string(trace::stage_name(id.stage)),
+                      .stage = std::string(id.stage.name()),
                       .is_tensor = true};
   }
   if (c.tokens.first_divergence_step) {
@@ -202,7 +202,7 @@ ComparisonView view_of(const RunComparison& c) {
                               coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,
                               coverage.tokens_expected, coverage.positions_compared, coverage.positions_expected,
                               coverage.stages_compared, coverage.stages_expected),
-      .unknown_stages = "",
+      .other_graph = "",
       .tokens = tokens_line(c),
       .logits = logits_lines(c),
       .tensors = tensor_counts(c),
@@ -210,8 +210,9 @@ ComparisonView view_of(const RunComparison& c) {
       .place = "",
       .neighbours = {},
       .advice = ""};
-  if (coverage.unknown_stages > 0) {
-    view.unknown_stages = fmt::format("{} trace records with unknown names left out", coverage.unknown_stages);
+  if (coverage.tensors_of_one_graph > 0) {
+    view.other_graph = fmt::format("{} nodes are in one of the two graphs only, as the settings differ",
+                                   coverage.tensors_of_one_graph);
   }
   if (const auto& where = c.first_divergence ? c.first_divergence : c.first_hash_difference) {
     view.place_title = c.first_divergence ? "first divergence" : "first tensor whose bits differ";

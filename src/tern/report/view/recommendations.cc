@@ -13,77 +13,22 @@ using outcome::Execution;
 using outcome::ParityStatus;
 using outcome::ScenarioOutcome;
 using outcome::SweepOutcome;
-using trace::Stage;
 
 using Sentences = std::vector<std::string>;
 
-// The GGUF tensor whose product a projection stage is.
-std::string_view weight_of(Stage stage) {
-  switch (stage) {
-    case Stage::kQProj:
-      return "attn_q";
-    case Stage::kKProj:
-      return "attn_k";
-    case Stage::kVProj:
-      return "attn_v";
-    case Stage::kOProj:
-      return "attn_output";
-    case Stage::kGateProj:
-      return "ffn_gate";
-    case Stage::kUpProj:
-      return "ffn_up";
-    case Stage::kDownProj:
-      return "ffn_down";
-    default:
-      return "";
+std::string advice_on_stage(const trace::TensorId& id, bool is_known_graph) {
+  const trace::StageRow& row = id.stage.row();
+  if (!is_known_graph || !id.stage.is_known()) {
+    return "What is recorded before it agrees: look at how this node is computed, at the weight that goes into it, and "
+           "at the types that it reads and writes.";
   }
-}
-
-std::string advice_on_stage(const trace::TensorId& id) {
-  if (const std::string_view weight = weight_of(id.stage); !weight.empty()) {
+  if (row.kind == trace::StageKind::kProjection) {
     return fmt::format(
         "Its input agrees, so look at the matrix blk.{}.{}.weight: that both sides load the same file, the order and "
-        "the "
-        "code map of the 2-bit weights, the scale, and how the activations are rounded to int8.",
-        id.layer, weight);
+        "the code map of the 2-bit weights, the scale, and how the activations are rounded to int8.",
+        id.layer, row.weight);
   }
-  switch (id.stage) {
-    case Stage::kEmbeddings:
-      return "Nothing comes before it: check that both sides load the same model file, that the rows of "
-             "token_embd.weight "
-             "are picked by the same token ids, and how they are widened to float32.";
-    case Stage::kAttnNorm:
-    case Stage::kAttnSubNorm:
-    case Stage::kFfnNorm:
-    case Stage::kFfnSubNorm:
-    case Stage::kOutputNorm:
-      return "This is an RMSNorm: check its epsilon, that its weight is applied once, and the weight itself with `tern "
-             "inspect MODEL --ln-stats`.";
-    case Stage::kQRope:
-    case Stage::kKRope:
-      return "The projection before it agrees: check the RoPE base, how the dimensions are paired (adjacent, or first "
-             "half "
-             "with second half), and the position of each token.";
-    case Stage::kAttnScoresSoftmax:
-      return "Check the scale 1/sqrt(head_dim), the causal mask, which KV head a query head uses, and the precision of "
-             "the "
-             "key cache.";
-    case Stage::kAttnOut:
-      return "The softmax agrees: check the value cache, which KV head a query head uses, and the order in which heads "
-             "are "
-             "merged.";
-    case Stage::kFfnAct:
-      return "Gate and up agree: check the activation function (ReLU squared for bitnet-b1.58, SiLU for bitnet and "
-             "llama) and that it is applied to the gate.";
-    case Stage::kFfnInp:
-    case Stage::kOut:
-      return "This is a residual sum whose terms are traced: check that both terms are added, once.";
-    case Stage::kLogits:
-      return "Everything up to output_norm agrees: check the output matrix (tied to token_embd.weight or an own "
-             "output.weight) and its precision.";
-    default:
-      return "";
-  }
+  return std::string(row.advice);
 }
 
 void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, Side side) {
@@ -108,7 +53,12 @@ void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcom
                             run.failure.empty() ? scenario.reason : run.failure, last, log));
 }
 
-void add_divergence(Sentences& out, const ScenarioOutcome& scenario, Grade grade) {
+// Names of another architecture's nodes may be those of stages and mean something else.
+bool is_known_graph(const SweepOutcome& sweep) {
+  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
+}
+
+void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, Grade grade) {
   if (!scenario.comparison) {
     out.push_back("The scenario diverged: " + scenario.reason);
     return;
@@ -125,7 +75,8 @@ void add_divergence(Sentences& out, const ScenarioOutcome& scenario, Grade grade
   }
   if (c.first_divergence) {
     const trace::TensorId& id = *c.first_divergence;
-    out.push_back(fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id), advice_on(id)));
+    out.push_back(
+        fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id), advice_on(id, is_known_graph(sweep))));
   } else if (c.tokens.first_divergence_step) {
     out.push_back(fmt::format(
         "Tokens differ from step {} on although no compared tensor does: look at how a token is picked from the "
@@ -229,16 +180,12 @@ void add_coverage(Sentences& out, const ScenarioOutcome& scenario) {
     out.push_back(fmt::format("{} of {} tensors were not compared; sweep.json lists each with its reason.",
                               coverage.tensors_expected - coverage.tensors_compared, coverage.tensors_expected));
   }
-  if (coverage.unknown_stages > 0) {
-    out.push_back(fmt::format("{} trace records have names that are none of the known stages and were left out.",
-                              coverage.unknown_stages));
-  }
 }
 
 }  // namespace
 
-std::string advice_on(const trace::TensorId& id) {
-  std::string advice = advice_on_stage(id);
+std::string advice_on(const trace::TensorId& id, bool is_known_graph) {
+  std::string advice = advice_on_stage(id, is_known_graph);
   if (id.seq > 0) {
     advice +=
         " The prefill agrees, so the KV cache, the position of the new token and the one-token code path come first.";
@@ -258,7 +205,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_no_reference(out, sweep);
       break;
     case ParityStatus::kDiverged:
-      add_divergence(out, scenario, grade);
+      add_divergence(out, sweep, scenario, grade);
       break;
     case ParityStatus::kReferenceFailed:
       add_failure(out, sweep, scenario, Side::kReference);

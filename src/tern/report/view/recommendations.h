@@ -14,7 +14,8 @@ namespace tern::report {
 std::vector<std::string> recommendations(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& scenario,
                                          Grade grade);
 
-// What usually makes a stage come out wrong while everything before it is right, and where to look.
-std::string advice_on(const trace::TensorId& id);
+// What usually makes a stage come out wrong while everything before it is right, and where to look. `is_known_graph`:
+// false where the architecture's nodes may have the names of stages and mean something else.
+std::string advice_on(const trace::TensorId& id, bool is_known_graph = true);
 
 }  // namespace tern::report

@@ -8,11 +8,7 @@ using compare::RunComparison;
 using compare::TensorComparison;
 
 Json tensor_id_json(const trace::TensorId& id) {
-  return {{"name", id.name()},
-          {"seq", id.seq},
-          {"ubatch", id.ubatch},
-          {"layer", id.layer},
-          {"stage", trace::stage_name(id.stage)}};
+  return {{"name", id.name()}, {"seq", id.seq}, {"ubatch", id.ubatch}, {"layer", id.layer}, {"stage", id.stage.name()}};
 }
 
 Json tensor_json(const TensorComparison& tensor) {
@@ -67,13 +63,13 @@ Json comparison_json(const RunComparison& c) {
       {"coverage",
        {{"tensors_compared", coverage.tensors_compared},
         {"tensors_expected", coverage.tensors_expected},
+        {"tensors_of_one_graph", coverage.tensors_of_one_graph},
         {"stages_compared", coverage.stages_compared},
         {"stages_expected", coverage.stages_expected},
         {"tokens_compared", coverage.tokens_compared},
         {"tokens_expected", coverage.tokens_expected},
         {"positions_compared", coverage.positions_compared},
-        {"positions_expected", coverage.positions_expected},
-        {"unknown_stages", coverage.unknown_stages}}},
+        {"positions_expected", coverage.positions_expected}}},
       {"hash_equal", c.n_hash_equal},
       {"first_divergence", first_divergence_json(divergence_of(c))},
       {"first_hash_difference", c.first_hash_difference ? tensor_id_json(*c.first_hash_difference) : Json(nullptr)},

@@ -14,8 +14,8 @@ std::string line(std::string_view label, std::string_view text) { return fmt::fo
 
 std::string comparison_text(const ComparisonView& view) {
   std::string out = line("coverage", view.coverage);
-  if (!view.unknown_stages.empty()) {
-    out += line("", view.unknown_stages);
+  if (!view.other_graph.empty()) {
+    out += line("", view.other_graph);
   }
   out += line("held to", one_line(view.held_to)) + line("tokens", view.tokens);
   for (size_t i = 0; i < view.logits.size(); ++i) {
