@@ -58,6 +58,8 @@ Result<arbiter::OracleEngines> oracle_engines() {
                                 std::move(engine)});
     }
   }
+  TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
+  engines.one_tensor = {program.string(), "oracle-tensor"};
   return engines;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tern/arbiter/cause.h"
+#include "tern/arbiter/first_tensor.h"
 #include "tern/arbiter/oracle_runs.h"
 
 namespace tern::arbiter {
@@ -105,9 +106,13 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   return Arbiter(engines, std::move(question), std::move(oracle), std::move(*noise));
 }
 
-Result<Arbiter::Examined> Arbiter::examine(const EngineRun& run, const std::string& name) const {
+Result<Arbiter::Examined> Arbiter::examine(const EngineRun& run, const std::string& name,
+                                           const fs::path& folder) const {
   Examined examined{&run, question_, std::nullopt, std::nullopt};
   examined.question.ubatch = ubatch_of(run);
+  if (!folder.empty()) {
+    examined.question.folder = folder;
+  }
   if (!run.values || run.values->entries().empty()) {
     return examined;
   }
@@ -134,15 +139,15 @@ Result<std::optional<compare::Isolation>> Arbiter::isolate(const EngineRun& run,
   return std::move(examined.isolation);
 }
 
-Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* reference,
-                               std::string_view subject_name) const {
-  TERN_ASSIGN_OR_RETURN(const Examined ours, examine(subject, "subject"));
+Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* reference, std::string_view subject_name,
+                               const fs::path& folder) const {
+  TERN_ASSIGN_OR_RETURN(const Examined ours, examine(subject, "subject", folder));
   std::optional<Examined> theirs;
   if (reference != nullptr && have_equal_tensors(subject, *reference)) {
     theirs =
         Examined{reference, ours.question, std::nullopt, ours.isolation};  // what is wrong with it is the subject's
   } else if (reference != nullptr) {
-    TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference"));
+    TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference", folder));
   }
   const auto reference_side = theirs ? theirs->to_arbitrate() : compare::RunToArbitrate();
   Opinion opinion{compare::arbitrate({ours.to_arbitrate(), reference_side}, oracle(), noise_, subject_name),
@@ -169,12 +174,24 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
   const std::optional<trace::TensorId> place =
       arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.around);
   Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
+  const fs::path inputs_from = wrong.isolation ? wrong.run->folder : fs::path();
+  std::vector<std::string> possible;
   for (const OracleEngines::Fault& fault : engines_->faults) {
-    if (!explanation.could_be(fault)) {
+    if (explanation.is_possible(fault)) {
+      possible.push_back(fault.name);
+    }
+  }
+  TERN_ASSIGN_OR_RETURN(const auto first_with,
+                        first_tensor_with_faults(*engines_, wrong.question, first, possible, inputs_from));
+  for (const OracleEngines::Fault& fault : engines_->faults) {
+    if (!explanation.could_be(fault) || explanation.is_settled()) {
       continue;
     }
-    auto run = evaluate_and_remove(*fault.engine, wrong.question, "oracle-with-" + fault.name,
-                                   wrong.isolation ? wrong.run->folder : fs::path());
+    const auto* values = first_with ? first_with->find(fault.name) : nullptr;
+    if (values != nullptr && !explanation.explains_first(*values)) {
+      continue;
+    }
+    auto run = evaluate_and_remove(*fault.engine, wrong.question, "oracle-with-" + fault.name, inputs_from);
     const bool interrupted = question_.interrupt != nullptr && question_.interrupt->signal() != 0;
     if (!run && (interrupted || run.error().code == ErrorCode::kIo)) {
       return tl::unexpected(run.error());

@@ -29,6 +29,9 @@ struct OracleEngines {
     std::unique_ptr<peer::Peer> engine;
   };
   std::vector<Fault> faults;  // the oracle with one known fault each
+  // The first words of a command that computes one tensor with each of many of these faults (first_tensor.h). Empty:
+  // each fault takes a whole run.
+  std::vector<std::string> one_tensor;
 };
 
 // What the decode steps of a run were fed: the teacher's tokens, else its own. Nobody has seen the last one.
@@ -66,9 +69,10 @@ class Arbiter {
   // computed is held against what the oracle computes with each fault that could be meant, from the same inputs where
   // there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
   // Where neither is wrong and they differ all the same, the cause is who tokenized the prompt, or rounding. Errors:
-  // kIo, and kEngine when interrupted.
+  // kIo, and kEngine when interrupted. `folder`: for the oracle's runs about these two; empty: the question's. It must
+  // exist, and judgements at the same time need one each.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
-                        std::string_view subject_name = "subject") const;
+                        std::string_view subject_name = "subject", const std::filesystem::path& folder = {}) const;
 
   // What a run does wrong itself; nullopt where it has no values. `name`: for the folders of the oracle's runs.
   Result<std::optional<compare::Isolation>> isolate(const trace::EngineRun& run, const std::string& name) const;
@@ -82,7 +86,8 @@ class Arbiter {
     std::optional<compare::Isolation> isolation;
     compare::RunToArbitrate to_arbitrate() const { return {run, isolation ? &*isolation : nullptr}; }
   };
-  Result<Examined> examine(const trace::EngineRun& run, const std::string& name) const;
+  Result<Examined> examine(const trace::EngineRun& run, const std::string& name,
+                           const std::filesystem::path& folder = {}) const;
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)

@@ -91,10 +91,7 @@ Explanation::Explanation(const compare::RunToArbitrate& wrong, const trace::Engi
       place_(place),
       first_(*arbitration.first_wrong.subject.first()) {}
 
-bool Explanation::could_be(const OracleEngines::Fault& fault) {
-  if (best_ && best_->share() == 1 && best_->fault->cause == fault.cause) {
-    return false;
-  }
+bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
   const auto is_right = [&](Stage changed) {
     trace::TensorId id = first_;
     id.stage = changed;
@@ -104,11 +101,23 @@ bool Explanation::could_be(const OracleEngines::Fault& fault) {
   };
   const Stage at = place_ ? place_->stage : first_.stage;
   const bool changes_it = std::find(fault.changes.begin(), fault.changes.end(), at) != fault.changes.end();
-  const bool possible =
-      (changes_it || !place_) && std::none_of(fault.always_changes.begin(), fault.always_changes.end(), is_right);
+  return (changes_it || !place_) && std::none_of(fault.always_changes.begin(), fault.always_changes.end(), is_right);
+}
+
+bool Explanation::could_be(const OracleEngines::Fault& fault) {
+  if (is_settled() && best_->fault->cause == fault.cause) {
+    return false;
+  }
+  const bool possible = is_possible(fault);
   std::string& list = possible ? tried_ : ruled_out_;
   list += (list.empty() ? "" : ", ") + fault.name;
   return possible;
+}
+
+bool Explanation::explains_first(const trace::Safetensors::Entry& first_with_fault) const {
+  const trace::TraceRecord record = trace::make_record(first_, first_with_fault.shape, first_with_fault.values);
+  const compare::AgainstOracle held = compare::hold_tensor(wrong_, exact_, record, first_with_fault.values, noise_);
+  return held.is_there() && !held.wrong;
 }
 
 // The side against the oracle with the fault: stage by stage, or with all that is inherited.

@@ -17,10 +17,17 @@ class Explanation {
   Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
               const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
 
+  // Whether the fault comes into question at all, see could_be().
+  bool is_possible(const OracleEngines::Fault& fault) const;
   // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
   // changes, in the pass and layer of the first wrong tensor; where the place is known, not where it is of another
   // stage than the fault changes; and not where another fault of the same cause explains all that is wrong.
   bool could_be(const OracleEngines::Fault& fault);
+  // Whether a fault with which the oracle makes these values of the first wrong tensor could be the cause. try_fault()
+  // would pass over any other.
+  bool explains_first(const trace::Safetensors::Entry& first_with_fault) const;
+  // Whether a fault explains all that is wrong: no other can explain more.
+  bool is_settled() const { return best_ && best_->share() == 1; }
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
   outcome::Cause conclude() const;

@@ -17,6 +17,7 @@ void add_bisect(Command& app, Action& action);
 void add_compare(Command& app, Action& action);
 void add_inspect(Command& app, Action& action);
 void add_noise(Command& app, Action& action);
+void add_oracle_tensor(Command& app, Action& action);
 void add_pack(Command& app, Action& action);
 void add_reference(Command& app, Action& action);
 void add_run(Command& app, Action& action);

@@ -47,6 +47,7 @@ int run(int argc, char** argv) {
   cli::add_selftest(app, action);
   cli::add_bisect(app, action);
   cli::add_noise(app, action);
+  cli::add_oracle_tensor(app, action);
   cli::add_synth(app, action);
   cli::add_bench(app, action);
 

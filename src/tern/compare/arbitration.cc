@@ -154,8 +154,9 @@ std::string_view wrong_name(Wrong wrong) {
 }
 
 const StageArbitration* Arbitration::find(const TensorId& id) const {
-  const auto it = std::find_if(stages.begin(), stages.end(), [&](const auto& stage) { return stage.id == id; });
-  return it == stages.end() ? nullptr : &*it;
+  const auto it = std::lower_bound(stages.begin(), stages.end(), id,
+                                   [](const auto& stage, const auto& wanted) { return stage.id < wanted; });
+  return it != stages.end() && it->id == id ? &*it : nullptr;
 }
 
 std::optional<TensorId> Arbitration::first_wrong_tensor() const {
@@ -294,6 +295,22 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
   }
   arbitration.reason = reason_of(arbitration, runs.reference.run != nullptr, subject_name);
   return arbitration;
+}
+
+AgainstOracle hold_tensor(const RunToArbitrate& side, const EngineRun& exact, const TraceRecord& record,
+                          std::span<const float> should, const RoundingNoise& noise) {
+  AgainstOracle held;
+  const auto bound = noise.bound(record.id);
+  if (!bound || record.id.seq > last_pass_with_equal_inputs(side.run->result, exact.result)) {
+    return held;
+  }
+  const auto rows = first_rows(exact);
+  held.error = error_of(Values(*side.run, rows), side.run->find(record.id), record, should);
+  if (side.isolation != nullptr) {
+    held.local = side.isolation->under(*side.run, exact, record, should);
+  }
+  held.wrong = held.local ? held.local->is_wrong() : is_wrong(held.error, *bound);
+  return held;
 }
 
 void hold_on_same_inputs(const EngineRun& taker, const EngineRun& giver, const Isolation& of_giver, Side inputs_of,

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -93,6 +94,11 @@ struct RunToArbitrate {
 // reason.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
+
+// One tensor of a run alone, as arbitrate() holds it: against `should`, which the oracle makes of it with the inputs of
+// `exact`. Nothing is there where arbitrate() would leave it out.
+AgainstOracle hold_tensor(const RunToArbitrate& side, const trace::EngineRun& exact, const trace::TraceRecord& record,
+                          std::span<const float> should, const RoundingNoise& noise);
 
 // Fills in on_same_inputs. `taker` computed each stage from what `giver` recorded of the stages before it; `of_giver`
 // holds the noise floors there. `inputs_of`: the giver's side.

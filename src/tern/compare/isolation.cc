@@ -94,6 +94,15 @@ Isolation Isolation::under(const EngineRun& run, const EngineRun& exact) const {
   return isolation;
 }
 
+std::optional<LocalError> Isolation::under(const EngineRun& run, const EngineRun& exact, const TraceRecord& record,
+                                           std::span<const float> should) const {
+  const LocalError* known = find(record.id);
+  const auto rows = first_rows(exact);
+  const auto is = Values(run, rows).of(record);
+  const auto error = known != nullptr && is && is_finite(record) ? own_error(*is, should) : std::nullopt;
+  return error ? std::optional(LocalError{*error, known->floor}) : std::nullopt;
+}
+
 void Isolation::hold(const EngineRun& run, const EngineRun& exact, const std::map<TensorId, NoiseFloor>& floors) {
   const auto rows = first_rows(exact);
   const Values exact_values(exact, rows), own_values(run, rows);

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,11 @@ class Isolation {
   // The same inputs and floors, and other computations on them: of the run itself, held against the oracle with a
   // fault; or of another engine, held against what the run made of them.
   Isolation under(const trace::EngineRun& run, const trace::EngineRun& exact) const;
+
+  // The same of one tensor alone, of which the oracle makes `should`; `exact` says which rows of logits belong to which
+  // pass. nullopt where there is no floor, or `run` has no values of it.
+  std::optional<LocalError> under(const trace::EngineRun& run, const trace::EngineRun& exact,
+                                  const trace::TraceRecord& record, std::span<const float> should) const;
 
   // Null where the run has no values of that tensor, or its inputs were not finite.
   const LocalError* find(const trace::TensorId& id) const;

@@ -15,9 +15,19 @@ double widen(float value) { return static_cast<double>(value); }
 }  // namespace
 
 float Float32::dot_product(std::span<const double> a, std::span<const double> b) const {
-  std::vector<float> sums(rules_.n_partial_sums);
-  for (size_t i = 0; i < a.size(); ++i) {
-    sums[i % sums.size()] += narrow(a[i]) * narrow(b[i]);
+  const size_t n = rules_.n_partial_sums;
+  if (n == 1) {
+    float sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      sum += narrow(a[i]) * narrow(b[i]);
+    }
+    return sum;
+  }
+  std::vector<float> sums(n);
+  for (size_t begin = 0; begin < a.size(); begin += n) {
+    for (size_t lane = 0; lane < std::min(n, a.size() - begin); ++lane) {
+      sums[lane] += narrow(a[begin + lane]) * narrow(b[begin + lane]);
+    }
   }
   return std::accumulate(sums.begin(), sums.end(), 0.0F);
 }

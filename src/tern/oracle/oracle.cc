@@ -97,10 +97,11 @@ void Oracle::weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out
 }
 
 double Oracle::dot(const gguf::Tensor&, std::span<const double> row, std::span<const double> input) const {
-  return std::inner_product(row.begin(), row.end(), input.begin(), 0.0);
+  return std::transform_reduce(row.begin(), row.end(), input.begin(), 0.0);  // adds four products at a time
 }
 
-void Oracle::rope(Matrix& x, int n_heads) const {
+Oracle::Matrix Oracle::rope(const Matrix& x, int n_heads) const {
+  Matrix y = x;
   const auto head_dim = static_cast<size_t>(hp_.head_dim);
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t i = 0; i < head_dim / 2; ++i) {
@@ -108,11 +109,12 @@ void Oracle::rope(Matrix& x, int n_heads) const {
       const size_t first = hp_.rope_neox_pairs ? i : 2 * i;
       const size_t second = hp_.rope_neox_pairs ? i + head_dim / 2 : 2 * i + 1;
       for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
-        const auto head = x.row(t).subspan(h * head_dim, head_dim);
+        const auto head = y.row(t).subspan(h * head_dim, head_dim);
         std::tie(head[first], head[second]) = turned(head[first], head[second], angle);
       }
     }
   }
+  return y;
 }
 
 std::pair<double, double> Oracle::turned(double a, double b, double angle) const {
@@ -185,34 +187,55 @@ Oracle::Matrix Oracle::mix_values(const Matrix& scores, const Layer& layer) cons
   return out;
 }
 
+template <class Compute>
+Result<Oracle::Matrix> Oracle::stage(const Pass& pass, Stage stage, int layer, size_t n_features,
+                                     const Compute& compute) const {
+  const trace::TensorId id{pass.seq, pass.ubatch, layer, stage};
+  if (settings_.only && id != *settings_.only) {
+    const bool per_head = stage == Stage::kAttnScoresSoftmax;
+    Matrix given(per_head ? static_cast<size_t>(hp_.n_heads) * pass.n_tokens : pass.n_tokens, n_features);
+    if (is_behind(id) || take_over(id, given)) {
+      return given;
+    }
+  }
+  Matrix matrix = compute();
+  TERN_RETURN_IF_ERROR(finish_stage(pass, stage, layer, matrix));
+  return matrix;
+}
+
+Status Oracle::check_cache(const Layer& layer, int index) const {
+  const auto kv_width = static_cast<size_t>(hp_.n_kv_heads) * static_cast<size_t>(hp_.head_dim);
+  return layer.keys.size() == n_past_ * kv_width
+             ? Status()
+             : invalid_input("--inputs-from", fmt::format("holds the output of layer {} in some passes only", index));
+}
+
 Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const {
-  Matrix normed = norm(x, layer.attn_norm);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnNorm, index, normed));
-  Matrix q = project(normed, *layer.q);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kQProj, index, q));
-  rope(q, hp_.n_heads);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kQRope, index, q));
-  Matrix k = project(normed, *layer.k);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kKProj, index, k));
-  rope(k, hp_.n_kv_heads);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kKRope, index, k));
-  Matrix v = project(normed, *layer.v);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kVProj, index, v));
+  TERN_RETURN_IF_ERROR(check_cache(layer, index));
+  const auto n_embd = static_cast<size_t>(hp_.n_embd);
+  const auto kv_width = static_cast<size_t>(hp_.n_kv_heads) * static_cast<size_t>(hp_.head_dim);
+  TERN_ASSIGN_OR_RETURN(const Matrix normed,
+                        stage(pass, Stage::kAttnNorm, index, n_embd, [&] { return norm(x, layer.attn_norm); }));
+  TERN_ASSIGN_OR_RETURN(Matrix q, stage(pass, Stage::kQProj, index, n_embd, [&] { return project(normed, *layer.q); }));
+  TERN_ASSIGN_OR_RETURN(q, stage(pass, Stage::kQRope, index, n_embd, [&] { return rope(q, hp_.n_heads); }));
+  TERN_ASSIGN_OR_RETURN(Matrix k,
+                        stage(pass, Stage::kKProj, index, kv_width, [&] { return project(normed, *layer.k); }));
+  TERN_ASSIGN_OR_RETURN(k, stage(pass, Stage::kKRope, index, kv_width, [&] { return rope(k, hp_.n_kv_heads); }));
+  TERN_ASSIGN_OR_RETURN(const Matrix v,
+                        stage(pass, Stage::kVProj, index, kv_width, [&] { return project(normed, *layer.v); }));
   const auto cached = [this](double value) { return attention_operand(value); };
   std::transform(k.values.begin(), k.values.end(), std::back_inserter(layer.keys), cached);
   std::transform(v.values.begin(), v.values.end(), std::back_inserter(layer.values), cached);
 
-  Matrix scores = attention_scores(q, layer);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnScoresSoftmax, index, scores));
-  Matrix heads = mix_values(scores, layer);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnOut, index, heads));
+  TERN_ASSIGN_OR_RETURN(const Matrix scores, stage(pass, Stage::kAttnScoresSoftmax, index, layer.keys.size() / kv_width,
+                                                   [&] { return attention_scores(q, layer); }));
+  TERN_ASSIGN_OR_RETURN(Matrix heads,
+                        stage(pass, Stage::kAttnOut, index, n_embd, [&] { return mix_values(scores, layer); }));
   if (hp_.sub_norms) {
-    heads = norm(heads, layer.attn_sub_norm);
-    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kAttnSubNorm, index, heads));
+    TERN_ASSIGN_OR_RETURN(
+        heads, stage(pass, Stage::kAttnSubNorm, index, n_embd, [&] { return norm(heads, layer.attn_sub_norm); }));
   }
-  Matrix out = project(heads, *layer.o);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOProj, index, out));
-  return out;
+  return stage(pass, Stage::kOProj, index, n_embd, [&] { return project(heads, *layer.o); });
 }
 
 double Oracle::activation(double gate) const {
@@ -230,21 +253,51 @@ Oracle::Matrix Oracle::activate(const Matrix& gate, const Matrix& up) const {
 
 Result<Oracle::Matrix> Oracle::feed_forward_block(const Matrix& x, const Layer& layer, int index,
                                                   const Pass& pass) const {
-  Matrix normed = norm(x, layer.ffn_norm);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnNorm, index, normed));
-  Matrix gate = project(normed, *layer.gate);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kGateProj, index, gate));
-  Matrix up = project(normed, *layer.up);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kUpProj, index, up));
-  Matrix hidden = activate(gate, up);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnAct, index, hidden));
+  const auto n_embd = static_cast<size_t>(hp_.n_embd), n_ff = static_cast<size_t>(hp_.n_ff);
+  TERN_ASSIGN_OR_RETURN(const Matrix normed,
+                        stage(pass, Stage::kFfnNorm, index, n_embd, [&] { return norm(x, layer.ffn_norm); }));
+  TERN_ASSIGN_OR_RETURN(const Matrix gate,
+                        stage(pass, Stage::kGateProj, index, n_ff, [&] { return project(normed, *layer.gate); }));
+  TERN_ASSIGN_OR_RETURN(const Matrix up,
+                        stage(pass, Stage::kUpProj, index, n_ff, [&] { return project(normed, *layer.up); }));
+  TERN_ASSIGN_OR_RETURN(Matrix hidden, stage(pass, Stage::kFfnAct, index, n_ff, [&] { return activate(gate, up); }));
   if (hp_.sub_norms) {
-    hidden = norm(hidden, layer.ffn_sub_norm);
-    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnSubNorm, index, hidden));
+    TERN_ASSIGN_OR_RETURN(
+        hidden, stage(pass, Stage::kFfnSubNorm, index, n_ff, [&] { return norm(hidden, layer.ffn_sub_norm); }));
   }
-  Matrix out = project(hidden, *layer.down);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kDownProj, index, out));
-  return out;
+  return stage(pass, Stage::kDownProj, index, n_embd, [&] { return project(hidden, *layer.down); });
+}
+
+// The residual stream and what a block adds to it.
+Oracle::Matrix Oracle::sum(const Matrix& x, const Matrix& term) {
+  Matrix y(x.n_tokens, x.n_features);
+  std::transform(x.values.begin(), x.values.end(), term.values.begin(), y.values.begin(), std::plus<>());
+  return y;
+}
+
+// All layers' work on the residual stream `x`.
+Status Oracle::run_layers(Matrix& x, const Pass& pass) {
+  const auto n_embd = static_cast<size_t>(hp_.n_embd);
+  const trace::Neighbourhood around(settings_.around.value_or(trace::TensorId()), hp_.n_layers);
+  for (int index = 0; index < hp_.n_layers; ++index) {
+    const trace::TensorId out{pass.seq, pass.ubatch, index, Stage::kOut};
+    if (settings_.around && !around.has_layer(index)) {
+      if (!take_over(out, x) && around.holds(out)) {
+        return invalid_input("--inputs-from", fmt::format("holds no values of {} in this shape", out.name()));
+      }
+      continue;
+    }
+    const bool passed_over = settings_.only && settings_.only->layer != index && (is_behind(out) || take_over(out, x));
+    if (passed_over) {
+      continue;
+    }
+    Layer& layer = layers_[static_cast<size_t>(index)];
+    TERN_ASSIGN_OR_RETURN(const Matrix attended, attention_block(x, layer, index, pass));
+    TERN_ASSIGN_OR_RETURN(x, stage(pass, Stage::kFfnInp, index, n_embd, [&] { return sum(x, attended); }));
+    TERN_ASSIGN_OR_RETURN(const Matrix fed, feed_forward_block(x, layer, index, pass));
+    TERN_ASSIGN_OR_RETURN(x, stage(pass, Stage::kOut, index, n_embd, [&] { return sum(x, fed); }));
+  }
+  return {};
 }
 
 Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, int seq, int ubatch,
@@ -260,38 +313,21 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
     return invalid_input(view_->name(), fmt::format("{} tokens do not fit the model's context of {}",
                                                     n_past_ + tokens.size(), hp_.n_context));
   }
-  const Pass pass{recorder, seq, ubatch};
-  const auto add = [](Matrix& sum, const Matrix& term) {
-    std::transform(sum.values.begin(), sum.values.end(), term.values.begin(), sum.values.begin(), std::plus<>());
-  };
-  Matrix x = embed(tokens);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kEmbeddings, -1, x));
-  const bool whole = !settings_.around;
-  const trace::Neighbourhood around(settings_.around.value_or(trace::TensorId()), hp_.n_layers);
-  for (int index = 0; index < hp_.n_layers; ++index) {
-    if (!whole && !around.has_layer(index)) {
-      const trace::TensorId out{seq, ubatch, index, Stage::kOut};
-      if (!take_over(out, x) && around.holds(out)) {
-        return invalid_input("--inputs-from", fmt::format("holds no values of {} in this shape", out.name()));
-      }
-      continue;
-    }
-    Layer& layer = layers_[static_cast<size_t>(index)];
-    TERN_ASSIGN_OR_RETURN(const Matrix attended, attention_block(x, layer, index, pass));
-    add(x, attended);
-    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kFfnInp, index, x));
-    TERN_ASSIGN_OR_RETURN(const Matrix fed, feed_forward_block(x, layer, index, pass));
-    add(x, fed);
-    TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOut, index, x));
-  }
+  const Pass pass{recorder, seq, ubatch, tokens.size()};
+  TERN_ASSIGN_OR_RETURN(
+      Matrix x, stage(pass, Stage::kEmbeddings, -1, static_cast<size_t>(hp_.n_embd), [&] { return embed(tokens); }));
+  TERN_RETURN_IF_ERROR(run_layers(x, pass));
   n_past_ += tokens.size();
-  if (!whole && !around.has_head()) {
+  const bool is_far = settings_.around && !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_head();
+  const bool is_another = settings_.only && *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kOutputNorm} &&
+                          *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kLogits};
+  if (is_far || is_another) {
     return std::vector<double>();
   }
-  x = norm(x, output_norm_);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kOutputNorm, -1, x));
-  Matrix logits = project(x, *head_);
-  TERN_RETURN_IF_ERROR(finish_stage(pass, Stage::kLogits, -1, logits));
+  TERN_ASSIGN_OR_RETURN(const Matrix normed,
+                        stage(pass, Stage::kOutputNorm, -1, x.n_features, [&] { return norm(x, output_norm_); }));
+  TERN_ASSIGN_OR_RETURN(Matrix logits, stage(pass, Stage::kLogits, -1, static_cast<size_t>(hp_.n_vocab),
+                                             [&] { return project(normed, *head_); }));
   return std::move(logits.values);
 }
 

@@ -40,6 +40,9 @@ struct Settings {
   const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these; must outlive the oracle
   // A tensor of whose neighbourhood alone anything is computed, from what `inputs` say goes into it.
   std::optional<trace::TensorId> around = std::nullopt;
+  // The price of one tensor: this one alone is computed. What is executed before it is computed only where `inputs`
+  // have no values of it, and what is executed behind it is not. The result is that of a whole pass on the same inputs.
+  std::optional<trace::TensorId> only = std::nullopt;
 };
 
 // To the nearest number of that many bits, to the even one of two that are equally near.
@@ -61,8 +64,8 @@ class Oracle {
 
   const Hyperparameters& hyperparameters() const { return hp_; }
 
-  // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]; none where they are
-  // not in the neighbourhood that is computed. `recorder` may be null; stages are recorded as float32 under step `seq`
+  // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]; none where the
+  // settings leave them out. `recorder` may be null; stages are recorded as float32 under step `seq`
   // and piece `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full, and where
   // the inputs lack what goes into the neighbourhood; those of the recorder.
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
@@ -86,7 +89,14 @@ class Oracle {
   struct Pass {
     trace::Recorder* recorder;
     int seq, ubatch;
+    size_t n_tokens;
   };
+
+  // The output of one stage, with `n_features` for each token (or, of the scores, for each token of each head). It is
+  // computed, unless the settings ask for another tensor alone and this one need not be.
+  template <class Compute>
+  Result<Matrix> stage(const Pass& pass, trace::Stage stage, int layer, size_t n_features,
+                       const Compute& compute) const;
 
   // Every stage ends here: rounds it where the settings say so, records it, and takes over the inputs' values where
   // there are any.
@@ -110,7 +120,7 @@ class Oracle {
   virtual void weight_row(const gguf::Tensor& weight, uint64_t row, WeightRow& out) const;
   virtual double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const;
   // Turns each pair of features of each head by its angle.
-  void rope(Matrix& x, int n_heads) const;
+  Matrix rope(const Matrix& x, int n_heads) const;
   virtual std::pair<double, double> turned(double a, double b, double angle) const;
   // Of pair `i` of a head, radians.
   virtual double rope_angle(size_t position, size_t i) const;
@@ -131,6 +141,8 @@ class Oracle {
 
   Result<Matrix> attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const;
   Result<Matrix> feed_forward_block(const Matrix& x, const Layer& layer, int index, const Pass& pass) const;
+  static Matrix sum(const Matrix& x, const Matrix& term);
+  Status run_layers(Matrix& x, const Pass& pass);
 
   const gguf::View* view_;
   Settings settings_;
@@ -149,6 +161,10 @@ class Oracle {
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
   // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
   bool take_over(const trace::TensorId& id, Matrix& matrix) const;
+  // Whether the settings ask for a tensor alone, and that tensor is executed before `id`.
+  bool is_behind(const trace::TensorId& id) const { return settings_.only && *settings_.only < id; }
+  // Where a layer of an earlier pass was passed over, its keys and values are not there.
+  Status check_cache(const Layer& layer, int index) const;
 };
 
 }  // namespace tern::oracle

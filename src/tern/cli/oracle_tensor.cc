@@ -1,0 +1,86 @@
+// `tern oracle-tensor`: what arbiter/ starts to hold many faults against one tensor in one process.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tern/cli/command.h"
+#include "tern/oracle/one_tensor.h"
+#include "tern/trace/safetensors.h"
+
+namespace tern::cli {
+namespace {
+
+struct OracleTensorOptions {
+  std::string model, tensor, around, inputs_from, inputs_before, out;
+  std::vector<int32_t> prompt, fed;
+  std::vector<std::string> faults;
+  int64_t ubatch = 512;
+  int threads = 1;
+};
+
+Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
+  const auto id = trace::TensorId::parse(text);
+  return id ? Result<trace::TensorId>(*id)
+            : fail(ErrorCode::kUsage, option, "'" + printable(text) + "' is no tensor's name",
+                   "names are like blk3/q_proj, t1/blk0/out, logits");
+}
+
+Result<int> oracle_tensor(const OracleTensorOptions& options) {
+  oracle::OneTensor tensor{.id = {}, .prompt = options.prompt, .fed = options.fed};
+  tensor.ubatch = static_cast<size_t>(options.ubatch);
+  TERN_ASSIGN_OR_RETURN(tensor.id, parse_tensor("--tensor", options.tensor));
+  if (!options.around.empty()) {
+    TERN_ASSIGN_OR_RETURN(tensor.around, parse_tensor("--around", options.around));
+  }
+  std::optional<trace::TensorId> before;
+  if (!options.inputs_before.empty()) {
+    TERN_ASSIGN_OR_RETURN(before, parse_tensor("--inputs-before", options.inputs_before));
+  }
+  TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
+  std::optional<trace::Inputs> inputs;
+  if (!options.inputs_from.empty()) {
+    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from, before));
+    tensor.inputs = &*inputs;
+  }
+  TERN_ASSIGN_OR_RETURN(
+      trace::SafetensorsWriter writer,
+      trace::SafetensorsWriter::create(options.out, trace::SafetensorsWriter::header_bytes(options.faults.size())));
+  TERN_RETURN_IF_ERROR(oracle::compute_with_faults(
+      view, tensor, options.faults, options.threads, [&](const oracle::TensorWithFault& with) {
+        return writer.add(std::string(with.fault), with.shape, with.values);
+      }));
+  TERN_RETURN_IF_ERROR(writer.finish());
+  return 0;
+}
+
+}  // namespace
+
+void add_oracle_tensor(Command& app, Action& action) {
+  const auto options = std::make_shared<OracleTensorOptions>();
+  Command* command =
+      app.add_subcommand("oracle-tensor", "One tensor of a run, as the oracle computes it with each of some faults");
+  command->add_option("--model", options->model, "The GGUF file")->required();
+  command->add_option("--tensor", options->tensor, "The tensor's name: blk3/q_proj, t1/blk0/out, logits")->required();
+  command->add_option("--fault", options->faults, "Faults, as `tern run --help` lists them")->required();
+  command->add_option("--token-ids", options->prompt, "The prompt's token ids: 1,2,3")->required()->delimiter(',');
+  command->add_option("--teacher-tokens", options->fed, "What the decode steps are fed: 1,2,3")->delimiter(',');
+  command->add_option("--inputs-from", options->inputs_from,
+                      "A run folder (--dump-tensors) whose tensors go into it; without, all before it is computed");
+  command->add_option("--inputs-before", options->inputs_before, "Take from there only tensors before this one");
+  command->add_option("--around", options->around, "As in `tern run`: the inputs are of this tensor's layer only");
+  command->add_option("--ubatch", options->ubatch, "Prompt tokens evaluated at once")
+      ->check(in_range(1, 1 << 16))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Faults that are evaluated at a time")
+      ->check(in_range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--out", options->out, "A safetensors file to write: a tensor for each fault, by its name")
+      ->required();
+  command->footer(
+      "A diagnosis looks at the first wrong tensor with this before it runs whole passes.\n"
+      "Example: tern oracle-tensor --model models/tern-tiny/tern-tiny-i2_s.gguf --token-ids 1,2,3 \\\n"
+      "  --tensor blk0/q_rope --fault rope_base --fault rope_pairing --out with-faults.safetensors");
+  command->callback([options, &action] { action = [options] { return oracle_tensor(*options); }; });
+}
+
+}  // namespace tern::cli
