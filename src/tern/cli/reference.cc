@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/build_facts.h"
 #include "tern/app/live_reference.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/reference_check.h"
@@ -53,7 +54,7 @@ Result<int> build(const std::string& text) {
 struct CheckOptions {
   std::string reference = "auto";
   std::vector<std::string> settings;  // of the reference, "KEY=VALUE"
-  std::string model = (fs::path(TERN_BUNDLED_MODEL_DIR) / "tern-tiny-i2_s.gguf").string();
+  std::string model = app::bundled_model();
   std::string tokenizer;  // empty: tokenizer.json beside the model, or the GGUF's own vocabulary
   std::string prompt = "Count: 1,2,3,";
   std::vector<int32_t> token_ids;

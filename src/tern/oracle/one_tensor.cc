@@ -14,7 +14,8 @@ class OneRecorder final : public trace::Recorder {
  public:
   explicit OneRecorder(const trace::TensorId& id) : id_(id) {}
 
-  Status record(const trace::TensorId& id, const trace::Shape& shape, std::span<const float> values) override {
+  Status record(const trace::TensorId& id, const trace::Shape& shape, std::span<const float> values,
+                std::string_view) override {
     if (id == id_) {
       shape_ = shape;
       values_.assign(values.begin(), values.end());
