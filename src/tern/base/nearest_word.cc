@@ -37,6 +37,12 @@ std::optional<std::string> nearest_word(std::string_view word, const std::vector
       best = candidate;
     }
   }
+  if (!best && !word.empty()) {
+    const auto starts = [&](const std::string& candidate) { return candidate.starts_with(word); };
+    if (std::count_if(candidates.begin(), candidates.end(), starts) == 1) {
+      best = *std::find_if(candidates.begin(), candidates.end(), starts);
+    }
+  }
   return best;
 }
 

@@ -8,7 +8,8 @@
 
 namespace tern {
 
-// The candidate with the smallest edit distance to `word`; nullopt where more than a third of the word would change.
+// The candidate with the smallest edit distance to `word`. Where more than a third of the word would change: the only
+// candidate that begins with it, or nullopt.
 std::optional<std::string> nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace tern

@@ -20,9 +20,9 @@ struct OracleTensorOptions {
 
 Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
   const auto id = trace::TensorId::parse(text);
-  return id ? Result<trace::TensorId>(*id)
-            : fail(ErrorCode::kUsage, option, "'" + printable(text) + "' is no tensor's name",
-                   "names are like blk3/q_proj, t1/blk0/out, logits");
+  return id && id->stage.is_known() ? Result<trace::TensorId>(*id)
+                                    : fail(ErrorCode::kUsage, option, "'" + printable(text) + "' is no tensor's name",
+                                           "names are like blk3/q_proj, t1/blk0/out, logits");
 }
 
 Result<int> oracle_tensor(const OracleTensorOptions& options) {

@@ -33,21 +33,26 @@ Result<int> build(const std::string& text) {
                 "only these do: " + adapters(registry));
   }
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, registry.open(spec, {}, options));
+  // What an adapter does not state is left out.
   const auto print = [](std::string_view label, const Json& value) {
     if (value.is_string()) {
       fmt::print("{:<10}{}\n", label, printable(value.get<std::string>(), 1000));
     }
   };
-  const Json& facts = opened.details["engine"];
+  const auto stated = [](const Json& object, const char* key) {
+    return object.is_object() && object.contains(key) ? object.at(key) : Json();
+  };
+  const Json facts = stated(opened.details, "engine");
+  const Json layout = stated(opened.details, "layout");
   print("Engine:", opened.engine);
-  print("Found:", opened.spec + " (" + opened.details["layout"].get<std::string>() + ")");
-  print("Adapter:", opened.details["adapter"]);
-  for (const Json& library : facts["libraries"]) {
-    print("Library:", library["path"]);
-    print("  sha256:", library["sha256"]);
+  print("Found:", layout.is_string() ? opened.spec + " (" + layout.get<std::string>() + ")" : opened.spec);
+  print("Adapter:", stated(opened.details, "adapter"));
+  for (const Json& library : stated(facts, "libraries")) {
+    print("Library:", stated(library, "path"));
+    print("  sha256:", stated(library, "sha256"));
   }
-  print("Built for:", facts["system_info"]);
-  print("CPU:", facts["cpu"]);
+  print("Built for:", stated(facts, "system_info"));
+  print("CPU:", stated(facts, "cpu"));
   return 0;
 }
 

@@ -76,9 +76,11 @@ Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text
 
 Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
   const auto id = trace::TensorId::parse(text);
-  return id ? Result<trace::TensorId>(*id)
-            : fail(ErrorCode::kUsage, option, fmt::format("'{}' is no tensor's name", printable(text)),
-                   "names are like blk3/q_proj, t1/blk0/out, logits");
+  // tern's own engines compute the known stages only.
+  return id && id->stage.is_known()
+             ? Result<trace::TensorId>(*id)
+             : fail(ErrorCode::kUsage, option, fmt::format("'{}' is no tensor's name", printable(text)),
+                    "names are like blk3/q_proj, t1/blk0/out, logits");
 }
 
 Result<int> n_threads(const RunOptions& options) {
@@ -412,9 +414,10 @@ void add_engine_options(Command& command, RunOptions& options) {
       ->check(in_range(1, 1 << 16))
       ->capture_default_str();
   command
-      .add_option("--stages", options.stages,
-                  "What is recorded: known, the stages that tern knows; all, every node of the graph. The graphs of this "
-                  "engine consist of the known stages, so both are the same")
+      .add_option(
+          "--stages", options.stages,
+          "What is recorded: known, the stages that tern knows; all, every node of the graph. The graphs of this "
+          "engine consist of the known stages, so both are the same")
       ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");
