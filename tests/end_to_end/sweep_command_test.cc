@@ -84,7 +84,9 @@ class SweepCommand : public testing::Test {
   fs::path out_;
 };
 
-TEST_F(SweepCommand, AgainstARecordingOfBitnetCppIsInParity) {
+using SweepCommandDeep = SweepCommand;
+
+TEST_F(SweepCommandDeep, AgainstARecordingOfBitnetCppIsInParity) {
   const Ended ended = tern(sweep_of(model_, {"--reference", make_pack(), "--require-reference"}));
   ASSERT_EQ(ended.exit_code, 0) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("[3/3] scenario3 ... ok"));
@@ -115,7 +117,7 @@ TEST_F(SweepCommand, AgainstARecordingOfBitnetCppIsInParity) {
 }
 
 // Word by word from the mission text, run where crossval-results/ is.
-TEST_F(SweepCommand, TheMissionsJqLinesWork) {
+TEST_F(SweepCommandDeep, TheMissionsJqLinesWork) {
   out_ = folder_.path() / "crossval-results";
   ASSERT_EQ(tern({"sweep", model_, tokenizer_, "--reference", "none"}, {}, folder_.path()).exit_code, 0);
   const auto jq = [&](const std::string& line) { return run({"sh", "-c", line}, {}, folder_.path()); };
@@ -130,7 +132,7 @@ TEST_F(SweepCommand, TheMissionsJqLinesWork) {
   EXPECT_EQ(jq("jq -r .parity.status crossval-results/scenario1/logits-comparison.json").output, "rust_only\n");
 }
 
-TEST_F(SweepCommand, RequiredReferenceThatIsMissingIsNoVerdict) {
+TEST_F(SweepCommandDeep, RequiredReferenceThatIsMissingIsNoVerdict) {
   const Ended ended = tern(sweep_of(model_, {"--require-reference"}));
   EXPECT_EQ(ended.exit_code, 5) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("no pack beside the model"));
@@ -252,7 +254,7 @@ TEST_F(SweepCommand, ACrashIsReported) {
   EXPECT_THAT(read_file(out_ / "scenario2" / "report.txt", 1 << 20).value(), HasSubstr("SIGSEGV"));
 }
 
-TEST_F(SweepCommand, AnEngineMayBeAnyProgram) {
+TEST_F(SweepCommandDeep, AnEngineMayBeAnyProgram) {
   const std::string self = "command:" + test::tern_binary().string() +
                            " run --model {model} --tokenizer {tokenizer} --prompt {prompt} --max-tokens {max_tokens} "
                            "--ignore-eos --threads 1 --out {out}";

@@ -226,7 +226,7 @@ TEST_F(ThirdOpinionDeep, AgreementOfTwoWrongEnginesIsNoPass) {
   EXPECT_EQ(parity["tensors_equal"], parity["tensors_expected"]);
 }
 
-TEST_F(ThirdOpinion, AWrongSubjectIsFoundWithoutAReference) {
+TEST_F(ThirdOpinionDeep, AWrongSubjectIsFoundWithoutAReference) {
   const Ended ended =
       tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "none", "--subject", faulty("causal_mask")});
   EXPECT_EQ(ended.exit_code, 1) << ended.output;
@@ -268,7 +268,7 @@ TEST_F(ThirdOpinionDeep, TeacherForcingComparesBeyondAnotherToken) {
 }
 
 // A subject that fails when it is taught has not agreed to anything beyond the first other token.
-TEST_F(ThirdOpinion, ASubjectThatCannotBeTaughtIsSaidSo) {
+TEST_F(ThirdOpinionDeep, ASubjectThatCannotBeTaughtIsSaidSo) {
   ASSERT_TRUE(write_file(out("subject.sh"), "[ -n \"$1\" ] && exit 7\nshift\nexec '" + test::tern_binary().string() +
                                                 "' run --ignore-eos \"$@\"\n"));
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", faulty("activation_function"),

@@ -81,7 +81,9 @@ class Faults : public testing::Test {
   std::vector<gguf::View> views_;
 };
 
-TEST_F(Faults, EachStartsWhereItSays) {
+using FaultsDeep = Faults;
+
+TEST_F(FaultsDeep, EachStartsWhereItSays) {
   for (const gguf::View& view : views_) {
     const int middle = plain(view).hyperparameters().n_layers / 2;
     const std::map<std::string, std::string> expected = {
