@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tern/cli/command.h"
+#include "tern/cli/options.h"
 #include "tern/oracle/one_tensor.h"
 #include "tern/trace/safetensors.h"
 
@@ -17,13 +18,6 @@ struct OracleTensorOptions {
   int64_t ubatch = 512;
   int threads = 1;
 };
-
-Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
-  const auto id = trace::TensorId::parse(text);
-  return id && id->stage.is_known() ? Result<trace::TensorId>(*id)
-                                    : fail(ErrorCode::kUsage, option, "'" + printable(text) + "' is no tensor's name",
-                                           "names are like blk3/q_proj, t1/blk0/out, logits");
-}
 
 Result<int> oracle_tensor(const OracleTensorOptions& options) {
   oracle::OneTensor tensor{.id = {}, .prompt = options.prompt, .fed = options.fed};

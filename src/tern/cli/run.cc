@@ -74,15 +74,6 @@ Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text
   return ids;
 }
 
-Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
-  const auto id = trace::TensorId::parse(text);
-  // tern's own engines compute the known stages only.
-  return id && id->stage.is_known()
-             ? Result<trace::TensorId>(*id)
-             : fail(ErrorCode::kUsage, option, fmt::format("'{}' is no tensor's name", printable(text)),
-                    "names are like blk3/q_proj, t1/blk0/out, logits");
-}
-
 Result<int> n_threads(const RunOptions& options) {
   const char* option = options.threads.empty() ? nullptr : options.threads.c_str();
   const char* variable = environment_variable("RAYON_NUM_THREADS");
