@@ -101,7 +101,7 @@ tidy() {
   local sources code=0
   sources=$(jq -r '.[].file' "$root/build/asan/compile_commands.json" | sed -n "s|^$root/\(src/tern/.*\)|\1|p" | sort -u)
   export TIDY_BUILD="$root/build/asan" TIDY_CHECKED="$root/build/tidy-checked.txt"
-  TIDY_END=$(($(date +%s) + ${TERN_TIDY_SECONDS:-150}))
+  TIDY_END=$(($(date +%s) + ${TERN_TIDY_SECONDS:-75}))
   export TIDY_END
   : >"$TIDY_CHECKED"
   # shellcheck disable=SC2016  # the inner shell expands
@@ -119,7 +119,7 @@ part "npm packages" fetch_from_npm
 if $ci; then
   export TERN_REQUIRE_LIVE=1
   part "Build with AddressSanitizer and UndefinedBehaviorSanitizer" build asan
-  part "clang-tidy, ${TERN_TIDY_SECONDS:-150} s" tidy
+  part "clang-tidy, ${TERN_TIDY_SECONDS:-75} s" tidy
   part "Tests under AddressSanitizer and UndefinedBehaviorSanitizer" run_ctest asan -LE deep
   part "Fuzzing, ${TERN_FUZZ_SECONDS:-30} s" fuzz_all
   part "Build with ThreadSanitizer" build tsan threads_test

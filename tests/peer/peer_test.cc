@@ -138,7 +138,7 @@ TEST_F(CommandPeerTest, MoreThanItsAbilitiesIsAFailure) {
   EXPECT_FALSE(abilities_.token_ids || abilities_.teacher_tokens);
   request_ = {};
   request_.teacher_tokens = {5};
-  EXPECT_THAT(run("exit 9").failure, HasSubstr("cannot be told which tokens"));
+  EXPECT_THAT(run("exit 9").failure, HasSubstr("takes no tokens to go on with"));
   request_ = {};
   request_.observe = false;
   EXPECT_THAT(run("exit 9").failure, HasSubstr("without its tensors being watched"));
@@ -182,7 +182,7 @@ TEST_F(CommandPeerTest, AnEngineThatIgnoresWhatItIsToldFails) {
   by_option_ = all_abilities();
   request_.teacher_tokens = {7};
   const std::string obeys_nothing = "echo '" + result_json() + "' > $1/result.json";
-  EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states no teacher_tokens: it went its own way"));
+  EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states no teacher_tokens: it went on with its own tokens"));
   request_ = {};
   request_.token_ids = {6};
   EXPECT_THAT(run(obeys_nothing).failure, HasSubstr("states prompt_tokens [5], where [6] were given"));
@@ -390,7 +390,7 @@ TEST_F(PackPeerTest, IsFoundByTokenIdsAndCannotBeToldAnything) {
   outcome = opened->peer->run(request);
   ASSERT_TRUE(outcome);
   EXPECT_FALSE(outcome->run || outcome->no_recording);
-  EXPECT_THAT(outcome->failure, HasSubstr("is a recording and cannot be told"));
+  EXPECT_THAT(outcome->failure, HasSubstr("is a recording and takes no tokens"));
 }
 
 TEST_F(PackPeerTest, WhatItDoesNotHoldIsNoRecording) {

@@ -38,7 +38,7 @@ std::string first_divergence(const ScenarioOutcome& outcome) {
 }
 
 // "a, b", "17 changes", "all changes"
-std::string told(const std::vector<std::string>& names, const std::vector<size_t>& changes) {
+std::string listed(const std::vector<std::string>& names, const std::vector<size_t>& changes) {
   constexpr size_t kMostNamed = 3;
   if (changes.empty() || changes.size() == names.size()) {
     return changes.empty() ? "no change" : "all changes";
@@ -97,7 +97,7 @@ Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const st
   return registry.open(spec, subject_of(options_.model, opened_), reference_options(option, settings));
 }
 
-// A sweep of one scenario, which nobody wants a report of.
+// A sweep of one scenario without reports.
 Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const fs::path& folder) const {
   sweep::SweepPlan plan(setting_);
   plan.scenarios = {{kTrial, options_.prompt, options_.token_ids, options_.max_tokens, ""}};
@@ -178,7 +178,7 @@ Result<Found> find_changes(const std::vector<std::string>& names, const RunChang
     TERN_ASSIGN_OR_RETURN(TrialResult result, run(changes));
     ++found.n_trials;
     found.n_untestable += result.outcome == Outcome::kUntestable ? 1 : 0;
-    spdlog::info("run {}, with {}: {}: {}", found.n_trials, told(names, changes), bisect::outcome_name(result.outcome),
+    spdlog::info("run {}, with {}: {}: {}", found.n_trials, listed(names, changes), bisect::outcome_name(result.outcome),
                  printable(result.reason, 300));
     return result;
   };

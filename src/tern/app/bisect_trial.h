@@ -19,6 +19,11 @@
 
 namespace tern::app {
 
+// Exit codes of `tern bisect step`. `git bisect run` takes 0 for a good commit, 125 for one that cannot be tested, 128
+// and more for an end of the search, and everything else for a bad commit.
+inline constexpr int kSkipCommit = 125;
+inline constexpr int kAbortSearch = 129;
+
 struct TrialOptions {
   std::string model, tokenizer;
   std::string subject = "auto";
@@ -83,7 +88,7 @@ struct Found {
   size_t n_trials = 0, n_untestable = 0;
 };
 using RunChanged = std::function<Result<TrialResult>(const std::vector<size_t>& changes)>;
-// `names`: of all changes. Tells each trial on stderr. Errors: kNoVerdict where an end is not what it has to be; those
+// `names`: of all changes. Logs each trial. Errors: kNoVerdict where an end is not what it has to be; those
 // of `run`.
 Result<Found> find_changes(const std::vector<std::string>& names, const RunChanged& run);
 Json to_json(const Found& found);

@@ -1,4 +1,4 @@
-// A second checkout of somebody's repository, for as long as an object lives: what is done there leaves theirs alone.
+// A second checkout of a repository, for as long as an object lives. The first one stays as it is.
 #pragma once
 
 #include <filesystem>
@@ -25,7 +25,7 @@ class GitWorktree {
   // `scratch`/worktree, with this commit checked out. Errors: kIo with git's words.
   static Result<std::unique_ptr<GitWorktree>> add(const std::filesystem::path& repository, const std::string& commit,
                                                   const std::filesystem::path& scratch);
-  // Removes it, and what the repository knows of it: the state of `git bisect` is among that.
+  // Removes it, and its entry in the repository with the state of `git bisect`.
   ~GitWorktree();
   GitWorktree(const GitWorktree&) = delete;
   GitWorktree& operator=(const GitWorktree&) = delete;

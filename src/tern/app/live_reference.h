@@ -1,5 +1,5 @@
 // What commands that take --reference share about live ones: where bitnet.cpp is looked for, and how waiting for its
-// adapter is told.
+// adapter is given.
 #pragma once
 
 #include <string>

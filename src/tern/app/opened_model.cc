@@ -70,7 +70,7 @@ Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const fs::path& p
   size_t n_shared = 0;
   size_t n_different = 0;
   for (int32_t id = 0; id < tokenizer.vocab_size() && static_cast<size_t>(id) < tokens.size(); ++id) {
-    // All byte-level vocabularies share their single-byte tokens (1 or 2 bytes of UTF-8): those tell nothing.
+    // All byte-level vocabularies share their single-byte tokens (1 or 2 bytes of UTF-8): those prove nothing.
     constexpr size_t kByteTokenSize = 2;
     if (const auto token = tokenizer.token(id); token && token->size() > kByteTokenSize) {
       ++n_shared;

@@ -38,7 +38,7 @@ peer::Subject subject_of(const std::filesystem::path& model, const OpenedModel& 
 Result<std::vector<int32_t>> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
                                         const std::vector<int32_t>& token_ids);
 
-// How many there are. Where only the engines can tell, as many as the prompt has bytes, and BOS: an upper bound.
+// How many there are. Where only the engines tokenize, as many as the prompt has bytes, and BOS: an upper bound.
 Result<size_t> count_prompt_ids(const OpenedModel& opened, const std::string& prompt,
                                 const std::vector<int32_t>& token_ids);
 

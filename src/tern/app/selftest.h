@@ -14,7 +14,7 @@
 
 namespace tern::app {
 
-// A row of the table. What cannot be told apart from a right engine on this model has a result of its own and is never
+// A row of the table. What equals a right engine on this model has a result of its own and is never
 // passed over.
 struct SelftestRow {
   std::string fault, does;

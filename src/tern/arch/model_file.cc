@@ -65,7 +65,7 @@ Status ModelFile::bind(const gguf::View& view) {
   for (const gguf::Tensor& tensor : view.tensors()) {
     if (!used.contains(tensor.name)) {
       return invalid_input(view.where_tensor(tensor),
-                           fmt::format("{} does not use this tensor, as far as tern knows", family_->name),
+                           fmt::format("{} does not use this tensor, in the graph that tern computes", family_->name),
                            "leaving it out would give wrong numbers");
     }
   }

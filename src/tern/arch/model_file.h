@@ -16,7 +16,7 @@ class ModelFile {
  public:
   // `view` must outlive the result. Errors: kInvalidInput that names the file and the key or tensor: an architecture
   // that is not known; a key that is missing, of another type, out of bounds or contradicts another; a key that changes
-  // what is to be computed in a way that nothing here knows (RoPE scaling, soft caps, experts); a tensor that is
+  // what is to be computed in a way that nothing here implements (RoPE scaling, soft caps, experts); a tensor that is
   // missing, of another shape than the numbers demand, or of a format that its use does not allow; a tensor that the
   // family does not use, since ignoring it would give wrong numbers.
   static Result<ModelFile> read(const gguf::View& view);

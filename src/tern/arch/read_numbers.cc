@@ -144,7 +144,7 @@ Result<const Family*> family_of(const gguf::View& view) {
   if (family == nullptr) {
     return invalid_input(view.where_key(kKey),
                          fmt::format("tern does not know the architecture \"{}\"", printable(name)),
-                         "it knows " + family_names());
+                         "known are " + family_names());
   }
   return family;
 }

@@ -50,7 +50,7 @@ Result<fs::path> follow_links(const fs::path& path) {
     const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
     struct stat folder_info {};
     if (::stat(folder.c_str(), &folder_info) != 0 || is_somebodys_trap(link, folder_info)) {
-      return fail(ErrorCode::kIo, path.string(), "is a link by somebody else, in a folder that everybody can write to",
+      return fail(ErrorCode::kIo, path.string(), "is a link of another user, in a folder that all users can write to",
                   "remove it, or choose another path");
     }
     std::error_code error;
@@ -135,7 +135,7 @@ Status create_private_folder(const fs::path& path) {
     return fail(ErrorCode::kIo, path.string(), "exists and is not a folder");
   }
   if (info.st_uid != ::geteuid()) {
-    return fail(ErrorCode::kIo, path.string(), fmt::format("belongs to somebody else (user {})", info.st_uid));
+    return fail(ErrorCode::kIo, path.string(), fmt::format("belongs to another user ({})", info.st_uid));
   }
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return fail(ErrorCode::kIo, path.string(), "others can write into it, and what is in it would be executed",

@@ -32,14 +32,14 @@ Status append_to_file(const std::filesystem::path& path, std::string_view conten
 // Creates a folder and its parents. Errors: kIo, naming the folder.
 Status create_folder(const std::filesystem::path& path);
 
-// A folder that nobody else can put anything into: for files that will be executed. Creates it (mode 0700) where it is
-// missing. Errors: kIo, also when what is there is a link, belongs to somebody else, or is writable for others; what
+// A folder that no other user can write to: for files that will be executed. Creates it (mode 0700) where it is
+// missing. Errors: kIo, also when what is there is a link, belongs to another user, or is writable for others; what
 // lies in it must then not be used either.
 Status create_private_folder(const std::filesystem::path& path);
 
 // A large file written piece by piece. Nothing exists under `path` until commit(); a writer destroyed before that
 // removes its temporary file. Where `path` is a symbolic link, the file that it leads to is replaced and the link
-// stays, as if it had been opened for writing; but as with Linux's protected_symlinks, a link that somebody else has
+// stays, as if it had been opened for writing; but as with Linux's protected_symlinks, a link that another user has
 // laid into a folder where everybody may write (/tmp) is refused.
 class FileWriter {
  public:

@@ -1,4 +1,4 @@
-// A folder for files that nobody wants to keep: removed with everything in it at the end of its object.
+// A folder for temporary files: removed with everything in it at the end of its object.
 #pragma once
 
 #include <filesystem>

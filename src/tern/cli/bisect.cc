@@ -2,13 +2,15 @@
 
 #include <string_view>
 
+#include "tern/app/bisect_trial.h"
+
 namespace tern::cli {
 
 int exit_code_for_git(std::span<char* const> arguments, int code) {
   const bool is_step =
       arguments.size() > 2 && std::string_view(arguments[1]) == "bisect" && std::string_view(arguments[2]) == "step";
-  const bool is_for_git = code == 0 || code == 1 || code == kSkipCommit || code >= 128;
-  return !is_step || is_for_git ? code : kAbort;
+  const bool is_for_git = code == 0 || code == 1 || code == app::kSkipCommit || code >= 128;
+  return !is_step || is_for_git ? code : app::kAbortSearch;
 }
 
 void add_bisect(Command& app, Action& action) {

@@ -73,7 +73,7 @@ Result<int> step(const StepOptions& options) {
     case bisect::Outcome::kUntestable:
       break;
   }
-  return kSkipCommit;
+  return app::kSkipCommit;
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ void add_head_copy_option(Command& command, engine::HeadCopy& head_copy) {
                                {{"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}},
                                "Whether greedy steps look through an int8 copy of the head first (the same tokens, "
                                "faster): auto (from 64 tokens "
-                               "on), always, never. Only where nobody wants logits or traces");
+                               "on), always, never. Only where neither logits nor traces are recorded");
 }
 
 void add_oracle_option(Command& command, app::AskOracle& ask) {

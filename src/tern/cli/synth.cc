@@ -23,7 +23,7 @@ struct SynthOptions {
   uint64_t seed = 1;
 };
 
-constexpr uint64_t kQuietBytes = uint64_t{100} << 20;  // smaller models are written before anyone could wonder
+constexpr uint64_t kQuietBytes = uint64_t{100} << 20;  // smaller models are written in an instant
 
 void show_progress(uint64_t bytes_done, uint64_t bytes_total) {
   if (bytes_total >= kQuietBytes && isatty(STDERR_FILENO) == 1) {

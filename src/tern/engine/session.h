@@ -20,7 +20,7 @@
 
 namespace tern::engine {
 
-// Whether greedy steps whose logits nobody asked for go through model::GreedyHead: the same ids, fewer bytes read, for
+// Whether greedy steps whose logits are not requested go through model::GreedyHead: the same ids, fewer bytes read, for
 // a copy of the head in memory. kWhenWorthIt: once a generation is long enough to win back the time of copying.
 enum class HeadCopy { kNever, kWhenWorthIt, kAlways };
 

@@ -45,7 +45,7 @@ void Attention::store(KvCache& cache, int64_t layer, int64_t position, int64_t n
   TERN_CHECK(position + n_tokens <= cache.n_ctx());
   const size_t n_kv = size(h_.n_kv());
   const size_t head_dim = size(h_.head_dim);
-  // A single token is not worth waking anybody.
+  // A single token is too little work for a second thread.
   const size_t n_heads = size(h_.n_kv_heads);
   pool_.for_each_piece(n_heads, n_tokens == 1 ? n_heads : 1, [&](size_t begin, size_t end, int) {
     std::vector<float> row(size(n_tokens));

@@ -100,7 +100,7 @@ Status Forward::attention_block(KvCache& cache, const Batch& batch, int64_t laye
   TERN_RETURN_IF_ERROR(recording(Stage::kVProj, layer, v_, h_.n_kv()));
   attention_.store(cache, layer, batch.position, n_tokens, k_.data(), v_.data());
 
-  // attn_ [n_tokens, n_q]; scores_ [n_heads, n_tokens, n_positions] where somebody wants to see them
+  // attn_ [n_tokens, n_q]; scores_ [n_heads, n_tokens, n_positions] where they are recorded
   const int64_t n_positions = batch.position + n_tokens;
   const bool wants_scores = batch.recorder != nullptr || batch.inputs != nullptr;
   if (wants_scores) {

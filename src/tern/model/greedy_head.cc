@@ -113,7 +113,7 @@ bool GreedyHead::round(const float* x, kernels::DotOrder order, Activations& act
     largest = std::max(largest, std::abs(static_cast<double>(value)));
     squares += static_cast<double>(value) * static_cast<double>(value);
   }
-  // Beyond the limit a logit could overflow float32, which no bound knows of.
+  // Beyond the limit a logit could overflow float32, which no bound covers.
   if (!(squares < kMaxSquares) || !(largest > 0)) {
     return false;
   }

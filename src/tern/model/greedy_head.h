@@ -32,7 +32,7 @@ int32_t argmax(std::span<const float> logits);
 
 class GreedyHead {
  public:
-  // Gets each part of the float16 weights that nobody will read soon.
+  // Gets each part of the float16 weights that is not read again soon.
   using Done = std::function<void(std::span<const std::byte> part)>;
 
   // Copies `head` [n_vocab, n_embd], F16: n_vocab * (n_embd + 12) bytes. All referenced objects must outlive the
@@ -68,7 +68,7 @@ class GreedyHead {
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
   Done done_;
-  size_t n_rows_read_ = 0;  // of the float16 weights, since done_ was told of all of them
+  size_t n_rows_read_ = 0;  // of the float16 weights, since done_ was last called
   PageMemory codes_;        // int8 [n_vocab, n_embd]
   std::vector<Row> rows_;   // [n_vocab]
 

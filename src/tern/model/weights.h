@@ -1,4 +1,4 @@
-// The tensors of a model bound to the names by which forward() knows them. Matrices point into the file's mapping;
+// The tensors of a model, bound to the names that forward() uses. Matrices point into the file's mapping;
 // only the norms, a few kilobytes, are copied.
 #pragma once
 

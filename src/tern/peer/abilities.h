@@ -33,7 +33,7 @@ struct Ability {
   std::string_view key;  // "teacher_tokens"
   bool Abilities::*flag;
   bool has_value;            // false: the option is a word of its own and there is no place for it
-  std::string_view lacking;  // "cannot be told which tokens to go on with"; empty: the request is met without it
+  std::string_view lacking;  // "takes no tokens to go on with"; empty: the request is met without it
   // The option's value for this request (empty for an option without one); nullopt: not asked for.
   std::optional<std::string> (*asked)(const RunRequest& request);
 

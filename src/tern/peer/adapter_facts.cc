@@ -92,12 +92,12 @@ Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const 
   const std::string where = command.front() + " --facts";
   TERN_ASSIGN_OR_RETURN(const ChildResult ended, run_child(child));
   if (ended.exit_code != 0) {
-    std::string told = ended.output_tail;
-    told.erase(told.find_last_not_of(" \n") + 1);
+    std::string output = ended.output_tail;
+    output.erase(output.find_last_not_of(" \n") + 1);
     return fail(ErrorCode::kEngine, command.front(),
                 ended.timed_out ? "did not answer"
                 : ended.signal  ? "was killed by " + signal_name(*ended.signal)
-                                : "cannot run: " + printable(told, 400));
+                                : "cannot run: " + printable(output, 400));
   }
   TERN_ASSIGN_OR_RETURN(const std::string output, read_file(child.output_path, 2 * kMostBytes));
   return read_adapter_facts(output, where);

@@ -135,8 +135,8 @@ std::string disobedience(const RunRequest& request, const trace::RunResult& resu
   if (result.teacher_tokens != request.teacher_tokens) {
     return request.teacher_tokens.empty() ? "states teacher_tokens, where none were given"
            : result.teacher_tokens.empty()
-               ? "states no teacher_tokens: it went its own way, where it was told which tokens to go on with"
-               : fmt::format("states teacher_tokens [{}], where it was told to go on with [{}]",
+               ? "states no teacher_tokens: it went on with its own tokens, where it was given the ones to go on with"
+               : fmt::format("states teacher_tokens [{}], where it was given [{}]",
                              ids_text(result.teacher_tokens), ids_text(request.teacher_tokens));
   }
   const bool by_ids = !request.token_ids.empty() && !result.prompt_tokens.empty();

@@ -1,4 +1,4 @@
-// The command line of somebody's engine, with places for what changes from run to run. No shell is involved: a prompt
+// The command line of another engine, with places for what changes from run to run. No shell is involved: a prompt
 // is one argument whatever it holds.
 #pragma once
 
@@ -38,7 +38,7 @@ class CommandTemplate {
 
   std::vector<std::string> fill(const Placeholders& values) const;
 
-  // Whether the engine is told where to write the engine contract's files ({out}).
+  // Whether the command says where to write the engine contract's files ({out}).
   bool uses(std::string_view placeholder) const;
   // Whether it was written without any placeholder, see parse().
   bool speaks_engine_contract() const { return speaks_engine_contract_; }

@@ -27,7 +27,7 @@ struct OpenOptions {
   bool allow_model_mismatch = false;
   std::filesystem::path bitnet_cpp_dir;  // $BITNET_CPP_DIR or its default, for `auto`
   bool bitnet_cpp_dir_is_set = false;    // by the user, who then means it: it comes before a pack
-  std::string arithmetic;                // what the user knows an adapter's engine to follow; empty: not claimed
+  std::string arithmetic;                // the arithmetic that the user claims for an adapter's engine; empty: not claimed
   std::string meet_arithmetic;           // what the other side follows: tern's own engine then rounds as that does
   std::vector<std::string> settings;     // "KEY=VALUE" each, as after --reference-option
   AdapterRecipe recipe = AdapterRecipe::of_this_build();
@@ -38,7 +38,7 @@ struct OpenedEngine {
   std::unique_ptr<Peer> peer;                // null: there is none
   std::string kind;                          // its scheme: "none", "pack", "command", "llama.cpp"
   std::string spec;                          // as given or found
-  std::string engine;                        // what it says of itself; empty where only a run will tell
+  std::string engine;                        // as it states itself; empty where only a run states it
   std::string id;                            // of a pack
   std::string level;                         // "tokens", "logits" or "tensors", where it states one
   std::string note;                          // why there is none, or that the model check was overridden

@@ -1,5 +1,5 @@
 // Other engines, and our own as a child process: whoever ran, and however, what comes out is a trace::EngineRun.
-// Nothing above this folder knows the difference.
+// Nothing above this folder depends on the difference.
 #pragma once
 
 #include <filesystem>
@@ -41,7 +41,7 @@ struct RunRequest : RunSetting {
   std::vector<int32_t> teacher_tokens;
   bool observe = true;          // false: without anything that watches its tensors, so without traces
   bool token_by_token = false;  // the prompt too: matrix-vector products where there would be matrix-matrix ones
-  bool all_stages = false;      // record every node of its graph, and not only stages that tern knows
+  bool all_stages = false;      // record every node of its graph, and not only the known stages
   bool dump_tensors = false;    // keep the values of traced tensors, too, where it can
   int ubatch = 0;               // prompt tokens evaluated at once; 0: what the engine does unasked
   int other_threads = 0;        // instead of Peer::usual_threads(); 0: those

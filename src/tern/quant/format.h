@@ -26,7 +26,7 @@ struct ActivationRule {
 struct Format {
   uint32_t type_id;         // GGUF's tensor type (ggml.h, enum ggml_type; 36 is bitnet.cpp's)
   std::string_view name;    // "Q8_0"; formats that share a type id share the name
-  std::string_view layout;  // "qk256": tells formats with one type id apart; empty where the id has one format only
+  std::string_view layout;  // "qk256": distinguishes formats with one type id; empty where the id has one format only
   uint32_t file_type;       // general.file_type of a model whose matrices have this format (llama.h, llama_ftype)
 
   uint32_t block_cols;   // columns that are stored together; 1 for plain floats

@@ -135,7 +135,7 @@ Result<Journal> parse_journal(std::string_view text, const std::string& file_nam
     TERN_ASSIGN_OR_RETURN(const Json line, parse_json(text.substr(journal.n_bytes, end - journal.n_bytes), where));
     if (n_lines == 1) {
       TERN_ASSIGN_OR_RETURN(const int format, read_format(Document::kJournal, line, where));
-      if (format == 1) {  // of which only this key tells that it is a journal
+      if (format == 1) {  // in which only this key marks a journal
         TERN_RETURN_IF_ERROR(json_integer(line, "journal", where, 1, 1));
       }
       TERN_ASSIGN_OR_RETURN(const Json* sweep, member(line, "sweep", where));

@@ -45,7 +45,7 @@ class KeptRuns {
   // "scenario1/rs-run", ...: what can be taken over.
   std::vector<std::string> earlier() const;
 
-  // The runs that follow belong to this scenario, or to kReferenceCheck. A section's runs are told apart by the names
+  // The runs that follow belong to this scenario, or to kReferenceCheck. A section's runs are distinguished by the names
   // of their run folders.
   void enter(const std::string& section);
 

@@ -134,7 +134,7 @@ Result<OutputFolder> OutputFolder::open(const fs::path& path, const std::vector<
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     return fail(ErrorCode::kIo, path.string(), "another sweep is writing here", "wait for it or choose another folder");
   }
-  // Whether it can be written is found out by writing: permission bits do not tell (root, read-only mounts).
+  // Whether it can be written is found out by writing: permission bits are not enough (root, read-only mounts).
   const fs::path probe = path / fmt::format(".tern-probe-{}", ::getpid());
   fs::create_directory(probe, error);
   if (error) {

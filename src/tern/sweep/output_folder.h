@@ -17,7 +17,7 @@
 namespace tern::sweep {
 
 // `text` with the path of `from` replaced by that of `to`: a scenario's files are made in another folder than they end
-// up in, and what is told of its runs must name paths that last.
+// up in, and records of its runs must name paths that last.
 std::string with_other_folder(std::string text, const std::filesystem::path& from, const std::filesystem::path& to);
 
 class OutputFolder {

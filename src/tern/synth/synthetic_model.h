@@ -1,4 +1,4 @@
-// Seeded random ternary models of a given shape, so that anyone can test and time without a download.
+// Seeded random ternary models of a given shape, to test and time without a download.
 //
 // Weights are random, embeddings approximately normal, norms near 1 and scales such that every stage keeps about the
 // magnitude of its input: every correct engine computes the same well-conditioned network. All values come from

@@ -21,7 +21,7 @@ struct Symbol {
 struct Candidate {
   float score;
   int32_t position;
-  size_t length;  // of the joined text: tells an outdated candidate
+  size_t length;  // of the joined text: another length marks an outdated candidate
   bool operator<(const Candidate& other) const {
     return score != other.score ? score < other.score : position > other.position;
   }

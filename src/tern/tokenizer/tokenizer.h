@@ -20,7 +20,7 @@ struct Definition;
 
 class Tokenizer {
  public:
-  // A tokenizer.json, or a GGUF: told apart by the file's first bytes. Errors: kIo, kInvalidInput.
+  // A tokenizer.json, or a GGUF: the file's first bytes decide. Errors: kIo, kInvalidInput.
   static Result<Tokenizer> open(const std::filesystem::path& path);
   static Result<Tokenizer> from_json(std::string_view json, const std::string& where);
   static Result<Tokenizer> from_gguf(const gguf::View& view);

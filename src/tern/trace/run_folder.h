@@ -21,7 +21,7 @@
 
 namespace tern::trace {
 
-// result.json. Seconds are absent where the engine does not tell.
+// result.json. Seconds are absent where the engine does not state them.
 struct RunResult {
   std::string engine;  // "tern 0.1.0 (avx2)"
   // Which rounding rules the numbers follow, e.g. "bitnet.cpp-x86-64". Two runs that name the same arithmetic must be
