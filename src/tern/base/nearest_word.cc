@@ -7,7 +7,7 @@
 namespace tern {
 namespace {
 
-constexpr size_t kLongestWord = 200;
+constexpr size_t kLongestWord = 200;  // longer ones are no misspelt words
 
 // Levenshtein's distance.
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -27,11 +27,13 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::optional<std::string> nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
+  if (word.size() > kLongestWord) {
+    return std::nullopt;
+  }
   std::optional<std::string> best;
   size_t least = std::max<size_t>(1, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
-    const size_t distance =
-        candidate.size() > kLongestWord ? least : edit_distance(word.substr(0, kLongestWord), candidate);
+    const size_t distance = candidate.size() > kLongestWord ? least : edit_distance(word, candidate);
     if (distance < least) {
       least = distance;
       best = candidate;
