@@ -113,7 +113,7 @@ class Checker {
  private:
   static constexpr const char* kTwice = "Does it give the same result twice?";
   static constexpr const char* kThreads = "Does it give the same result with another number of threads?";
-  static constexpr const char* kObserver = "Does it give the same result when nobody watches its tensors?";
+  static constexpr const char* kObserver = "Does it give the same result when its tensors are not recorded?";
   static constexpr const char* kBatch = "Does a batch give what one token after the other gives?";
   static constexpr const char* kOracle = "Is it within rounding of the oracle?";
   static constexpr const char* kArithmetic = "Which arithmetic does it follow?";

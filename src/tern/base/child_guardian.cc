@@ -60,8 +60,8 @@ struct Guarded {
   bool has_ended = false;
 };
 
-// Waits for all that have ended, without blocking, and reports the child if it is among them. False when there is
-// nobody left to wait for.
+// Waits for all that have ended, without blocking, and reports the child if it is among them. False when no
+// process is left to wait for.
 bool reap(Guarded& guarded) {
   for (;;) {
     siginfo_t info = {};

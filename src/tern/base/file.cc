@@ -33,7 +33,7 @@ Status write_fully(int fd, std::span<const std::byte> bytes, const fs::path& pat
 }
 
 // The rule of fs.protected_symlinks (proc_sys_fs(5)), which the kernel applies to open() only.
-bool is_somebodys_trap(const struct stat& link, const struct stat& folder) {
+bool is_link_of_another_user(const struct stat& link, const struct stat& folder) {
   const bool everybody_writes = (folder.st_mode & S_ISVTX) != 0 && (folder.st_mode & S_IWOTH) != 0;
   return everybody_writes && link.st_uid != ::geteuid() && link.st_uid != folder.st_uid;
 }
@@ -49,7 +49,7 @@ Result<fs::path> follow_links(const fs::path& path) {
     }
     const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
     struct stat folder_info {};
-    if (::stat(folder.c_str(), &folder_info) != 0 || is_somebodys_trap(link, folder_info)) {
+    if (::stat(folder.c_str(), &folder_info) != 0 || is_link_of_another_user(link, folder_info)) {
       return fail(ErrorCode::kIo, path.string(), "is a link of another user, in a folder that all users can write to",
                   "remove it, or choose another path");
     }

@@ -78,10 +78,10 @@ std::string_view symbol(outcome::ReferenceCheck::Status status) {
 void print_library(const peer::OpenedEngine& opened) {
   const auto print = [](std::string_view label, const Json& value) {
     if (value.is_string()) {
-      fmt::print("{:<11}{}\n", label, printable(value.get<std::string>(), 1000));
+      fmt::print("{:<12}{}\n", label, printable(value.get<std::string>(), 1000));
     }
   };
-  fmt::print("{:<11}{}{}\n", "reference", printable(opened.spec, 1000),
+  fmt::print("{:<12}{}{}\n", "reference", printable(opened.spec, 1000),
              opened.engine.empty() ? "" : " (" + printable(opened.engine) + ")");
   if (!opened.settings.empty()) {
     print("settings", peer::settings_text(opened.settings));
@@ -125,7 +125,7 @@ Result<int> check(const CheckOptions& options) {
   plan.max_tokens = options.max_tokens;
   if (!options.json) {
     print_library(opened);
-    fmt::print("{:<11}{}\n\n", "model", printable(options.model, 1000));
+    fmt::print("{:<12}{}\n\n", "model", printable(options.model, 1000));
   }
   const auto result = app::check_reference(plan, options.ask, model, [&](const outcome::ReferenceCheck& done) {
     if (!options.json) {

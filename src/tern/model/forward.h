@@ -60,8 +60,8 @@ class Forward {
   Forward(const Model& model, const kernels::KernelTable& table, ThreadPool& pool,
           kernels::ActivationRounding rounding);
 
-  // From here on, kBestOfLastToken is answered by `greedy_head`, a copy of this model's head, wherever it can and
-  // nobody records. The answer is the same; null takes it away again.
+  // From here on, kBestOfLastToken is answered by `greedy_head`, a copy of this model's head, wherever it can
+  // and nothing is recorded. The answer is the same. Null removes it.
   void set_greedy_head(GreedyHead* greedy_head) { greedy_head_ = greedy_head; }
 
   // The cache gets the tokens' keys and values. Errors: those of the recorder; kEngine when interrupted.
