@@ -17,6 +17,7 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
+#include "tern/oracle/matrix.h"
 #include "tern/oracle/row_decoders.h"
 #include "tern/trace/inputs.h"
 #include "tern/trace/neighbourhood.h"
@@ -71,14 +72,7 @@ class Oracle {
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  protected:
-  // [n_tokens, n_features], row-major.
-  struct Matrix {
-    size_t n_tokens = 0, n_features = 0;
-    std::vector<double> values;
-    Matrix(size_t tokens, size_t features) : n_tokens(tokens), n_features(features), values(tokens * features) {}
-    std::span<double> row(size_t token) { return {values.data() + token * n_features, n_features}; }
-    std::span<const double> row(size_t token) const { return {values.data() + token * n_features, n_features}; }
-  };
+  using Matrix = oracle::Matrix;
   struct Layer {
     std::vector<double> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
     const gguf::Tensor *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr;
@@ -104,6 +98,7 @@ class Oracle {
 
   Matrix embed(std::span<const int32_t> tokens) const;
   virtual Matrix norm(const Matrix& x, std::span<const double> weight) const;
+  Matrix norm_with(const Matrix& x, std::span<const double> weight, double epsilon) const;
   virtual double sum_of_squares(std::span<const double> x) const;
   Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
   // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row stands
