@@ -56,13 +56,13 @@ double misfit(const StageFacts& facts, const Matrix& y) {
 }
 
 std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFacts& facts) {
-  constexpr double kLeftOver = 0.2;
+  constexpr double kLeftOver = 0.2, kRounding = 2e-7;  // of the error; of float32
   const double error = misfit(facts, facts.should());
   std::vector<std::pair<double, Proposal>> found;
   for (Proposal& proposal : proposals) {
     const std::optional<Matrix> y = proposal.recompute(facts);
     const double left = y ? misfit(facts, *y) : kInfinity;
-    if (error > 0 && left < kInfinity && !(left > kLeftOver * error)) {
+    if (error > kRounding && left <= kLeftOver * error) {
       found.emplace_back(left, std::move(proposal));
     }
   }
@@ -75,6 +75,9 @@ std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFac
 }
 
 double shortest_within(double value, double uncertainty) {
+  if (std::abs(value) <= uncertainty) {
+    return 0;
+  }
   for (int digits = 1; digits <= 15; ++digits) {
     const double rounded = with_digits(value, digits);
     if (std::abs(rounded - value) <= uncertainty) {

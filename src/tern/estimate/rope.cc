@@ -20,14 +20,15 @@ using Values = std::vector<double>;
 struct Turns {
   RopeLayout layout;
   std::vector<RopeToken> tokens;
-  // [tokens, pairs]: over the groups, the sum of the turned pair times the conjugate of the pair, as complex numbers.
-  // Its argument is the angle.
-  std::vector<std::complex<double>> turns;
+  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex numbers:
+  // the argument, by which they were turned, and the absolute value, by which that counts.
+  Values angles, weights;
   double residual = 0;   // what is no rotation, over the length of the output
   double magnitude = 1;  // of the pairs, behind over before
 
   size_t n_pairs() const { return layout.width / 2; }
-  std::complex<double> at(size_t t, size_t i) const { return turns[t * n_pairs() + i]; }
+  double angle(size_t t, size_t i) const { return angles[t * n_pairs() + i]; }
+  double weight(size_t t, size_t i) const { return weights[t * n_pairs() + i]; }
 
   // How far angles of frequency times position are from these, relative to what was turned: about the relative error
   // of the stage.
@@ -35,13 +36,24 @@ struct Turns {
     double error = 0, size = 0;
     for (size_t t = 0; t < tokens.size(); ++t) {
       for (size_t i = 0; i < n_pairs(); ++i) {
-        const double off = std::arg(at(t, i)) - frequencies[i] * positions[t];
-        const double chord = 2 * std::sin(off / 2);
-        error += std::abs(at(t, i)) * chord * chord;
-        size += std::abs(at(t, i));
+        const double chord = 2 * std::sin((angle(t, i) - frequencies[i] * positions[t]) / 2);
+        error += weight(t, i) * chord * chord;
+        size += weight(t, i);
       }
     }
     return size > 0 ? std::sqrt(error / size) : 0;
+  }
+  // Some tokens of them.
+  Turns only(const std::vector<size_t>& chosen) const {
+    Turns some{layout, {}, {}, {}, residual, magnitude};
+    for (const size_t t : chosen) {
+      some.tokens.push_back(tokens[t]);
+      for (size_t i = 0; i < n_pairs(); ++i) {
+        some.angles.push_back(angle(t, i));
+        some.weights.push_back(weight(t, i));
+      }
+    }
+    return some;
   }
   Values positions() const {
     Values positions;
@@ -53,7 +65,7 @@ struct Turns {
 };
 
 Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const std::vector<RopeToken>& tokens) {
-  Turns found{layout, tokens, std::vector<std::complex<double>>(x.n_tokens * layout.width / 2)};
+  Turns found{layout, tokens, {}, {}};
   double error = 0, size = 0, before = 0, turned = 0;
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t i = 0; i < layout.width / 2; ++i) {
@@ -68,7 +80,8 @@ Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const
         in += std::norm(z);
         out += std::norm(w);
       }
-      found.turns[t * found.n_pairs() + i] = sum;
+      found.angles.push_back(std::arg(sum));
+      found.weights.push_back(std::abs(sum));
       error += in > 0 ? std::max(out - std::norm(sum) / in, 0.0) : out;
       size += out;
       before += in;
@@ -86,6 +99,16 @@ Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const
   found.residual = size > 0 ? std::sqrt(error / size) : 0;
   found.magnitude = before > 0 ? turned / before : 1;
   return found;
+}
+
+// Enough tokens to tell rules apart: the first ones, between which no turn is missed, and ever fewer behind them.
+std::vector<size_t> telling_tokens(size_t n_tokens) {
+  constexpr size_t kAll = 24;
+  std::vector<size_t> chosen;
+  for (size_t t = 0; t < n_tokens; t += n_tokens <= kAll ? 1 : 1 + t / 6) {
+    chosen.push_back(t);
+  }
+  return chosen;
 }
 
 // Ways to pair features that come into question for rows of this width.
@@ -138,7 +161,7 @@ class Search {
     constexpr double kRounding = 1e-6, kNoRotation = 0.01;
     for (const Turns& turns : seen) {
       if (turns.residual <= 10 * least + kRounding && turns.residual < kNoRotation) {
-        explain(turns);
+        explain(turns.only(telling_tokens(tokens.size())));
       }
     }
     return std::move(proposals_);
@@ -148,7 +171,7 @@ class Search {
   void explain(const Turns& turns) {
     const Values usual = rope_frequencies(turns.layout, hp_.rope_base);
     propose(turns, "", Json::object(), "", usual, nullptr, kNothingMeasured);
-    if (facts_.first_position() + turns.tokens.size() <= 1) {
+    if (turns.tokens.back().position == 0) {
       return;  // nothing is turned at position 0
     }
     find_base(turns);
@@ -226,9 +249,7 @@ class Search {
     }
     Values measured;
     for (size_t t = 0; t < positions.size(); ++t) {
-      Turns one{turns.layout, {turns.tokens[t]}, {}};
-      one.turns.assign(turns.turns.begin() + static_cast<std::ptrdiff_t>(t * turns.n_pairs()),
-                       turns.turns.begin() + static_cast<std::ptrdiff_t>((t + 1) * turns.n_pairs()));
+      const Turns one = turns.only({t});
       const auto misfit = [&](double p) { return one.misfit(frequencies, {p}); };
       measured.push_back(shortest_within(argmin(misfit, grid), 1e-5));
     }
@@ -279,7 +300,7 @@ class Search {
       const double factor = shortest_within(1 / line.slope, kExact / line.slope);
       propose_factor(turns, frequencies, factor, shortest_within(line.intercept, kExact));
     }
-    if (positions.size() > 1) {
+    if (positions.size() > 1 && positions.size() == facts_.tokens().size()) {
       const size_t first = facts_.first_position();
       add(
           "rope_position", {{"positions", measured}}, "tokens stand at other positions",
@@ -340,11 +361,11 @@ class Search {
 
   // A pair's frequency, from token to token: what is known by then says how many whole turns the next one has made.
   static double frequency_of(const Turns& turns, size_t i) {
-    double frequency = std::arg(turns.at(1, i)), along = 0, across = 0;
+    double frequency = turns.angle(1, i), along = 0, across = 0;
     for (size_t t = 1; t < turns.tokens.size(); ++t) {
       const auto p = static_cast<double>(turns.tokens[t].position);
-      const double off = std::remainder(std::arg(turns.at(t, i)) - frequency * p, 2 * std::numbers::pi);
-      const double weight = std::abs(turns.at(t, i));
+      const double off = std::remainder(turns.angle(t, i) - frequency * p, 2 * std::numbers::pi);
+      const double weight = turns.weight(t, i);
       across += weight * p * p;
       along += weight * p * (frequency * p + off);
       frequency = across > 0 ? along / across : frequency;
@@ -362,7 +383,7 @@ class Search {
             "each pair is turned by a factor of its own", frequencies, nullptr, kTableMeasured / 2);
     // Between pairs that are left alone and those slowed down by one factor, the others are interpolated.
     constexpr double kAt = 0.002;
-    const double factor = shortest_within(factors.back(), 1e-5 * std::abs(factors.back()));
+    const double factor = median({factors.end() - static_cast<std::ptrdiff_t>(factors.size() / 4), factors.end()});
     Values turns_in_one, numbers, kept;
     for (size_t i = 0; i < usual.size() && factor != 1; ++i) {
       const double share = (1 / factors[i] - 1 / factor) / (1 - 1 / factor);
@@ -378,24 +399,41 @@ class Search {
     if (const Line line = fit_line(turns_in_one, kept); line.slope > 0 && line.intercept < 0) {
       // kept = (context * turns - low) / (high - low); low is 1 in every model.
       const double span = -1 / line.intercept;
-      const Llama3Scaling scaling{factor, 1, shortest_within(1 + span, 1e-4), shortest_within(line.slope * span, 0.5)};
+      Llama3Scaling scaling{factor, 1, 1 + span, line.slope * span};
+      for (double Llama3Scaling::*number : {&Llama3Scaling::context, &Llama3Scaling::high, &Llama3Scaling::factor}) {
+        scaling.*number = shortest_that_fits(scaling.*number, [&](double value) {
+          Llama3Scaling other = scaling;
+          other.*number = value;
+          return turns.misfit(scaled_frequencies(usual, other), turns.positions());
+        });
+      }
       propose(turns, "rope_scaling",
               {{"type", "llama3"},
-               {"factor", factor},
+               {"factor", scaling.factor},
                {"expected", 1.0},
                {"high_frequency_factor", scaling.high},
                {"context", scaling.context}},
-              fmt::format("RoPE is scaled as llama3 does for a context of {:.0f}, by {:.6g}", scaling.context, factor),
+              fmt::format("RoPE is scaled as llama3 does for a context of {:.0f}, by {:.6g}", scaling.context,
+                          scaling.factor),
               scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
     }
     if (const Line line = fit_line(numbers, kept); line.slope < 0) {
       // kept = 1 - (number - first) / (last - first)
-      const double first = std::nearbyint((1 - line.intercept) / line.slope),
-                   last = std::nearbyint(-line.intercept / line.slope);
+      YarnScaling scaling{factor, std::nearbyint((1 - line.intercept) / line.slope),
+                          std::nearbyint(-line.intercept / line.slope)};
+      scaling.factor = shortest_that_fits(factor, [&](double value) {
+        const YarnScaling other{value, scaling.first_pair, scaling.last_pair};
+        return turns.misfit(scaled_frequencies(usual, other), turns.positions());
+      });
       propose(turns, "rope_scaling",
-              {{"type", "yarn"}, {"factor", factor}, {"expected", 1.0}, {"first_pair", first}, {"last_pair", last}},
-              fmt::format("RoPE is scaled as yarn does from pair {:.0f} to {:.0f}, by {:.6g}", first, last, factor),
-              scaled_frequencies(usual, YarnScaling{factor, first, last}), nullptr, kTableMeasured);
+              {{"type", "yarn"},
+               {"factor", scaling.factor},
+               {"expected", 1.0},
+               {"first_pair", scaling.first_pair},
+               {"last_pair", scaling.last_pair}},
+              fmt::format("RoPE is scaled as yarn does from pair {:.0f} to {:.0f}, by {:.6g}", scaling.first_pair,
+                          scaling.last_pair, scaling.factor),
+              scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
     }
   }
 
