@@ -103,8 +103,56 @@ TEST_F(EstimateMixing, FactorOfAnyValue) {
   EXPECT_NEAR(found.parameters.value("factor", 0.0), 0.37, 1e-5);
 }
 
+// An engine that mixes as it computes scores does not record them.
+TEST_F(EstimateMixing, ScoresThatNobodyRecorded) {
+  const Matrix q = run_.values("blk1/q_rope"), k = run_.values("blk1/k_rope");
+  Matrix p = run_.values("blk1/attn_scores_softmax");
+  for (size_t r = 0; r < p.n_tokens; ++r) {
+    const size_t head = r / q.n_tokens, t = r % q.n_tokens;
+    double sum = 0;
+    for (size_t key = 0; key <= t; ++key) {
+      double score = 0;
+      for (size_t i = 0; i < kWidth; ++i) {
+        score += q.row(t)[head * kWidth + i] * k.row(key)[head / 2 * kWidth + i];
+      }
+      p.row(r)[key] = std::exp(0.37 * score);
+      sum += p.row(r)[key];
+    }
+    for (double& value : p.row(r)) {
+      value /= sum;
+    }
+  }
+  const auto facts = run_.facts("blk1/attn_out", mixed(p, run_.values("blk1/v_proj"), {}));
+  const Proposal found = simplest(facts, estimate_mixing);
+  EXPECT_EQ(found.id, "attention_scale");
+  EXPECT_NEAR(found.parameters.value("scale", 0.0), 0.37, 1e-3);
+  EXPECT_EQ(found.place, trace::Stage::kAttnScoresSoftmax);
+}
+
+TEST_F(EstimateMixing, OrdersThatRmsDoesNotShow) {
+  const Wrong wrong{.score_head = [](size_t head) { return (head + 1) % 4; },
+                    .value_head = [](size_t head) { return (head + 1) % 4 / 2; }};
+  const Matrix out = mixed(run_.values("blk1/attn_scores_softmax"), run_.values("blk1/v_proj"), wrong);
+  const auto facts = run_.facts("blk1/attn_out", out, false);
+  bool is_found = false;
+  for (const Proposal& proposal : estimate_mixing(facts)) {
+    EXPECT_EQ(proposal.id, "head_order");
+    is_found = is_found || proposal.parameters.value("order", Json()) == Json({1, 2, 3, 0});
+  }
+  EXPECT_TRUE(is_found);
+}
+
 TEST_F(EstimateMixing, NothingIsWrongWithARightOne) {
-  test::expect_nothing_proposed(trace::StageKind::kMixing, estimate_mixing);
+  int n_seen = 0;
+  for (const char* name : {"blk3/attn_out", "t2/blk3/attn_out"}) {
+    EXPECT_EQ(test::listed(estimate_mixing(run_.facts(name, run_.values(name)))), "");
+    // Its RMS says nothing about the order of the heads, and is right.
+    for (const Proposal& proposal : estimate_mixing(run_.facts(name, run_.values(name), false))) {
+      EXPECT_EQ(proposal.id, "head_order");
+      ++n_seen;
+    }
+  }
+  EXPECT_GT(n_seen, 0);
 }
 
 }  // namespace

@@ -165,6 +165,17 @@ TEST(EstimateNorm, FewValuesOfTheWeight) {
   EXPECT_NEAR(found.parameters["used"][0], -3.5, 1e-5);
 }
 
+TEST(EstimateNorm, HalfOfTheWeight) {
+  AlteredRun run;
+  Values weight = run.weight("blk.3.ffn_norm.weight");
+  std::fill(weight.begin() + 128, weight.end(), 0.0);
+  const Proposal found =
+      simplest(run.facts("blk3/ffn_norm", rms_norm(run.values("blk3/ffn_inp"), weight, 1e-5F)), estimate_norm);
+  EXPECT_EQ(found.id, "weight_value");
+  EXPECT_EQ(found.parameters["first_feature"], 128) << found.parameters;
+  EXPECT_EQ(found.parameters["n_features"], 128);
+}
+
 TEST(EstimateNorm, NothingIsWrongWithARightOne) {
   test::expect_nothing_proposed(trace::StageKind::kNorm, estimate_norm);
 }

@@ -12,6 +12,8 @@
 namespace tern::estimate {
 namespace {
 
+constexpr double kNotSeen = 1e-4;  // of the RMS: what another order of the heads leaves as it is
+
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Inputs {
@@ -112,7 +114,56 @@ class Search {
     return std::move(proposals_);
   }
 
+  // Orders of the heads: those that a mistake is likely to make, since the RMS of this stage shows none of them.
+  std::vector<Proposal> neutral_orders() {
+    proposals_.clear();
+    const size_t n = in_.n_heads, group = n / in_.n_kv_heads;
+    propose_merges();
+    propose_order([&](size_t h) { return h % group * in_.n_kv_heads + h / group; });
+    propose_order([&](size_t h) { return h % in_.n_kv_heads * group + h / in_.n_kv_heads; });
+    propose_order([&](size_t h) { return (h + 1) % n; });
+    propose_order([&](size_t h) { return (h + n - 1) % n; });
+    propose_order([&](size_t h) { return std::min(h ^ 1U, n - 1); });
+    return std::move(proposals_);
+  }
+
+  // Scores are not recorded everywhere: what is wrong with them then shows here first.
+  std::vector<Proposal> through_scores(std::vector<Proposal> proposals) {
+    proposals_ = std::move(proposals);
+    for (Proposal& fault : usual_score_faults(facts_)) {
+      add_mixed(std::move(fault));
+    }
+    const double expected = textbook_scores(facts_.steps().hyperparameters()).scale;
+    const auto find = [&](const std::function<Proposal(double)>& fault, const std::vector<double>& grid) {
+      const auto off = [&](double number) {
+        const std::optional<Matrix> y = mixed_with(fault(number), facts_);
+        return y ? misfit(facts_, *y) : kInfinity;
+      };
+      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)));
+    };
+    find([expected](double scale) { return scale_fault(scale, expected); },
+         geometric_grid(expected / 100, expected * 100, 60));
+    find(soft_cap_fault, geometric_grid(0.01, 1e4, 60));
+    return std::move(proposals_);
+  }
+
  private:
+  static std::optional<Matrix> mixed_with(const Proposal& fault, const StageFacts& facts) {
+    std::optional<Inputs> in = inputs_of(facts);
+    std::optional<Matrix> p = fault.recompute(facts);
+    if (!in || !p || p->values.size() != in->p.values.size()) {
+      return std::nullopt;
+    }
+    in->p = std::move(*p);
+    return mix(*in, textbook(facts.steps().hyperparameters()));
+  }
+  void add_mixed(Proposal fault) {
+    Proposal here = fault;
+    here.place = trace::Stage::kAttnScoresSoftmax;
+    here.recompute = [fault = std::move(fault)](const StageFacts& facts) { return mixed_with(fault, facts); };
+    proposals_.push_back(std::move(here));
+  }
+
   void add(std::string id, Json parameters, std::string says, MixRule rule, double simplicity = kNothingMeasured,
            trace::Stage values = trace::Stage::kVProj) {
     proposals_.push_back({std::move(id), std::move(parameters), std::move(says),
@@ -144,6 +195,14 @@ class Search {
       add("gqa_head_map", {{"map", map.map}, {"heads", map.name}, {"expected", textbook_.value_head}},
           "values: " + map.says, std::move(rule));
     }
+    propose_merges();
+    for (const trace::Stage stage : {trace::Stage::kKRope, trace::Stage::kKProj}) {
+      add("kv_cache", {{"cache", "value"}, {"values", std::string(stage.name())}},
+          fmt::format("{} is mixed in place of the values", stage.name()), textbook_, kNothingMeasured, stage);
+    }
+  }
+
+  void propose_merges() {
     MixRule rule = textbook_;
     rule.merge = Merge::kFeatureByFeature;
     add("head_order", {{"merged", "feature by feature"}},
@@ -151,13 +210,18 @@ class Search {
     rule.merge = Merge::kTokensInside;
     add("head_order", {{"merged", "[heads, tokens, features]"}},
         "heads are not brought behind the tokens before they are merged", rule);
-    rule = textbook_;
-    std::reverse(rule.score_head.begin(), rule.score_head.end());
-    std::reverse(rule.value_head.begin(), rule.value_head.end());
-    add("head_order", {{"order", rule.score_head}}, "heads are merged in the reverse order", rule);
-    for (const trace::Stage stage : {trace::Stage::kKRope, trace::Stage::kKProj}) {
-      add("kv_cache", {{"cache", "value"}, {"values", std::string(stage.name())}},
-          fmt::format("{} is mixed in place of the values", stage.name()), textbook_, kNothingMeasured, stage);
+    propose_order([this](size_t h) { return in_.n_heads - 1 - h; });
+  }
+  // Head h of the output is head order(h).
+  void propose_order(const std::function<size_t(size_t)>& order) {
+    MixRule rule = textbook_;
+    for (size_t h = 0; h < in_.n_heads; ++h) {
+      rule.score_head[h] = order(h);
+      rule.value_head[h] = textbook_.value_head[order(h)];
+    }
+    const std::vector<size_t> heads = rule.score_head;
+    if (heads != textbook_.score_head) {
+      add("head_order", {{"order", heads}}, "heads are merged in another order", std::move(rule));
     }
   }
 
@@ -274,7 +338,18 @@ class Search {
 
 std::vector<Proposal> estimate_mixing(const StageFacts& facts) {
   std::optional<Inputs> in = inputs_of(facts);
-  return in ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
+  if (!in) {
+    return {};
+  }
+  Search search(facts, std::move(*in));
+  std::vector<Proposal> proposals = search.run();
+  if (!facts.is() && misfit(facts, facts.should()) < kNotSeen) {
+    return search.neutral_orders();
+  }
+  proposals = explaining(std::move(proposals), facts);
+  return proposals.empty() || proposals.front().simplicity <= kFitsAnything
+             ? explaining(search.through_scores(std::move(proposals)), facts)
+             : proposals;
 }
 
 }  // namespace tern::estimate

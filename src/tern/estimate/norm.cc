@@ -98,8 +98,8 @@ Rule with_divisor(Divisor divisor, size_t group = 0) {
 }
 
 // Only where the same tensor of the file is meant: other passes of the same stage and layer.
-Rule only_of(std::string_view tensor, Rule rule) {
-  return [tensor, rule = std::move(rule)](const Site& site, const StageFacts& facts) {
+Rule only_of(std::string_view name, Rule rule) {
+  return [tensor = std::string(name), rule = std::move(rule)](const Site& site, const StageFacts& facts) {
     return site.tensor->name == tensor ? rule(site, facts) : std::nullopt;
   };
 }
@@ -361,24 +361,36 @@ void measure_weight(const Site& site, const Matrix& y, std::vector<Proposal>& pr
       expected.push_back(site.weight[i]);
     }
   }
-  if (changed.empty() || changed.size() > std::max<size_t>(used.size() / 8, 1)) {
+  // Of one token, any output is its input times some weight.
+  constexpr size_t kListed = 16;
+  if (changed.empty() || (y.n_tokens == 1 && changed.size() > used.size() / 8)) {
     return;
   }
   const std::string name(site.tensor->name);
-  Json parameters = {{"weight", name}, {"features", changed}, {"used", values}, {"expected", expected}};
-  proposals.push_back(propose(
-      "weight_value", std::move(parameters),
-      changed.size() == 1 ? fmt::format("{}[{}] is {:.6g} instead of {:.6g}", name, changed[0], values[0], expected[0])
-                          : fmt::format("{} values of {} are others", changed.size(), name),
-      only_of(site.tensor->name,
-              [used, changed](const Site& at, const StageFacts&) {
-                Values weight = at.weight;
-                for (const size_t i : changed) {
-                  weight[i] = used[i];
-                }
-                return times(normalised(at), weight);
-              }),
-      kTableMeasured));
+  Json parameters = {{"weight", name}, {"n_features", changed.size()}};
+  std::string says = fmt::format("{} values of {} are others, from feature {} to {}", changed.size(), name,
+                                 changed.front(), changed.back());
+  if (changed.size() <= kListed) {
+    parameters["features"] = changed;
+    parameters["used"] = values;
+    parameters["expected"] = expected;
+  } else {
+    parameters["first_feature"] = changed.front();
+    parameters["last_feature"] = changed.back();
+  }
+  if (changed.size() == 1) {
+    says = fmt::format("{}[{}] is {:.6g} instead of {:.6g}", name, changed[0], values[0], expected[0]);
+  }
+  proposals.push_back(propose("weight_value", std::move(parameters), std::move(says),
+                              only_of(name,
+                                      [used, changed](const Site& at, const StageFacts&) {
+                                        Values weight = at.weight;
+                                        for (const size_t i : changed) {
+                                          weight[i] = used[i];
+                                        }
+                                        return times(normalised(at), weight);
+                                      }),
+                              changed.size() <= kListed ? kTableMeasured : kTableMeasured / 2));
 }
 
 // Numbers that give the recorded RMS.

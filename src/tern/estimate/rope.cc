@@ -20,8 +20,8 @@ using Values = std::vector<double>;
 struct Turns {
   RopeLayout layout;
   std::vector<RopeToken> tokens;
-  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex numbers:
-  // the argument, by which they were turned, and the absolute value, by which that counts.
+  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex
+  // numbers: the argument, by which they were turned, and the absolute value, by which that counts.
   Values angles, weights;
   double residual = 0;   // what is no rotation, over the length of the output
   double magnitude = 1;  // of the pairs, behind over before
@@ -223,7 +223,7 @@ class Search {
       return turns.misfit(rope_frequencies(turns.layout, std::exp(log_base)), positions);
     };
     const double last = *std::max_element(positions.begin(), positions.end());
-    const auto n_points = static_cast<size_t>(1000 + 60 * std::min(last, 500.0));
+    const auto n_points = static_cast<size_t>(300 + 30 * std::min(last, 500.0));
     Values grid(n_points);
     for (size_t i = 0; i < n_points; ++i) {
       grid[i] = std::log(kLowest) +
@@ -329,7 +329,7 @@ class Search {
 
   // Factors that differ from pair to pair.
   void find_scaling(const Turns& turns, const Values& usual) {
-    const Values positions = turns.positions(), grid = geometric_grid(1.01, 256, 400);
+    const Values positions = turns.positions(), grid = geometric_grid(1.01, 256, 100);
     const auto best = [&](const std::function<Values(double)>& frequencies) {
       const auto misfit = [&](double factor) { return turns.misfit(frequencies(factor), positions); };
       return shortest_that_fits(argmin(misfit, grid), misfit);

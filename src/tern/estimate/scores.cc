@@ -85,6 +85,11 @@ class Search {
   Search(const StageFacts& facts, ScoreInputs in)
       : facts_(facts), textbook_(textbook_scores(facts.steps().hyperparameters())), in_(std::move(in)) {}
 
+  std::vector<Proposal> usual() {
+    propose_usual();
+    return std::move(proposals_);
+  }
+
   std::vector<Proposal> run() {
     propose_usual();
     if (facts_.is()) {
@@ -107,17 +112,12 @@ class Search {
                           simplicity});
   }
   void add_scale(double scale, double simplicity) {
-    ScoreRule rule = textbook_;
-    rule.scale = scale;
-    add("attention_scale", {{"scale", scale}, {"expected", textbook_.scale}},
-        fmt::format("q.k is multiplied by {:.6g} instead of {:.6g}", scale, textbook_.scale), std::move(rule),
-        simplicity);
+    proposals_.push_back(scale_fault(scale, textbook_.scale));
+    proposals_.back().simplicity = simplicity;
   }
   void add_soft_cap(double cap, double simplicity) {
-    ScoreRule rule = textbook_;
-    rule.soft_cap = cap;
-    add("attention_soft_cap", {{"cap", cap}, {"expected", nullptr}},
-        fmt::format("scores are capped softly at {:.6g}", cap), std::move(rule), simplicity);
+    proposals_.push_back(soft_cap_fault(cap));
+    proposals_.back().simplicity = simplicity;
   }
   void add_mask(const MaskFault& mask) {
     ScoreRule rule = textbook_;
@@ -453,6 +453,37 @@ class Search {
 };
 
 }  // namespace
+
+std::vector<Proposal> usual_score_faults(const StageFacts& facts) {
+  std::optional<ScoreInputs> in = score_inputs(facts);
+  return in ? Search(facts, std::move(*in)).usual() : std::vector<Proposal>();
+}
+
+Proposal scale_fault(double scale, double expected) {
+  return {"attention_scale",
+          {{"scale", scale}, {"expected", expected}},
+          fmt::format("q.k is multiplied by {:.6g} instead of {:.6g}", scale, expected),
+          [scale](const StageFacts& facts) -> std::optional<Matrix> {
+            ScoreRule rule = textbook_scores(facts.steps().hyperparameters());
+            rule.scale = scale;
+            const std::optional<ScoreInputs> in = score_inputs(facts);
+            return in ? std::optional(scores(*in, rule)) : std::nullopt;
+          },
+          kNumberMeasured};
+}
+
+Proposal soft_cap_fault(double cap) {
+  return {"attention_soft_cap",
+          {{"cap", cap}, {"expected", nullptr}},
+          fmt::format("scores are capped softly at {:.6g}", cap),
+          [cap](const StageFacts& facts) -> std::optional<Matrix> {
+            ScoreRule rule = textbook_scores(facts.steps().hyperparameters());
+            rule.soft_cap = cap;
+            const std::optional<ScoreInputs> in = score_inputs(facts);
+            return in ? std::optional(scores(*in, rule)) : std::nullopt;
+          },
+          kNumberMeasured};
+}
 
 std::vector<Proposal> estimate_scores(const StageFacts& facts) {
   std::optional<ScoreInputs> in = score_inputs(facts);
