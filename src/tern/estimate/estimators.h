@@ -22,6 +22,8 @@ struct Proposal {
   // passes), since a cause may hold everywhere; nullopt where it does not apply to that tensor.
   std::function<std::optional<Matrix>(const StageFacts& facts)> recompute;
   double simplicity = 1;  // of two that explain the data equally well, the greater one is given
+  // The stage that does it, where that is one before the stage that is explained: a rotation that shows in the scores.
+  std::optional<trace::Stage> place = std::nullopt;
 };
 
 // `facts.is()` may be absent: then only facts.rms() is there, parameters are solved from it, and the discrete choices

@@ -96,6 +96,9 @@ class Oracle {
   // there are any.
   virtual Status finish_stage(const Pass& pass, trace::Stage stage, int layer, Matrix& matrix) const;
 
+  // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
+  virtual bool take_over(const trace::TensorId& id, Matrix& matrix) const;
+
   Matrix embed(std::span<const int32_t> tokens) const;
   virtual Matrix norm(const Matrix& x, std::span<const double> weight) const;
   Matrix norm_with(const Matrix& x, std::span<const double> weight, double epsilon) const;
@@ -154,8 +157,6 @@ class Oracle {
 
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
-  // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
-  bool take_over(const trace::TensorId& id, Matrix& matrix) const;
   // Whether the settings ask for a tensor alone, and that tensor is executed before `id`.
   bool is_behind(const trace::TensorId& id) const { return settings_.only && *settings_.only < id; }
   // Where a layer of an earlier pass was passed over, its keys and values are not there.
