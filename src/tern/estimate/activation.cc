@@ -93,18 +93,52 @@ Matrix activated(const Inputs& in, const ActivationRule& rule) {
   return out;
 }
 
+// The tokens that are furthest off: many thousand points of the curve, clamped ones among them.
+std::vector<size_t> telling_tokens(const Matrix& should, const Matrix& is) {
+  constexpr size_t kTelling = 32;
+  std::vector<std::pair<double, size_t>> by_error;
+  for (size_t t = 0; t < is.n_tokens; ++t) {
+    const auto a = should.row(t), b = is.row(t);
+    by_error.emplace_back(std::transform_reduce(a.begin(), a.end(), b.begin(), 0.0, std::plus<>(),
+                                                [](double x, double y) { return -(x - y) * (x - y); }),
+                          t);
+  }
+  std::sort(by_error.begin(), by_error.end());
+  by_error.resize(std::min(by_error.size(), kTelling));
+  std::vector<size_t> tokens;
+  for (const auto& [error, t] : by_error) {
+    tokens.push_back(t);
+  }
+  return tokens;
+}
+
+Matrix rows_of(const Matrix& x, const std::vector<size_t>& tokens) {
+  Matrix rows(tokens.size(), x.n_features);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    std::copy(x.row(tokens[i]).begin(), x.row(tokens[i]).end(), rows.row(i).begin());
+  }
+  return rows;
+}
+
 class Search {
  public:
-  Search(const StageFacts& facts, Inputs in)
-      : facts_(facts), usual_(textbook(facts.steps().hyperparameters())), in_(std::move(in)) {}
+  Search(const StageFacts& facts, Inputs in) : facts_(facts), usual_(textbook(facts.steps().hyperparameters())) {
+    if (facts.is()) {
+      const std::vector<size_t> tokens = telling_tokens(facts.should(), *facts.is());
+      in = {rows_of(in.gate, tokens), rows_of(in.up, tokens)};
+      y_ = rows_of(*facts.is(), tokens);
+      clean_ = relative_error(activated(in, plain()), y_);
+    }
+    in_ = std::move(in);
+  }
 
   std::vector<Proposal> run() {
     propose_functions();
-    if (facts_.is() && facts_.is()->values.size() == in_.gate.values.size()) {
+    if (facts_.is()) {
       find_factor();
-      find_power(*facts_.is());
-      find_limits(*facts_.is());
-    } else if (!facts_.is() && facts_.rms()) {
+      find_power(y_);
+      find_limits(y_);
+    } else if (facts_.rms()) {
       solve(*facts_.rms());
     }
     return std::move(proposals_);
@@ -115,6 +149,11 @@ class Search {
 
   void add(std::string id, Json parameters, std::string says, ActivationRule rule,
            double simplicity = kNothingMeasured) {
+    // What does not fit these tokens need not be computed for all.
+    constexpr double kWorthIt = 0.5;
+    if (facts_.is() && relative_error(activated(in_, rule), y_) > kWorthIt * clean_) {
+      return;
+    }
     proposals_.push_back({std::move(id), std::move(parameters), std::move(says),
                           [rule = std::move(rule)](const StageFacts& facts) {
                             const std::optional<Inputs> in = inputs_of(facts);
@@ -158,7 +197,7 @@ class Search {
         rule);
   }
 
-  Proposal& add_factor(double factor, const Function& function, double simplicity) {
+  void add_factor(double factor, const Function& function, double simplicity) {
     ActivationRule rule{function.of};
     rule.factor = factor;
     Json parameters = {{"factor", factor}, {"expected", 1.0}};
@@ -169,14 +208,13 @@ class Search {
     }
     add(&function == &usual_ ? "activation_factor" : "activation_function", std::move(parameters), std::move(says),
         rule, simplicity);
-    return proposals_.back();
   }
 
   void find_factor() {
     constexpr double kRounding = 1e-6;
     for (const Function& function : kFunctions) {
       const Matrix y = activated(in_, {function.of});
-      const auto& is = facts_.is()->values;
+      const auto& is = y_.values;
       const double size = std::transform_reduce(y.values.begin(), y.values.end(), y.values.begin(), 0.0);
       const double factor = std::transform_reduce(y.values.begin(), y.values.end(), is.begin(), 0.0) / size;
       if (std::isfinite(factor)) {
@@ -298,15 +336,19 @@ class Search {
 
   const StageFacts& facts_;
   const Function& usual_;
-  Inputs in_;
+  Inputs in_;         // where there are values: of some tokens
+  Matrix y_;          // what the side computed for these
+  double clean_ = 0;  // the error that there is
   std::vector<Proposal> proposals_;
 };
 
 }  // namespace
 
 std::vector<Proposal> estimate_activation(const StageFacts& facts) {
-  std::optional<Inputs> in = inputs_of(facts);
-  return in ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
+  std::optional<Inputs> in = measurable(facts) ? inputs_of(facts) : std::nullopt;
+  const bool fits =
+      in && in->gate.n_tokens == facts.should().n_tokens && in->gate.n_features == facts.should().n_features;
+  return fits ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
 }
 
 }  // namespace tern::estimate

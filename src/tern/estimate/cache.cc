@@ -14,9 +14,12 @@ std::optional<size_t> moved(size_t key, int by) {
 
 }  // namespace
 
-std::vector<CacheFault> usual_cache_faults(const std::string& what, size_t n_keys) {
+std::vector<CacheFault> usual_cache_faults(const std::string& what, size_t n_keys, bool is_decode) {
   std::vector<CacheFault> faults;
   const auto add = [&](Json parameters, std::string says, CacheSlot slot) {
+    if (parameters.contains("passes") && !is_decode) {
+      return;
+    }
     parameters["cache"] = what;
     faults.push_back({std::move(parameters), std::move(says), std::move(slot)});
   };

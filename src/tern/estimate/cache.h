@@ -28,8 +28,8 @@ struct CacheFault {
   CacheSlot slot;
 };
 
-// Ways in which caches are read or written wrongly. `what`: "key" or "value".
-std::vector<CacheFault> usual_cache_faults(const std::string& what, size_t n_keys);
+// Ways in which caches are read or written wrongly, those that show in a pass of this kind. `what`: "key" or "value".
+std::vector<CacheFault> usual_cache_faults(const std::string& what, size_t n_keys, bool is_decode);
 
 // How a list of slots, one for each key (nullopt: zeros), differs from the textbook's: the slots themselves.
 CacheFault listed_slots(const std::string& what, const std::vector<std::optional<size_t>>& slots);

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "tern/estimate/numerics.h"
-#include "tern/estimate/score_rule.h"
+#include "tern/estimate/score_faults.h"
 
 namespace tern::estimate {
 namespace {
@@ -95,19 +95,45 @@ Matrix mix(const Inputs& in, const MixRule& rule) {
   return out;
 }
 
+// The last few tokens, which see the most keys: enough to measure by.
+constexpr size_t kTelling = 32;
+
+Matrix last_rows(const Matrix& x, size_t n_heads) {
+  const size_t n_tokens = x.n_tokens / n_heads, n = std::min(n_tokens, kTelling);
+  Matrix last(n_heads * n, x.n_features);
+  for (size_t r = 0; r < last.n_tokens; ++r) {
+    const auto from = x.row(r / n * n_tokens + n_tokens - n + r % n);
+    std::copy(from.begin(), from.end(), last.row(r).begin());
+  }
+  return last;
+}
+
+Inputs last_tokens(Inputs in) {
+  in.p = last_rows(in.p, in.n_heads);
+  in.first_position += in.n_tokens - in.p.n_tokens / in.n_heads;
+  in.n_tokens = in.p.n_tokens / in.n_heads;
+  return in;
+}
+
 class Search {
  public:
   Search(const StageFacts& facts, Inputs in)
-      : facts_(facts), textbook_(textbook(facts.steps().hyperparameters())), in_(std::move(in)) {}
+      : facts_(facts),
+        textbook_(textbook(facts.steps().hyperparameters())),
+        in_(facts.is() ? last_tokens(std::move(in)) : std::move(in)) {
+    if (facts.is()) {
+      y_ = last_rows(*facts.is(), 1);
+      plain_ = mix(in_, textbook_);
+      clean_ = relative_error(plain_, y_);
+    }
+  }
 
   std::vector<Proposal> run() {
     propose_usual();
-    const bool has_values =
-        facts_.is() && facts_.is()->n_tokens == in_.n_tokens && facts_.is()->n_features == in_.n_heads * in_.head_dim;
-    if (has_values) {
-      find_factor(*facts_.is());
-      find_heads(*facts_.is());
-      find_slot(*facts_.is());
+    if (facts_.is()) {
+      find_factor(y_);
+      find_heads(y_);
+      find_slot(y_);
     } else if (const double should = rms_of(facts_.should()); facts_.rms() && should > 0) {
       add_factor(*facts_.rms() / should, kFitsAnything);
     }
@@ -130,20 +156,26 @@ class Search {
   // Scores are not recorded everywhere: what is wrong with them then shows here first.
   std::vector<Proposal> through_scores(std::vector<Proposal> proposals) {
     proposals_ = std::move(proposals);
-    for (Proposal& fault : usual_score_faults(facts_)) {
-      add_mixed(std::move(fault));
+    constexpr size_t kAffordable = size_t{1} << 26;  // products
+    const oracle::Hyperparameters& hp = facts_.steps().hyperparameters();
+    if (facts_.should().values.size() * in_.v.n_tokens > kAffordable) {
+      return std::move(proposals_);
     }
-    const double expected = textbook_scores(facts_.steps().hyperparameters()).scale;
-    const auto find = [&](const std::function<Proposal(double)>& fault, const std::vector<double>& grid) {
+    for (auto faults : {usual_mask_faults(hp), usual_score_faults(hp, in_.v.n_tokens, in_.is_decode)}) {
+      for (ScoreFault& fault : faults) {
+        add_mixed(std::move(fault.proposal));
+      }
+    }
+    const auto find = [&](const std::function<ScoreFault(double)>& fault, const std::vector<double>& grid) {
       const auto off = [&](double number) {
-        const std::optional<Matrix> y = mixed_with(fault(number), facts_);
+        const std::optional<Matrix> y = mixed_with(fault(number).proposal, facts_);
         return y ? misfit(facts_, *y) : kInfinity;
       };
-      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)));
+      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)).proposal);
     };
-    find([expected](double scale) { return scale_fault(scale, expected); },
-         geometric_grid(expected / 100, expected * 100, 60));
-    find(soft_cap_fault, geometric_grid(0.01, 1e4, 60));
+    const double expected = textbook_scores(hp).scale;
+    find([&](double scale) { return scale_fault(hp, scale); }, geometric_grid(expected / 100, expected * 100, 60));
+    find([&](double cap) { return soft_cap_fault(hp, cap); }, geometric_grid(0.01, 1e4, 60));
     return std::move(proposals_);
   }
 
@@ -166,6 +198,14 @@ class Search {
 
   void add(std::string id, Json parameters, std::string says, MixRule rule, double simplicity = kNothingMeasured,
            trace::Stage values = trace::Stage::kVProj) {
+    // What does not fit the last tokens need not be computed for all.
+    constexpr double kWorthIt = 0.5;
+    if (facts_.is() && rule.merge != Merge::kTokensInside) {
+      const std::optional<Inputs> in = values == trace::Stage::kVProj ? in_ : inputs_of(facts_, values);
+      if (!in || relative_error(mix(last_tokens(*in), rule), y_) > kWorthIt * clean_) {
+        return;
+      }
+    }
     proposals_.push_back({std::move(id), std::move(parameters), std::move(says),
                           [rule = std::move(rule), values](const StageFacts& facts) {
                             const std::optional<Inputs> in = inputs_of(facts, values);
@@ -186,7 +226,7 @@ class Search {
   }
 
   void propose_usual() {
-    for (const CacheFault& fault : usual_cache_faults("value", in_.v.n_tokens)) {
+    for (const CacheFault& fault : usual_cache_faults("value", in_.v.n_tokens, in_.is_decode)) {
       add_slots(fault, kNothingMeasured);
     }
     for (const HeadMap& map : usual_head_maps(in_.n_heads, in_.n_kv_heads)) {
@@ -227,9 +267,9 @@ class Search {
 
   void find_factor(const Matrix& y) {
     constexpr double kRounding = 1e-6;
-    const Matrix plain = mix(in_, textbook_);
-    const double size = std::transform_reduce(plain.values.begin(), plain.values.end(), plain.values.begin(), 0.0);
-    const double along = std::transform_reduce(plain.values.begin(), plain.values.end(), y.values.begin(), 0.0);
+    const auto& plain = plain_.values;
+    const double size = std::transform_reduce(plain.begin(), plain.end(), plain.begin(), 0.0);
+    const double along = std::transform_reduce(plain.begin(), plain.end(), y.values.begin(), 0.0);
     if (size > 0) {
       add_factor(shortest_within(along / size, kRounding * std::abs(along / size)), kNumberMeasured);
     }
@@ -290,13 +330,12 @@ class Search {
     if (n_keys > kKeys) {
       return;
     }
-    const Matrix plain = mix(in_, textbook_);
     double least = kInfinity;
     std::pair<size_t, std::optional<size_t>> best;
     for (size_t key = 0; key < n_keys; ++key) {
       for (size_t slot = 0; slot <= n_keys; ++slot) {
         const std::optional<size_t> from = slot < n_keys ? std::optional(slot) : std::nullopt;
-        if (const double error = slot == key ? kInfinity : left_over(y, plain, key, from); error < least) {
+        if (const double error = slot == key ? kInfinity : left_over(y, key, from); error < least) {
           least = error;
           best = {key, from};
         }
@@ -310,7 +349,7 @@ class Search {
   }
 
   // Over the last few tokens: they see every position.
-  double left_over(const Matrix& y, const Matrix& plain, size_t key, std::optional<size_t> slot) const {
+  double left_over(const Matrix& y, size_t key, std::optional<size_t> slot) const {
     constexpr size_t kTokens = 4;
     double error = 0;
     for (size_t t = in_.n_tokens > kTokens ? in_.n_tokens - kTokens : 0; t < in_.n_tokens; ++t) {
@@ -320,7 +359,7 @@ class Search {
         for (size_t i = 0; i < in_.head_dim; ++i) {
           const double taken = slot ? in_.v.row(*slot)[begin + i] : 0;
           const size_t place = h * in_.head_dim + i;
-          const double off = y.row(t)[place] - plain.row(t)[place] - p * (taken - in_.v.row(key)[begin + i]);
+          const double off = y.row(t)[place] - plain_.row(t)[place] - p * (taken - in_.v.row(key)[begin + i]);
           error += off * off;
         }
       }
@@ -330,15 +369,17 @@ class Search {
 
   const StageFacts& facts_;
   MixRule textbook_;
-  Inputs in_;
+  Inputs in_;         // where there are values: of the last tokens
+  Matrix y_, plain_;  // what the side computed for these, and what the textbook does
+  double clean_ = 0;  // the error that there is
   std::vector<Proposal> proposals_;
 };
 
 }  // namespace
 
 std::vector<Proposal> estimate_mixing(const StageFacts& facts) {
-  std::optional<Inputs> in = inputs_of(facts);
-  if (!in) {
+  std::optional<Inputs> in = measurable(facts) ? inputs_of(facts) : std::nullopt;
+  if (!in || in->n_tokens != facts.should().n_tokens || in->n_heads * in->head_dim != facts.should().n_features) {
     return {};
   }
   Search search(facts, std::move(*in));

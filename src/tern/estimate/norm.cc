@@ -417,8 +417,8 @@ void solve_from_rms(const Site& site, const StageFacts& facts, double rms, std::
 }  // namespace
 
 std::vector<Proposal> estimate_norm(const StageFacts& facts) {
-  const std::optional<Site> site = site_of(facts);
-  if (!site) {
+  const std::optional<Site> site = measurable(facts) ? site_of(facts) : std::nullopt;
+  if (!site || site->x.n_tokens != facts.should().n_tokens || site->x.n_features != facts.should().n_features) {
     return {};
   }
   std::vector<Proposal> proposals;

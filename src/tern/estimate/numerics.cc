@@ -55,6 +55,14 @@ double misfit(const StageFacts& facts, const Matrix& y) {
   return difference == 0 ? 0 : finite_or_infinite(difference / *rms);
 }
 
+bool measurable(const StageFacts& facts) {
+  const auto finite = [](const Matrix& x) {
+    return std::all_of(x.values.begin(), x.values.end(), [](double value) { return std::isfinite(value); });
+  };
+  const bool is_finite = facts.is() ? finite(*facts.is()) : facts.rms() && std::isfinite(*facts.rms());
+  return is_finite && finite(facts.should());
+}
+
 std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFacts& facts) {
   constexpr double kLeftOver = 0.2, kRounding = 2e-7;  // of the error; of float32
   const double error = misfit(facts, facts.should());

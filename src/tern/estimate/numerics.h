@@ -25,6 +25,9 @@ double relative_error(const Matrix& a, const Matrix& b);
 // Infinite where neither is known.
 double misfit(const StageFacts& facts, const Matrix& y);
 
+// Whether there is a finite number in every place, so that nothing but numbers goes into what is measured.
+bool measurable(const StageFacts& facts);
+
 // Those of them that explain at least four fifths of the error, the best first. A side that is right leaves none.
 std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFacts& facts);
 

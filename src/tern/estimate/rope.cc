@@ -447,7 +447,7 @@ class Search {
 }  // namespace
 
 std::vector<Proposal> estimate_rope(const StageFacts& facts) {
-  const std::optional<Matrix> x = input_of_stage(facts);
+  const std::optional<Matrix> x = measurable(facts) ? input_of_stage(facts) : std::nullopt;
   if (!x) {
     return {};
   }

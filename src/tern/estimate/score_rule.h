@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "tern/estimate/cache.h"
-#include "tern/estimate/estimators.h"
 #include "tern/estimate/rope_rule.h"
 
 namespace tern::estimate {
@@ -62,11 +61,5 @@ struct HeadMap {
 };
 std::vector<HeadMap> usual_head_maps(size_t n_heads, size_t n_kv_heads);
 std::vector<size_t> textbook_head_map(size_t n_heads, size_t n_kv_heads);
-
-// Proposals for the scores of a layer, whichever of its stages `facts` is of: what has no number in it, and two with
-// one.
-std::vector<Proposal> usual_score_faults(const StageFacts& facts);
-Proposal scale_fault(double scale, double expected);
-Proposal soft_cap_fault(double cap);
 
 }  // namespace tern::estimate

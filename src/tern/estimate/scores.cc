@@ -1,6 +1,4 @@
 // Attention probabilities: which head met which, at what scale, who sees whom, and which keys stood in the cache.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,90 +6,48 @@
 
 #include "tern/base/median.h"
 #include "tern/estimate/numerics.h"
-#include "tern/estimate/score_rule.h"
+#include "tern/estimate/score_faults.h"
 
 namespace tern::estimate {
 namespace {
 
 using Values = std::vector<double>;
-using Inputs = std::function<std::optional<ScoreInputs>(const StageFacts& facts)>;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLeast = 1e-30;  // smaller probabilities are left out: float32 ends soon below
 
-// A mask that is got wrong.
-struct MaskFault {
-  std::string id;
-  Json parameters;
-  std::string says;
-  Mask mask;
-  double simplicity = kNothingMeasured;
-};
+// The rows of each head's last few tokens, which see the most keys: enough to measure by.
+constexpr size_t kTelling = 32;
 
-Visible up_to(size_t last, size_t n_keys) { return {0, std::clamp<size_t>(last, 1, n_keys)}; }
+size_t n_left_out(size_t n_tokens) { return n_tokens > kTelling ? n_tokens - kTelling : 0; }
 
-MaskFault offset_mask(int offset) {
-  const std::string says = offset < 0 ? fmt::format("a token does not see the last {} before and with itself", -offset)
-                                      : fmt::format("a token sees {} behind it", offset);
-  return {"causal_mask", {{"offset", offset}, {"expected", 0}}, says, [offset](size_t position, size_t n_keys, bool) {
-            return up_to(static_cast<size_t>(std::max<int64_t>(static_cast<int64_t>(position) + 1 + offset, 1)),
-                         n_keys);
-          }};
+Matrix last_rows(const Matrix& x, size_t n_heads) {
+  const size_t n_tokens = x.n_tokens / n_heads, skip = n_left_out(n_tokens);
+  Matrix last(n_heads * (n_tokens - skip), x.n_features);
+  for (size_t r = 0; r < last.n_tokens; ++r) {
+    const size_t head = r / (n_tokens - skip), t = r % (n_tokens - skip) + skip;
+    std::copy_n(x.row(head * n_tokens + t).begin(), x.n_features, last.row(r).begin());
+  }
+  return last;
 }
 
-MaskFault window_mask(size_t window) {
-  return {"causal_mask",
-          {{"window", window}, {"expected", nullptr}},
-          fmt::format("a token sees only the last {}, itself included", window),
-          [window](size_t position, size_t n_keys, bool) {
-            return Visible{position + 1 > window ? position + 1 - window : 0, std::min(position + 1, n_keys)};
-          },
-          kNumberMeasured};
-}
-
-std::vector<MaskFault> usual_masks() {
-  std::vector<MaskFault> masks = {offset_mask(-1), offset_mask(1), offset_mask(2)};
-  masks.push_back({"causal_mask", {{"mask", "none"}}, "every token sees all keys", [](size_t, size_t n_keys, bool) {
-                     return Visible{0, n_keys};
-                   }});
-  masks.push_back({"causal_mask",
-                   {{"hidden", "first key"}},
-                   "the first key is hidden from all but the first token",
-                   [](size_t position, size_t n_keys, bool) {
-                     return Visible{position > 0 ? size_t{1} : 0, std::min(position + 1, n_keys)};
-                   }});
-  masks.push_back({"causal_mask",
-                   {{"mask", "reversed"}},
-                   "a token sees itself and those behind it",
-                   [](size_t position, size_t n_keys, bool) {
-                     return Visible{position, n_keys};
-                   }});
-  masks.push_back(
-      {"kv_cache",
-       {{"cache", "key"}, {"own", "not seen"}, {"passes", "decode"}},
-       "a decode step does not see its own key",
-       [](size_t position, size_t n_keys, bool is_decode) { return up_to(position + (is_decode ? 0 : 1), n_keys); }});
-  masks.push_back({"kv_cache",
-                   {{"cache", "key"}, {"past", "not seen"}, {"passes", "decode"}},
-                   "a decode step sees its own key alone",
-                   [](size_t position, size_t n_keys, bool is_decode) {
-                     return Visible{is_decode ? position : 0, std::min(position + 1, n_keys)};
-                   }});
-  return masks;
+ScoreInputs last_tokens(ScoreInputs in) {
+  const size_t skip = n_left_out(in.q.n_tokens);
+  in.q = last_rows(in.q, 1);
+  in.first_position += skip;
+  return in;
 }
 
 class Search {
  public:
   Search(const StageFacts& facts, ScoreInputs in)
-      : facts_(facts), textbook_(textbook_scores(facts.steps().hyperparameters())), in_(std::move(in)) {}
-
-  std::vector<Proposal> usual() {
-    propose_usual();
-    return std::move(proposals_);
-  }
+      : facts_(facts),
+        hp_(facts.steps().hyperparameters()),
+        textbook_(textbook_scores(hp_)),
+        n_tokens_(in.n_tokens()),
+        in_(facts.is() ? last_tokens(std::move(in)) : std::move(in)) {}
 
   std::vector<Proposal> run() {
-    propose_usual();
     if (facts_.is()) {
       measure(*facts_.is());
     } else if (facts_.rms()) {
@@ -101,72 +57,31 @@ class Search {
   }
 
  private:
-  void add(
-      std::string id, Json parameters, std::string says, ScoreRule rule, double simplicity = kNothingMeasured,
-      Inputs inputs = [](const StageFacts& facts) { return score_inputs(facts); }) {
-    proposals_.push_back({std::move(id), std::move(parameters), std::move(says),
-                          [rule = std::move(rule), inputs = std::move(inputs)](const StageFacts& facts) {
-                            const std::optional<ScoreInputs> in = inputs(facts);
-                            return in ? std::optional(scores(*in, rule)) : std::nullopt;
-                          },
-                          simplicity});
+  void add(ScoreFault fault, double simplicity) {
+    fault.proposal.simplicity = simplicity;
+    add(std::move(fault));
   }
-  void add_scale(double scale, double simplicity) {
-    proposals_.push_back(scale_fault(scale, textbook_.scale));
-    proposals_.back().simplicity = simplicity;
-  }
-  void add_soft_cap(double cap, double simplicity) {
-    proposals_.push_back(soft_cap_fault(cap));
-    proposals_.back().simplicity = simplicity;
-  }
-  void add_mask(const MaskFault& mask) {
-    ScoreRule rule = textbook_;
-    rule.mask = mask.mask;
-    add(mask.id, mask.parameters, mask.says, std::move(rule), mask.simplicity);
-  }
-  void add_slots(const CacheFault& fault, double simplicity) {
-    ScoreRule rule = textbook_;
-    rule.slot = fault.slot;
-    add("kv_cache", fault.parameters, fault.says, std::move(rule), simplicity);
-  }
-  void add_rope(RopeFault fault, double simplicity) {
-    add(std::move(fault.id), std::move(fault.parameters), fault.says + ", as the scores show", textbook_, simplicity,
-        [rule = std::move(fault.rule)](const StageFacts& facts) { return score_inputs(facts, &rule); });
-    proposals_.back().place = trace::Stage::kQRope;
+  void add(ScoreFault fault) {
+    if (facts_.is()) {
+      // What does not fit the last tokens need not be computed for all.
+      std::optional<ScoreInputs> in = fault.inputs(facts_);
+      if (!in || relative_error(scores(last_tokens(std::move(*in)), fault.rule), y_) > kWorthIt * clean_) {
+        return;
+      }
+    }
+    proposals_.push_back(std::move(fault.proposal));
   }
 
-  void propose_usual() {
-    for (const MaskFault& mask : usual_masks()) {
-      add_mask(mask);
-    }
-    for (size_t window = 1; window < std::min<size_t>(in_.n_keys(), 64); ++window) {
-      add_mask(window_mask(window));
-    }
-    for (const CacheFault& fault : usual_cache_faults("key", in_.n_keys())) {
-      add_slots(fault, kNothingMeasured);
-    }
-    for (const HeadMap& map : usual_head_maps(in_.n_heads, in_.n_kv_heads)) {
-      ScoreRule rule = textbook_;
-      rule.key_head = map.map;
-      add("gqa_head_map", {{"map", map.map}, {"heads", map.name}, {"expected", textbook_.key_head}}, map.says,
-          std::move(rule));
-    }
-    for (const auto& [queries, keys, what] : {std::tuple(true, true, "queries and keys"),
-                                              std::tuple(true, false, "queries"), std::tuple(false, true, "keys")}) {
-      add("rope_missing", {{"of", what}}, fmt::format("the scores take the {} from before RoPE", what), textbook_,
-          kNothingMeasured, [queries = queries, keys = keys](const StageFacts& facts) {
-            return score_inputs_before_rope(facts, queries, keys);
-          });
+  void add_usual() {
+    for (ScoreFault& fault : usual_score_faults(hp_, in_.n_keys(), in_.is_decode)) {
+      add(std::move(fault));
     }
   }
 
   // The textbook's scores with another scale, by which `y` is best explained.
-  double nearest_scale(const Matrix& y, const ScoreRule& rule) const {
-    const Matrix dots = products(in_, rule);
+  double nearest_scale(const Matrix& y, const Matrix& dots) const {
     const auto misfit = [&](double scale) {
-      ScoreRule scaled = rule;
-      scaled.scale = scale;
-      return relative_error(probabilities(dots, in_, scaled), y);
+      return relative_error(probabilities(dots, in_, scale_fault(hp_, scale).rule), y);
     };
     Values log_p, dot, weight;
     for (size_t r = 0; r < y.n_tokens; ++r) {
@@ -205,30 +120,34 @@ class Search {
   }
 
   void measure(const Matrix& y) {
-    if (y.n_tokens != in_.n_heads * in_.n_tokens() || y.n_features != in_.n_keys()) {
+    if (y.n_tokens != in_.n_heads * n_tokens_ || y.n_features != in_.n_keys()) {
       return;
     }
+    find_mask(y);
+    y_ = last_rows(y, in_.n_heads);
+    const Matrix dots = products(in_, textbook_);
+    clean_ = relative_error(probabilities(dots, in_, textbook_), y_);
+    for (ScoreFault& fault : masks_) {
+      add(std::move(fault));
+    }
+    add_usual();
     ScoreRule all_seen = textbook_;
     all_seen.mask = [](size_t, size_t n_keys, bool) { return Visible{0, n_keys}; };
-    find_mask(y);
-    find_heads(y, all_seen);
-    const double scale = nearest_scale(y, textbook_);
-    add_scale(scale, kNumberMeasured);
-    const Matrix dots = products(in_, textbook_);
+    find_heads(y_, all_seen);
+    add(scale_fault(hp_, nearest_scale(y_, dots)));
     const auto capped = [&](double cap) {
-      ScoreRule rule = textbook_;
-      rule.soft_cap = cap;
-      return relative_error(probabilities(dots, in_, rule), y);
+      return relative_error(probabilities(dots, in_, soft_cap_fault(hp_, cap).rule), y_);
     };
-    add_soft_cap(shortest_that_fits(argmin(capped, geometric_grid(0.01, 1e4, 200)), capped), kNumberMeasured);
-    find_slots(y, products(in_, all_seen));
+    add(soft_cap_fault(hp_, shortest_that_fits(argmin(capped, geometric_grid(0.01, 1e4, 200)), capped)));
+    find_slots(y_, products(in_, all_seen));
   }
 
   // Who sees whom, by where the probabilities are not 0 in any head.
   void find_mask(const Matrix& y) {
-    std::vector<Visible> seen(in_.n_tokens(), {in_.n_keys(), 0});
+    const size_t first_position = facts_.first_position();
+    std::vector<Visible> seen(n_tokens_, {in_.n_keys(), 0});
     for (size_t r = 0; r < y.n_tokens; ++r) {
-      Visible& of_token = seen[r % in_.n_tokens()];
+      Visible& of_token = seen[r % n_tokens_];
       for (size_t key = 0; key < y.n_features; ++key) {
         if (y.row(r)[key] != 0) {
           of_token = {std::min(of_token.first, key), std::max(of_token.last, key + 1)};
@@ -237,41 +156,41 @@ class Search {
     }
     bool is_causal = true;
     std::vector<int> offsets;
-    std::vector<size_t> windows;
-    for (size_t t = 0; t < seen.size(); ++t) {
-      const size_t position = in_.first_position + t;
+    size_t window = 0;
+    for (size_t t = 0; t < n_tokens_; ++t) {
+      const size_t position = first_position + t;
       is_causal = is_causal && seen[t].first == 0 && seen[t].last == position + 1;
       if (seen[t].last < in_.n_keys() && seen[t].last > 0) {
         offsets.push_back(static_cast<int>(seen[t].last) - static_cast<int>(position) - 1);
       }
       if (seen[t].first > 0 && seen[t].first <= position) {
-        windows.push_back(position + 1 - seen[t].first);
+        window = std::max(window, position + 1 - seen[t].first);
       }
     }
     if (is_causal) {
       return;
     }
+    masks_ = usual_mask_faults(hp_);
     if (!offsets.empty()) {
       std::sort(offsets.begin(), offsets.end());
-      add_mask(offset_mask(offsets[offsets.size() / 2]));
+      masks_.push_back(mask_offset_fault(hp_, offsets[offsets.size() / 2]));
     }
-    if (!windows.empty()) {
-      add_mask(window_mask(*std::max_element(windows.begin(), windows.end())));
+    if (window > 0) {
+      masks_.push_back(window_fault(hp_, window));
     }
     Json first = Json::array(), last = Json::array();
     for (const Visible& of_token : seen) {
       first.push_back(of_token.first);
       last.push_back(of_token.last);
     }
-    const size_t begin = in_.first_position;
-    add_mask({"causal_mask",
-              {{"first_key", first}, {"behind_last_key", last}},
-              "tokens see other keys",
-              [seen, begin](size_t position, size_t n_keys, bool is_decode) {
-                return position >= begin && position - begin < seen.size() ? seen[position - begin]
-                                                                           : causal(position, n_keys, is_decode);
-              },
-              kTableMeasured});
+    ScoreRule rule = textbook_;
+    rule.mask = [seen, first_position](size_t position, size_t n_keys, bool is_decode) {
+      return position >= first_position && position - first_position < seen.size()
+                 ? seen[position - first_position]
+                 : causal(position, n_keys, is_decode);
+    };
+    masks_.push_back(score_fault("causal_mask", {{"first_key", first}, {"behind_last_key", last}},
+                                 "tokens see other keys", std::move(rule), kTableMeasured));
   }
 
   // How badly a head's probabilities are explained by these two heads' products, at any scale: 1 - R^2.
@@ -322,12 +241,12 @@ class Search {
       if (!whole_heads) {
         parameters["map"] = rule.key_head;
       }
-      add("head_order", std::move(parameters), "the heads' scores stand in another order", std::move(rule),
-          kTableMeasured);
+      add(score_fault("head_order", std::move(parameters), "the heads' scores stand in another order", std::move(rule),
+                      kTableMeasured));
     } else if (other_keys) {
       const std::vector<size_t> map = rule.key_head;
-      add("gqa_head_map", {{"map", map}, {"expected", textbook_.key_head}}, "heads meet the keys of other heads",
-          std::move(rule), kTableMeasured);
+      add(score_fault("gqa_head_map", {{"map", map}, {"expected", textbook_.key_head}},
+                      "heads meet the keys of other heads", std::move(rule), kTableMeasured));
     }
   }
 
@@ -357,7 +276,10 @@ class Search {
       }
     }
     if (n_wrong > 0 && 2 * n_wrong < in_.n_keys()) {
-      add_slots(listed_slots("key", slots), kTableMeasured);
+      CacheFault found = listed_slots("key", slots);
+      ScoreRule rule = textbook_;
+      rule.slot = std::move(found.slot);
+      add(score_fault("kv_cache", std::move(found.parameters), std::move(found.says), std::move(rule), kTableMeasured));
     }
   }
 
@@ -395,98 +317,81 @@ class Search {
   // Numbers that give the recorded RMS.
   void solve(double rms) {
     const Matrix dots = products(in_, textbook_);
-    const auto beyond = [&](double scale, double cap) {
-      ScoreRule rule = textbook_;
-      rule.scale = scale;
-      rule.soft_cap = cap;
-      return rms_of(probabilities(dots, in_, rule)) - rms;
-    };
+    const auto beyond = [&](const ScoreFault& fault) { return rms_of(probabilities(dots, in_, fault.rule)) - rms; };
+    for (ScoreFault& fault : usual_mask_faults(hp_)) {
+      add(std::move(fault));
+    }
+    constexpr double kNear = 0.02;
+    for (size_t window = 1; window < in_.n_keys(); ++window) {
+      ScoreFault fault = window_fault(hp_, window);
+      if (std::abs(beyond(fault)) < kNear * rms) {
+        add(std::move(fault));
+      }
+    }
+    add_usual();
     const Values scales = geometric_grid(1e-4, 1e3, 71);
     const auto width = static_cast<double>(in_.head_dim);
     for (const double scale : {1.0, 1 / width, 1 / std::sqrt(static_cast<double>(in_.q.n_features))}) {
-      add_scale(scale, kNothingMeasured);
+      add(scale_fault(hp_, scale), kNothingMeasured);
     }
-    for (const double scale : roots([&](double s) { return beyond(s, 0); }, scales)) {
-      add_scale(scale, kNumberMeasured);
+    for (const double scale : roots([&](double s) { return beyond(scale_fault(hp_, s)); }, scales)) {
+      add(scale_fault(hp_, scale));
     }
-    for (const double scale : roots([&](double s) { return beyond(-s, 0); }, scales)) {
-      add_scale(-scale, kTableMeasured);
+    for (const double scale : roots([&](double s) { return beyond(scale_fault(hp_, -s)); }, scales)) {
+      add(scale_fault(hp_, -scale), kTableMeasured);
     }
     for (const double cap :
-         roots([&](double c) { return beyond(textbook_.scale, c); }, geometric_grid(0.01, 1e3, 51))) {
-      add_soft_cap(cap, kTableMeasured);
+         roots([&](double c) { return beyond(soft_cap_fault(hp_, c)); }, geometric_grid(0.01, 1e3, 51))) {
+      add(soft_cap_fault(hp_, cap), kTableMeasured);
     }
     solve_rope(rms);
   }
 
   // RoPE leaves the RMS of queries and keys as it is: here is the first place where it can show.
   void solve_rope(double rms) {
-    const oracle::Hyperparameters& hp = facts_.steps().hyperparameters();
-    for (RopeFault& fault : usual_rope_faults(hp)) {
-      add_rope(std::move(fault), kNothingMeasured);
+    constexpr size_t kAffordable = size_t{1} << 30, kOften = size_t{1} << 25;  // products
+    const size_t n_products = in_.q.n_features * in_.n_tokens() * in_.n_keys();
+    if (n_products > kAffordable || !facts_.input(trace::Stage::kQProj)) {
+      return;
     }
-    constexpr size_t kAffordable = size_t{1} << 25;  // products of an evaluation
-    if (in_.q.n_features * in_.n_tokens() * in_.n_keys() > kAffordable) {
+    for (RopeFault& fault : usual_rope_faults(hp_)) {
+      add(rope_fault(hp_, std::move(fault)));
+    }
+    if (n_products > kOften) {
       return;
     }
     const auto beyond = [&](const RopeFault& fault) {
       const std::optional<ScoreInputs> in = score_inputs(facts_, &fault.rule);
       return in ? rms_of(scores(*in, textbook_)) - rms : 0;
     };
-    if (!score_inputs(facts_, nullptr) || !facts_.input(trace::Stage::kQProj)) {
-      return;
-    }
-    for (const double base :
-         roots([&](double b) { return beyond(rope_base_fault(hp, b)); }, geometric_grid(10, 1e10, 91))) {
-      add_rope(rope_base_fault(hp, base), kNumberMeasured);
+    const auto base_fault = [&](double base) { return rope_base_fault(hp_, base); };
+    const auto factor_fault = [&](double factor) { return rope_factor_fault(hp_, factor); };
+    for (const double base : roots([&](double b) { return beyond(base_fault(b)); }, geometric_grid(10, 1e10, 91))) {
+      add(rope_fault(hp_, base_fault(base)), kNumberMeasured);
     }
     for (const double factor :
-         roots([&](double f) { return beyond(rope_factor_fault(hp, f)); }, geometric_grid(0.05, 200, 61))) {
-      add_rope(rope_factor_fault(hp, factor), kNumberMeasured);
+         roots([&](double f) { return beyond(factor_fault(f)); }, geometric_grid(0.05, 200, 61))) {
+      add(rope_fault(hp_, factor_fault(factor)), kNumberMeasured);
     }
   }
 
+  static constexpr double kWorthIt = 0.5;  // of the error that there is
+
   const StageFacts& facts_;
+  const oracle::Hyperparameters& hp_;
   ScoreRule textbook_;
-  ScoreInputs in_;
+  size_t n_tokens_;  // of the pass
+  ScoreInputs in_;   // where there are values: of the last tokens
+  Matrix y_;         // what the side computed for these
+  double clean_ = 0;
+  std::vector<ScoreFault> masks_;
   std::vector<Proposal> proposals_;
 };
 
 }  // namespace
 
-std::vector<Proposal> usual_score_faults(const StageFacts& facts) {
-  std::optional<ScoreInputs> in = score_inputs(facts);
-  return in ? Search(facts, std::move(*in)).usual() : std::vector<Proposal>();
-}
-
-Proposal scale_fault(double scale, double expected) {
-  return {"attention_scale",
-          {{"scale", scale}, {"expected", expected}},
-          fmt::format("q.k is multiplied by {:.6g} instead of {:.6g}", scale, expected),
-          [scale](const StageFacts& facts) -> std::optional<Matrix> {
-            ScoreRule rule = textbook_scores(facts.steps().hyperparameters());
-            rule.scale = scale;
-            const std::optional<ScoreInputs> in = score_inputs(facts);
-            return in ? std::optional(scores(*in, rule)) : std::nullopt;
-          },
-          kNumberMeasured};
-}
-
-Proposal soft_cap_fault(double cap) {
-  return {"attention_soft_cap",
-          {{"cap", cap}, {"expected", nullptr}},
-          fmt::format("scores are capped softly at {:.6g}", cap),
-          [cap](const StageFacts& facts) -> std::optional<Matrix> {
-            ScoreRule rule = textbook_scores(facts.steps().hyperparameters());
-            rule.soft_cap = cap;
-            const std::optional<ScoreInputs> in = score_inputs(facts);
-            return in ? std::optional(scores(*in, rule)) : std::nullopt;
-          },
-          kNumberMeasured};
-}
-
 std::vector<Proposal> estimate_scores(const StageFacts& facts) {
-  std::optional<ScoreInputs> in = score_inputs(facts);
+  std::optional<ScoreInputs> in = measurable(facts) ? score_inputs(facts) : std::nullopt;
   return in ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
 }
 
