@@ -91,6 +91,32 @@ TEST_F(EstimateActivation, Clamps) {
   EXPECT_NEAR(up.parameters.value("limit", 0.0), 0.52, 1e-3);
 }
 
+// A clamp that few of many tokens meet.
+TEST(EstimateActivationOfManyTokens, Clamp) {
+  std::vector<int32_t> prompt(70);
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    prompt[i] = static_cast<int32_t>(37 * i % 2000);
+  }
+  AlteredRun run(prompt, {});
+  Matrix out = run.values("blk2/gate_proj");
+  const Matrix up = run.values("blk2/up_proj");
+  double largest = 0;
+  for (const double gate : out.values) {
+    largest = std::max(largest, gate);
+  }
+  size_t n_clamped = 0;
+  const double limit = 0.9 * largest;
+  for (size_t i = 0; i < out.values.size(); ++i) {
+    n_clamped += out.values[i] > limit;
+    out.values[i] = relu2(std::min(out.values[i], limit)) * up.values[i];
+  }
+  ASSERT_GT(n_clamped, 0U);
+  ASSERT_LT(n_clamped, 20U);
+  const Proposal found = simplest(run.facts("blk2/ffn_act", out), estimate_activation);
+  EXPECT_EQ(found.id, "activation_clamp");
+  EXPECT_NEAR(found.parameters.value("limit", 0.0), limit, 1e-3 * limit) << found.parameters;
+}
+
 TEST_F(EstimateActivation, FunctionFromRms) {
   for (const bool swapped : {false, true}) {
     const auto hold = that_hold(

@@ -80,6 +80,19 @@ TEST_F(EstimateScores, ScaleOfAnyValue) {
   }
 }
 
+// An engine may keep keys in float16.
+TEST_F(EstimateScores, ScaleBehindCoarseKeys) {
+  Matrix k = run_.values("blk2/k_rope");
+  for (double& value : k.values) {
+    value = oracle::round_to_significant_bits(value, 11);
+  }
+  const Matrix p = softmax(run_.values("blk2/q_rope"), k, 0, {.scale = 0.37});
+  const auto proposals = estimate_scores(run_.facts("blk2/attn_scores_softmax", p));
+  ASSERT_FALSE(proposals.empty());
+  EXPECT_EQ(proposals.front().id, "attention_scale");
+  EXPECT_NEAR(proposals.front().parameters.value("scale", 0.0), 0.37, 1e-3);
+}
+
 TEST_F(EstimateScores, SoftCap) {
   const Proposal found = prompt({.cap = 1.7});
   EXPECT_EQ(found.id, "attention_soft_cap") << found.parameters;
@@ -121,6 +134,26 @@ TEST_F(EstimateScores, Cache) {
   EXPECT_EQ(found.id, "kv_cache");
   EXPECT_EQ(found.parameters["keys"], Json({6})) << found.parameters;
   EXPECT_EQ(found.parameters["taken_from"], Json({2}));
+}
+
+// Of many tokens, some are enough to measure by; what is measured must hold for all.
+TEST(EstimateScoresOfManyTokens, ScaleWindowAndCap) {
+  std::vector<int32_t> prompt(70);
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    prompt[i] = static_cast<int32_t>(37 * i % 2000);
+  }
+  AlteredRun run(prompt, {});
+  const auto found = [&](const Wrong& wrong) {
+    const Matrix p = softmax(run.values("blk1/q_rope"), run.values("blk1/k_rope"), 0, wrong);
+    return simplest(run.facts("blk1/attn_scores_softmax", p), estimate_scores);
+  };
+  EXPECT_NEAR(found({.scale = 0.37}).parameters.value("scale", 0.0), 0.37, 1e-3);
+  EXPECT_NEAR(found({.cap = 1.7}).parameters.value("cap", 0.0), 1.7, 1e-3);
+  const Proposal window =
+      found({.sees = [](size_t position, size_t key) { return key <= position && key + 50 > position; }});
+  EXPECT_EQ(window.parameters.value("window", 0), 50) << window.parameters;
+  const Proposal shifted = found({.sees = [](size_t position, size_t key) { return key <= position + 1; }});
+  EXPECT_EQ(shifted.parameters.value("offset", 0), 1) << shifted.parameters;
 }
 
 TEST_F(EstimateScores, ScaleFromRms) {
