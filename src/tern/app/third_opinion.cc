@@ -6,6 +6,8 @@
 
 #include "tern/app/opened_model.h"
 #include "tern/app/own_engine.h"
+#include "tern/estimate/explain.h"
+#include "tern/estimate/prompt.h"
 #include "tern/oracle/faults.h"
 #include "tern/oracle/float32.h"
 
@@ -37,6 +39,23 @@ std::vector<std::string> all_settings(const oracle::Fault& fault) {
   return names.empty() ? std::vector<std::string>{std::string(fault.name)} : names;
 }
 
+Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& wrong, Json& tried) {
+  TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(wrong.question.model));
+  TERN_ASSIGN_OR_RETURN(const oracle::Steps steps, oracle::Steps::load(view));
+  std::optional<trace::EngineRun> before;
+  if (!wrong.question.inputs_from.empty()) {
+    TERN_ASSIGN_OR_RETURN(before, trace::read_run_folder(wrong.question.inputs_from));
+  }
+  estimate::WrongSide side;
+  side.side = wrong.side;
+  side.exact = &wrong.exact;
+  side.noise = &wrong.noise;
+  side.arbitration = &wrong.arbitration;
+  side.before = before ? &*before : nullptr;
+  side.around = trace::TensorId::parse(wrong.question.around);
+  return estimate::explain(side, steps, tried);
+}
+
 }  // namespace
 
 Result<arbiter::OracleEngines> oracle_engines() {
@@ -60,6 +79,11 @@ Result<arbiter::OracleEngines> oracle_engines() {
   }
   TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
   engines.one_tensor = {program.string(), "oracle-tensor"};
+  engines.estimate = estimate_cause;
+  engines.estimate_prompts = [](const std::filesystem::path& model, const trace::RunResult& subject,
+                                const trace::RunResult& reference) {
+    return estimate::cause_of_prompts(model, subject, reference);
+  };
   return engines;
 }
 

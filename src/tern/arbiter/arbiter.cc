@@ -156,7 +156,9 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   const compare::Arbitration& arbitration = opinion.arbitration;
   if (arbitration.wrong() == compare::Wrong::kNeither) {
     if (reference != nullptr) {
-      opinion.cause = cause_of_prompts(subject.result, reference->result);
+      opinion.cause = engines_->estimate_prompts
+                          ? engines_->estimate_prompts(question_.model, subject.result, reference->result)
+                          : cause_of_prompts(subject.result, reference->result);
       opinion.cause = opinion.cause ? opinion.cause : cause_of_rounding(subject, *reference, arbitration);
     }
     return opinion;
@@ -170,6 +172,26 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
 }
 
 Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Arbitration& arbitration) const {
+  const compare::RunToArbitrate side = wrong.to_arbitrate();
+  const EngineRun& exact = wrong.exact ? *wrong.exact->run : oracle();
+  std::optional<outcome::Cause> measured;
+  Json tried;
+  if (engines_->estimate) {
+    TERN_ASSIGN_OR_RETURN(measured, engines_->estimate({wrong.question, side, exact, noise_, arbitration}, tried));
+    if (measured && measured->unexplained.empty()) {
+      return *measured;
+    }
+  }
+  TERN_ASSIGN_OR_RETURN(outcome::Cause listed, explain_by_faults(wrong, arbitration));
+  // Where both leave something wrong, the one that leaves less.
+  if (measured && !(listed.id != "unknown" && listed.confidence > measured->confidence)) {
+    return *measured;
+  }
+  listed.tried = std::move(tried);
+  return listed;
+}
+
+Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration) const {
   const trace::TensorId first = *arbitration.first_wrong.subject.first();
   const std::optional<trace::TensorId> place =
       arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.around);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@
 #include "tern/peer/peer.h"
 
 namespace tern::arbiter {
+
+struct WrongSide;
 
 struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
@@ -32,6 +35,13 @@ struct OracleEngines {
   // The first words of a command that computes one tensor with each of many of these faults (first_tensor.h). Empty:
   // each fault takes a whole run.
   std::vector<std::string> one_tensor;
+  // Measures the cause from the data. nullopt where it finds none: then the faults are tried. Empty: they are at once.
+  // `tried`: what was held against the data, as in outcome::Cause. Errors: those of the model file and of the oracle.
+  std::function<Result<std::optional<outcome::Cause>>(const WrongSide& wrong, Json& tried)> estimate;
+  // Two sides that made different ids of one prompt. Empty: cause_of_prompts().
+  std::function<std::optional<outcome::Cause>(const std::filesystem::path& model, const trace::RunResult& subject,
+                                              const trace::RunResult& reference)>
+      estimate_prompts;
 };
 
 // What the decode steps of a run were fed: the teacher's tokens, else its own. Nobody has seen the last one.
@@ -51,6 +61,15 @@ struct Question : peer::RunSetting {
   int ubatch = 0;  // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 
+// A side that is wrong, and what it should have computed: from its own inputs where it has values.
+struct WrongSide {
+  const Question& question;
+  const compare::RunToArbitrate& side;
+  const trace::EngineRun& exact;
+  const compare::RoundingNoise& noise;
+  const compare::Arbitration& arbitration;  // with this side as the subject
+};
+
 struct Opinion {
   compare::Arbitration arbitration;
   std::optional<outcome::Cause> cause;                          // where a side is wrong: the subject's, if both are
@@ -65,9 +84,9 @@ class Arbiter {
   const trace::EngineRun& oracle() const { return *oracle_.run; }
   const compare::RoundingNoise& noise() const { return noise_; }
 
-  // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: what it
-  // computed is held against what the oracle computes with each fault that could be meant, from the same inputs where
-  // there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
+  // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: measured from
+  // the data (OracleEngines::estimate), or else what it computed is held against what the oracle computes with each
+  // fault that could be meant, from the same inputs where there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
   // Where neither is wrong and they differ all the same, the cause is who tokenized the prompt, or rounding. Errors:
   // kIo, and kEngine when interrupted. `folder`: for the oracle's runs about these two; empty: the question's. It must
   // exist, and judgements at the same time need one each.
@@ -90,6 +109,8 @@ class Arbiter {
                            const std::filesystem::path& folder = {}) const;
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
+  // From the list of faults: what has no estimator.
+  Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 

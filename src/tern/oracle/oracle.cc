@@ -58,12 +58,16 @@ Oracle::Matrix Oracle::embed(std::span<const int32_t> tokens) const {
   return x;
 }
 
-// RMSNorm: x / sqrt(mean(x^2) + epsilon) * weight.
 Oracle::Matrix Oracle::norm(const Matrix& x, std::span<const double> weight) const {
+  return norm_with(x, weight, hp_.norm_epsilon);
+}
+
+// RMSNorm: x / sqrt(mean(x^2) + epsilon) * weight.
+Oracle::Matrix Oracle::norm_with(const Matrix& x, std::span<const double> weight, double epsilon) const {
   Matrix y(x.n_tokens, x.n_features);
   for (size_t t = 0; t < x.n_tokens; ++t) {
     const double mean = sum_of_squares(x.row(t)) / static_cast<double>(x.n_features);
-    const double scale = 1.0 / std::sqrt(mean + hp_.norm_epsilon);
+    const double scale = 1.0 / std::sqrt(mean + epsilon);
     for (size_t i = 0; i < x.n_features; ++i) {
       y.row(t)[i] = x.row(t)[i] * scale * weight[i];
     }

@@ -17,6 +17,7 @@
 
 #include "tern/base/error.h"
 #include "tern/gguf/view.h"
+#include "tern/oracle/matrix.h"
 #include "tern/oracle/row_decoders.h"
 #include "tern/trace/inputs.h"
 #include "tern/trace/neighbourhood.h"
@@ -71,14 +72,7 @@ class Oracle {
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  protected:
-  // [n_tokens, n_features], row-major.
-  struct Matrix {
-    size_t n_tokens = 0, n_features = 0;
-    std::vector<double> values;
-    Matrix(size_t tokens, size_t features) : n_tokens(tokens), n_features(features), values(tokens * features) {}
-    std::span<double> row(size_t token) { return {values.data() + token * n_features, n_features}; }
-    std::span<const double> row(size_t token) const { return {values.data() + token * n_features, n_features}; }
-  };
+  using Matrix = oracle::Matrix;
   struct Layer {
     std::vector<double> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
     const gguf::Tensor *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr;
@@ -102,8 +96,12 @@ class Oracle {
   // there are any.
   virtual Status finish_stage(const Pass& pass, trace::Stage stage, int layer, Matrix& matrix) const;
 
+  // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
+  virtual bool take_over(const trace::TensorId& id, Matrix& matrix) const;
+
   Matrix embed(std::span<const int32_t> tokens) const;
   virtual Matrix norm(const Matrix& x, std::span<const double> weight) const;
+  Matrix norm_with(const Matrix& x, std::span<const double> weight, double epsilon) const;
   virtual double sum_of_squares(std::span<const double> x) const;
   Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
   // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row stands
@@ -159,8 +157,6 @@ class Oracle {
 
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
-  // Puts the inputs' values of that tensor in the place of what is in `matrix`; false where there are none.
-  bool take_over(const trace::TensorId& id, Matrix& matrix) const;
   // Whether the settings ask for a tensor alone, and that tensor is executed before `id`.
   bool is_behind(const trace::TensorId& id) const { return settings_.only && *settings_.only < id; }
   // Where a layer of an earlier pass was passed over, its keys and values are not there.

@@ -69,7 +69,10 @@ Json cause_json(const std::optional<outcome::Cause>& cause) {
   return cause ? Json{{"id", cause->id},
                       {"name", cause->name},
                       {"confidence", json_number(cause->confidence)},
-                      {"evidence", cause->evidence}}
+                      {"evidence", cause->evidence},
+                      {"parameters", cause->parameters},
+                      {"unexplained", cause->unexplained},
+                      {"tried", cause->tried}}
                : Json(nullptr);
 }
 

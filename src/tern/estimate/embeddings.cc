@@ -1,0 +1,161 @@
+// The embeddings: which row was taken for each token, and was it multiplied with a number?
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "tern/estimate/numerics.h"
+#include "tern/estimate/site.h"
+
+namespace tern::estimate {
+namespace {
+
+using Ids = std::vector<int64_t>;
+
+constexpr int64_t kMostOff = 64;
+
+// The rows with these ids; ids outside of the table go round, or stay at its ends.
+Matrix rows_of(const oracle::Steps& steps, const gguf::Tensor& table, const Ids& ids) {
+  const auto n = static_cast<int64_t>(table.n_rows());
+  Matrix y(ids.size(), table.n_cols());
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const auto row = steps.weight_row(table, static_cast<uint64_t>(std::clamp<int64_t>(ids[t], 0, n - 1)));
+    std::copy(row.begin(), row.end(), y.row(t).begin());
+  }
+  return y;
+}
+
+Ids shifted(std::span<const int32_t> tokens, int64_t by) {
+  Ids ids;
+  for (const int32_t token : tokens) {
+    ids.push_back(token + by);
+  }
+  return ids;
+}
+
+Proposal row_offset(int64_t by) {
+  return {"embedding_row",
+          {{"offset", by}, {"expected", 0}},
+          fmt::format("each token gets the row of the token {} {} it", std::abs(by), by > 0 ? "behind" : "before"),
+          [by](const StageFacts& facts) -> std::optional<Matrix> {
+            const gguf::Tensor* table = weight_of_stage(facts);
+            return table == nullptr ? std::nullopt
+                                    : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by)));
+          },
+          1};
+}
+
+Proposal row_table(std::map<int64_t, int64_t> read) {
+  Ids tokens, rows;
+  for (const auto& [token, row] : read) {
+    tokens.push_back(token);
+    rows.push_back(row);
+  }
+  return {"embedding_row",
+          {{"tokens", tokens}, {"rows", rows}},
+          fmt::format("{} token{} the row of another, the first {} that of {}", tokens.size(),
+                      tokens.size() == 1 ? " gets" : "s get", tokens[0], rows[0]),
+          [read = std::move(read)](const StageFacts& facts) -> std::optional<Matrix> {
+            const gguf::Tensor* table = weight_of_stage(facts);
+            Ids ids;
+            for (const int32_t token : facts.tokens()) {
+              const auto other = read.find(token);
+              ids.push_back(other == read.end() ? token : other->second);
+            }
+            return table == nullptr ? std::nullopt : std::optional(rows_of(facts.steps(), *table, ids));
+          },
+          0.7};
+}
+
+Proposal scaled(double factor, double n_embd, double simplicity) {
+  const bool is_root = std::abs(factor - std::sqrt(n_embd)) < 1e-3 * factor;
+  return {"embedding_scale",
+          {{"factor", factor}, {"expected", 1.0}},
+          factor == 0 ? std::string("the embeddings are all zero")
+                      : fmt::format("the embeddings are multiplied with {:.6g}{}", factor,
+                                    is_root ? ", the root of their width" : ""),
+          [factor](const StageFacts& facts) -> std::optional<Matrix> {
+            Matrix y = facts.should();
+            std::transform(y.values.begin(), y.values.end(), y.values.begin(),
+                           [factor](double value) { return value * factor; });
+            return y;
+          },
+          simplicity};
+}
+
+bool equals(std::span<const double> a, std::span<const double> b, double tolerance) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!(std::abs(a[i] - b[i]) <= tolerance)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The rows that the wrong tokens got, by a look at the whole table; nullopt where one of them got none of it.
+std::optional<std::map<int64_t, int64_t>> rows_taken(const StageFacts& facts, const gguf::Tensor& table) {
+  std::map<int64_t, int64_t> read;
+  std::map<int64_t, size_t> left;  // token: where it stands
+  for (size_t t = 0; t < facts.tokens().size(); ++t) {
+    if (!equals(facts.is()->row(t), facts.should().row(t), facts.rounding())) {
+      left[facts.tokens()[t]] = t;
+    }
+  }
+  for (uint64_t row = 0; row < table.n_rows() && !left.empty(); ++row) {
+    const auto values = facts.steps().weight_row(table, row);
+    for (auto it = left.begin(); it != left.end();) {
+      if (equals(facts.is()->row(it->second), values, facts.rounding())) {
+        read[it->first] = static_cast<int64_t>(row);
+        it = left.erase(it);
+      } else {
+        ++it;
+      }
+    }
+  }
+  return left.empty() && !read.empty() ? std::optional(read) : std::nullopt;
+}
+
+// The number by which all rows are off, where it is one.
+std::optional<int64_t> common_offset(const std::map<int64_t, int64_t>& read, size_t n_tokens) {
+  const int64_t by = read.begin()->second - read.begin()->first;
+  const bool is_common =
+      std::all_of(read.begin(), read.end(), [by](const auto& entry) { return entry.second - entry.first == by; });
+  return is_common && (read.size() > 1 || n_tokens == 1) ? std::optional(by) : std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Proposal> estimate_embeddings(const StageFacts& facts) {
+  const gguf::Tensor* const table = weight_of_stage(facts);
+  const double should = rms_of(facts.should());
+  if (table == nullptr || facts.tokens().size() != facts.should().n_tokens || !(should > 0)) {
+    return {};
+  }
+  std::vector<Proposal> proposals;
+  const auto n_embd = static_cast<double>(table->n_cols());
+  if (facts.is() && facts.is()->n_features == table->n_cols() && facts.is()->n_tokens == facts.tokens().size()) {
+    double both = 0, own = 0;
+    for (size_t i = 0; i < facts.should().values.size(); ++i) {
+      both += facts.is()->values[i] * facts.should().values[i];
+      own += facts.should().values[i] * facts.should().values[i];
+    }
+    const double factor = both / own;
+    proposals.push_back(scaled(shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
+    if (const auto read = rows_taken(facts, *table)) {
+      if (const auto by = common_offset(*read, facts.tokens().size())) {
+        proposals.push_back(row_offset(*by));
+      }
+      proposals.push_back(row_table(*read));
+    }
+  } else if (facts.rms()) {
+    proposals.push_back(scaled(*facts.rms() / should, n_embd, kFitsAnything));
+    for (int64_t by = 1; by <= kMostOff; ++by) {
+      proposals.push_back(row_offset(by));
+      proposals.push_back(row_offset(-by));
+    }
+  }
+  return explaining(std::move(proposals), facts);
+}
+
+}  // namespace tern::estimate

@@ -1,0 +1,32 @@
+// The two ways to explain a side. For explain*.cc alone.
+#pragma once
+
+#include "tern/estimate/explain.h"
+
+namespace tern::estimate {
+
+// One line of outcome::Cause::tried. `error_left`: the relative error of the first wrong tensor with the proposal.
+Json tried_json(const Proposal& proposal, const trace::TensorId& at, double error_left, bool explains);
+
+// From values: each wrong stage by itself, on its own inputs.
+std::optional<outcome::Cause> explain_values(const WrongSide& wrong, const oracle::Steps& steps, Json& tried);
+
+// From RMS: whole passes, since a number fits any one RMS, and the tensors behind it tell the proposals apart.
+Result<std::optional<outcome::Cause>> explain_rms(const WrongSide& wrong, const oracle::Steps& steps, Json& tried);
+
+// All norms and projections of a layer with another layer's weights: one cause, where each stage by itself would have
+// one of its own.
+class LayerOrder {
+ public:
+  // `reads[layer]`: whose weights that layer reads.
+  explicit LayerOrder(std::vector<int> reads) : reads_(std::move(reads)) {}
+  Proposal proposal() const;
+
+ private:
+  std::vector<int> reads_;
+};
+
+// What a norm or projection computes with the weight of the same name in layer `layer`; nullopt where there is none.
+std::optional<Matrix> with_weight_of_layer(const StageFacts& facts, int layer);
+
+}  // namespace tern::estimate

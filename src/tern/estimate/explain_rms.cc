@@ -1,0 +1,282 @@
+// A side of which only the RMS of each tensor is known. Its inputs were right up to the first wrong tensor, so there
+// the oracle's own values stand in; a number that fits this RMS is then held against the RMS of all that is computed
+// behind it, in a whole pass with the proposal.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "tern/base/check.h"
+#include "tern/estimate/explain_parts.h"
+#include "tern/estimate/numerics.h"
+#include "tern/estimate/substituted_pass.h"
+
+namespace tern::estimate {
+namespace {
+
+using outcome::Cause;
+using trace::StageKind;
+using trace::TensorId;
+
+constexpr int kRoundedBits = 11;  // float16's, coarser than what engines work in
+constexpr double kLeastTolerance = 2e-5, kMostTolerance = 0.01;
+constexpr double kWorst = 30;  // tolerances; what is further away says no more
+// Of what the side's values could have shown, an RMS shows this much.
+constexpr double kConfidenceOfRms = 0.7;
+// Products of all passes together: some ten seconds.
+constexpr double kMaxProducts = 1e10;
+constexpr size_t kMaxCandidates = 60;
+
+// Where else than in the first wrong tensor a proposal holds.
+enum class Scope { kThisTensor, kThisStage, kEverywhere };
+constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThisTensor};
+
+Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
+  Proposal limited = proposal;
+  limited.recompute = [recompute = proposal.recompute, scope, at](const StageFacts& facts) -> std::optional<Matrix> {
+    const bool is_meant = scope == Scope::kEverywhere || (facts.id().stage == at.stage &&
+                                                          (scope == Scope::kThisStage || facts.id().layer == at.layer));
+    return is_meant ? recompute(facts) : std::nullopt;
+  };
+  return limited;
+}
+
+std::vector<int32_t> fed_tokens(const trace::RunResult& result, int n_steps) {
+  return tokens_of_piece(result, 1, 0, static_cast<size_t>(std::max(n_steps, 0)));
+}
+
+// What is known of the tensors' RMS, and how far a right side may be from it.
+class RmsFacts {
+ public:
+  RmsFacts(const trace::EngineRun& side, RmsOf plain, const RmsOf& rounded) : plain_(std::move(plain)) {
+    std::map<trace::Stage, double> noise;
+    double observed = 0;
+    for (const auto& [id, rms] : plain_) {
+      const trace::TraceRecord* record = side.find(id);
+      const double of_side = record == nullptr ? -1 : record->finite_rms().value_or(-1);
+      const auto of_rounded = rounded.find(id);
+      if (of_side < 0 || !(rms > 0) || of_rounded == rounded.end()) {
+        continue;
+      }
+      double& stage_noise = noise[id.stage];
+      stage_noise = std::max(stage_noise, std::abs(of_rounded->second / rms - 1));
+      side_[id] = of_side;
+      // Once something is wrong, what is behind it says nothing about rounding.
+      const double tolerance = std::clamp(std::max(2 * stage_noise, 4 * observed), kLeastTolerance, kMostTolerance);
+      tolerance_[id] = tolerance;
+      const double off = std::abs(of_side / rms - 1);
+      if (!first_ && off > tolerance) {
+        first_ = id;
+      } else if (!first_) {
+        observed = std::max(observed, off);
+      }
+    }
+  }
+
+  // The first tensor whose RMS is further off than rounding explains.
+  const std::optional<TensorId>& first() const { return first_; }
+  double tolerance(const TensorId& id) const { return tolerance_.at(id); }
+  bool has(const TensorId& id) const { return side_.contains(id); }
+
+  struct Fit {
+    double distance = 0;  // mean over the tensors from `from` on, in tolerances
+    size_t n_within = 0, n = 0;
+    double at_first = 0;  // relative error
+  };
+  Fit fit(const RmsOf& computed, const TensorId& from) const {
+    Fit fit;
+    for (const auto& [id, of_side] : side_) {
+      const auto found = computed.find(id);
+      if (id < from || found == computed.end()) {
+        continue;
+      }
+      const double off = found->second > 0 ? std::abs(of_side / found->second - 1) : of_side > 0 ? 1 : 0;
+      ++fit.n;
+      fit.n_within += off <= tolerance_.at(id);
+      fit.distance += std::min(off / tolerance_.at(id), kWorst);
+      fit.at_first = id == from ? off : fit.at_first;
+    }
+    fit.distance /= static_cast<double>(std::max<size_t>(fit.n, 1));
+    return fit;
+  }
+  const RmsOf& plain() const { return plain_; }
+
+ private:
+  RmsOf plain_, side_;
+  std::map<TensorId, double> tolerance_;
+  std::optional<TensorId> first_;
+};
+
+struct Candidate {
+  Proposal proposal;
+  TensorId place;
+  RmsFacts::Fit fit = {};
+};
+
+class RmsExplanation {
+ public:
+  RmsExplanation(const WrongSide& wrong, const oracle::Steps& steps, Json& tried)
+      : wrong_(wrong), steps_(steps), tried_(tried) {}
+
+  Result<std::optional<Cause>> run() {
+    const TensorId wrong = *wrong_.arbitration->first_wrong.subject.first();
+    plan(wrong);
+    TERN_ASSIGN_OR_RETURN(RmsOf plain, rms_with(nullptr, StageKind::kOther, plan_, steps_));
+    PassPlan coarse = plan_;
+    coarse.significant_bits = kRoundedBits;
+    TERN_ASSIGN_OR_RETURN(const RmsOf rounded, rms_with(nullptr, StageKind::kOther, coarse, steps_));
+    known_.emplace(*wrong_.side.run, std::move(plain), rounded);
+    first_ = known_->first() && *known_->first() < wrong ? *known_->first() : wrong;
+    if (!known_->has(first_) || !has_facts(first_)) {
+      return std::nullopt;
+    }
+    collect();
+    for (Candidate& candidate : candidates_) {
+      TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&candidate.proposal, kind_of(candidate), plan_, steps_));
+      candidate.fit = known_->fit(computed, first_);
+    }
+    return conclude();
+  }
+
+ private:
+  void plan(const TensorId& wrong) {
+    const trace::EngineRun& exact = *wrong_.exact;
+    plan_.prompt = exact.result.prompt_tokens;
+    plan_.fed = fed_tokens(exact.result, wrong.seq);
+    const auto pieces = pieces_up_to(exact, {0, 1 << 20, wrong.layer, wrong.stage});
+    if (pieces.size() > 1) {
+      plan_.ubatch = pieces.front().second;
+    }
+    double per_token = 0;
+    for (const gguf::Tensor& tensor : steps_.view().tensors()) {
+      per_token += tensor.dims.size() > 1 ? static_cast<double>(tensor.n_elements()) : 0;
+    }
+    const auto n_tokens = static_cast<double>(plan_.prompt.size() + plan_.fed.size());
+    plan_.around = wrong_.around;
+    if (!plan_.around && per_token * n_tokens * static_cast<double>(kMaxCandidates) > kMaxProducts) {
+      plan_.around = wrong;
+    }
+    if (plan_.around) {
+      per_token /= static_cast<double>(steps_.hyperparameters().n_layers);
+    }
+    max_candidates_ = static_cast<size_t>(
+        std::clamp(kMaxProducts / (per_token * n_tokens), 4.0, static_cast<double>(kMaxCandidates)));
+    plan_.given = [this](const TensorId& id) { return given(id); };
+  }
+
+  std::optional<Matrix> given(const TensorId& id) const {
+    for (const trace::EngineRun* run : {wrong_.exact, wrong_.before}) {
+      const auto* entry = run != nullptr && run->values ? run->values->find(id.name()) : nullptr;
+      if (entry != nullptr) {
+        return matrix_of(entry->shape, entry->values);
+      }
+    }
+    return std::nullopt;
+  }
+  bool has_facts(const TensorId& id) const { return wrong_.exact->find(id) != nullptr && given(id).has_value(); }
+
+  static StageKind kind_of(const Candidate& candidate) { return candidate.place.stage.kind(); }
+
+  void collect() {
+    collect_at(first_);
+    // Neither a sign nor another order of rows shows in the stage's own RMS.
+    std::vector<TensorId> before;
+    for (const auto& [id, rms] : known_->plain()) {
+      if (id < first_ && id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
+          id.stage.kind() == StageKind::kProjection) {
+        before.push_back(id);
+      }
+    }
+    for (const TensorId& id : before) {
+      collect_at(id);
+    }
+    std::stable_sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+      return a.proposal.simplicity > b.proposal.simplicity;
+    });
+    candidates_.resize(std::min(candidates_.size(), max_candidates_));
+  }
+
+  void collect_at(const TensorId& id) {
+    const Estimator estimator = estimator_of(id.stage.kind());
+    if (estimator == nullptr || !known_->has(id) || !has_facts(id)) {
+      return;
+    }
+    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before);
+    for (const Proposal& proposal : estimator(facts)) {
+      const auto y = proposal.recompute(facts);
+      const double off = y ? misfit(facts, *y) : 1;
+      const bool fits = off <= known_->tolerance(id);
+      if (!fits) {
+        tried_.push_back(tried_json(proposal, id, off, false));
+        continue;
+      }
+      for (const Scope scope : kScopes) {
+        candidates_.push_back({within(proposal, scope, id), id});
+      }
+    }
+  }
+
+  std::optional<Cause> conclude() {
+    const RmsFacts::Fit without = known_->fit(known_->plain(), first_);
+    std::vector<const Candidate*> good;
+    for (const Candidate& candidate : candidates_) {
+      const bool explains = candidate.fit.at_first <= known_->tolerance(first_) &&
+                            candidate.fit.distance < 0.5 * without.distance &&
+                            2 * candidate.fit.n_within > candidate.fit.n;
+      tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
+      tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
+      if (explains) {
+        good.push_back(&candidate);
+      }
+    }
+    if (good.empty()) {
+      return std::nullopt;
+    }
+    const double least = (*std::min_element(good.begin(), good.end(), [](const Candidate* a, const Candidate* b) {
+                           return a->fit.distance < b->fit.distance;
+                         }))->fit.distance;
+    std::erase_if(good, [&](const Candidate* c) { return c->fit.distance > 1.2 * least + 0.2; });
+    const auto rank = [](const Candidate* c) { return std::tuple(c->proposal.simplicity, -c->fit.distance); };
+    const Candidate& best = **std::max_element(
+        good.begin(), good.end(), [&](const Candidate* a, const Candidate* b) { return rank(a) < rank(b); });
+    const auto n_equal = std::count_if(good.begin(), good.end(), [&](const Candidate* c) {
+      return c->proposal.simplicity == best.proposal.simplicity &&
+             (c->proposal.id != best.proposal.id || c->proposal.parameters != best.proposal.parameters);
+    });
+    TensorId place = best.place;
+    place.stage = best.proposal.place.value_or(place.stage);
+    const double share = static_cast<double>(best.fit.n_within) / static_cast<double>(best.fit.n);
+    return Cause{
+        best.proposal.id,
+        place.name(),
+        kConfidenceOfRms * share / static_cast<double>(1 + n_equal),
+        fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and {} of {} tensors from there on "
+                    "have an RMS within {:.2g} of it; only their RMS is known{}",
+                    best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n_within,
+                    best.fit.n, kMostTolerance,
+                    n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal,
+                                              n_equal == 1 ? "" : "s", n_equal == 1 ? "s" : "")
+                                : ""),
+        best.proposal.parameters,
+        {},
+        tried_};
+  }
+
+  const WrongSide& wrong_;
+  const oracle::Steps& steps_;
+  Json& tried_;
+  PassPlan plan_;
+  size_t max_candidates_ = kMaxCandidates;
+  std::optional<RmsFacts> known_;
+  TensorId first_;
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace
+
+Result<std::optional<Cause>> explain_rms(const WrongSide& wrong, const oracle::Steps& steps, Json& tried) {
+  return RmsExplanation(wrong, steps, tried).run();
+}
+
+}  // namespace tern::estimate

@@ -1,0 +1,56 @@
+// What several estimators need: how well a proposal fits, roots and minima in one unknown, and round numbers.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "tern/estimate/estimators.h"
+
+namespace tern::estimate {
+
+// Proposal::simplicity, by what was taken from the data.
+inline constexpr double kNothingMeasured = 1.0;
+inline constexpr double kNumberMeasured = 0.6;
+inline constexpr double kTableMeasured = 0.3;
+// One number that would explain any RMS.
+inline constexpr double kFitsAnything = 0.1;
+
+double rms_of(const Matrix& x);
+
+// |a - b|_2 / |b|_2; infinite where the shapes differ or the figure is not finite.
+double relative_error(const Matrix& a, const Matrix& b);
+
+// How far `y` is from what the side computed: the relative error, or of the RMS alone where there are no values.
+// Infinite where neither is known.
+double misfit(const StageFacts& facts, const Matrix& y);
+
+// Whether there is a finite number in every place, so that nothing but numbers goes into what is measured.
+bool measurable(const StageFacts& facts);
+
+// Those of them that explain at least four fifths of the error, the best first. A side that is right leaves none.
+std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFacts& facts);
+
+// The number with the fewest significant digits that is no further than `uncertainty` from `value`.
+double shortest_within(double value, double uncertainty);
+
+// The number with the fewest significant digits, of at most nine, near `value` for which `f` is no greater than for
+// `value` itself by more than a tenth; `value` where there is none.
+double shortest_that_fits(double value, const std::function<double(double)>& f);
+
+// `n` numbers from `low` to `high`, both above 0, each the same multiple of the one before. n >= 2.
+std::vector<double> geometric_grid(double low, double high, size_t n);
+
+// Zeros of `f`, one between each two neighbours of the ascending `grid` where its sign changes.
+std::vector<double> roots(const std::function<double(double)>& f, std::span<const double> grid);
+
+// Where `f` is least: at the best number of the ascending `grid`, refined between its neighbours.
+double argmin(const std::function<double(double)>& f, std::span<const double> grid);
+
+// slope and intercept of the least squares line; weights may be empty. `slope` is 0 where all x are one.
+struct Line {
+  double slope = 0, intercept = 0;
+};
+Line fit_line(std::span<const double> x, std::span<const double> y, std::span<const double> weights = {});
+
+}  // namespace tern::estimate

@@ -1,0 +1,477 @@
+// RoPE: the angle by which each pair of features was turned at each position, and what rule gives these angles.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <numbers>
+
+#include "tern/base/median.h"
+#include "tern/estimate/numerics.h"
+#include "tern/estimate/rope_rule.h"
+#include "tern/estimate/site.h"
+
+namespace tern::estimate {
+namespace {
+
+using Values = std::vector<double>;
+
+// What the pairs of a layout went through.
+struct Turns {
+  RopeLayout layout;
+  std::vector<RopeToken> tokens;
+  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex
+  // numbers: the argument, by which they were turned, and the absolute value, by which that counts.
+  Values angles, weights;
+  double residual = 0;   // what is no rotation, over the length of the output
+  double magnitude = 1;  // of the pairs, behind over before
+
+  size_t n_pairs() const { return layout.width / 2; }
+  double angle(size_t t, size_t i) const { return angles[t * n_pairs() + i]; }
+  double weight(size_t t, size_t i) const { return weights[t * n_pairs() + i]; }
+
+  // How far angles of frequency times position are from these, relative to what was turned: about the relative error
+  // of the stage.
+  double misfit(const Values& frequencies, const Values& positions) const {
+    double error = 0, size = 0;
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      for (size_t i = 0; i < n_pairs(); ++i) {
+        const double chord = 2 * std::sin((angle(t, i) - frequencies[i] * positions[t]) / 2);
+        error += weight(t, i) * chord * chord;
+        size += weight(t, i);
+      }
+    }
+    return size > 0 ? std::sqrt(error / size) : 0;
+  }
+  // Some tokens of them.
+  Turns only(const std::vector<size_t>& chosen) const {
+    Turns some{layout, {}, {}, {}, residual, magnitude};
+    for (const size_t t : chosen) {
+      some.tokens.push_back(tokens[t]);
+      for (size_t i = 0; i < n_pairs(); ++i) {
+        some.angles.push_back(angle(t, i));
+        some.weights.push_back(weight(t, i));
+      }
+    }
+    return some;
+  }
+  Values positions() const {
+    Values positions;
+    for (const RopeToken& token : tokens) {
+      positions.push_back(static_cast<double>(token.position));
+    }
+    return positions;
+  }
+};
+
+Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const std::vector<RopeToken>& tokens) {
+  Turns found{layout, tokens, {}, {}};
+  double error = 0, size = 0, before = 0, turned = 0;
+  for (size_t t = 0; t < x.n_tokens; ++t) {
+    for (size_t i = 0; i < layout.width / 2; ++i) {
+      const auto [a, b] = layout.pair(i, layout.halves_in);
+      const auto [to_a, to_b] = layout.pair(i, layout.halves_out);
+      std::complex<double> sum;
+      double in = 0, out = 0;
+      for (size_t head = 0; head < x.n_features; head += layout.head) {
+        const std::complex<double> z(x.row(t)[head + a], x.row(t)[head + b]);
+        const std::complex<double> w(y.row(t)[head + to_a], y.row(t)[head + to_b]);
+        sum += w * std::conj(z);
+        in += std::norm(z);
+        out += std::norm(w);
+      }
+      found.angles.push_back(std::arg(sum));
+      found.weights.push_back(std::abs(sum));
+      error += in > 0 ? std::max(out - std::norm(sum) / in, 0.0) : out;
+      size += out;
+      before += in;
+      turned += std::abs(sum);
+    }
+    for (size_t f = 0; f < x.n_features; ++f) {
+      const size_t inside = f % layout.head;
+      if (inside < layout.begin || inside >= layout.begin + layout.width) {
+        const double off = y.row(t)[f] - x.row(t)[f];
+        error += off * off;
+        size += y.row(t)[f] * y.row(t)[f];
+      }
+    }
+  }
+  found.residual = size > 0 ? std::sqrt(error / size) : 0;
+  found.magnitude = before > 0 ? turned / before : 1;
+  return found;
+}
+
+// Enough tokens to tell rules apart: the first ones, between which no turn is missed, and ever fewer behind them.
+std::vector<size_t> telling_tokens(size_t n_tokens) {
+  constexpr size_t kAll = 24;
+  std::vector<size_t> chosen;
+  for (size_t t = 0; t < n_tokens; t += n_tokens <= kAll ? 1 : 1 + t / 6) {
+    chosen.push_back(t);
+  }
+  return chosen;
+}
+
+// Ways to pair features that come into question for rows of this width.
+std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook) {
+  std::vector<RopeLayout> found;
+  const auto add = [&](RopeLayout layout) {
+    for (const bool in : {textbook.halves_in, !textbook.halves_in}) {
+      for (const bool out : {in, !in}) {
+        layout.halves_in = in;
+        layout.halves_out = out;
+        if (std::find(found.begin(), found.end(), layout) == found.end()) {
+          found.push_back(layout);
+        }
+      }
+    }
+  };
+  const size_t head = textbook.head;
+  add(textbook);
+  for (size_t eighths = 1; eighths < 8; ++eighths) {
+    const size_t width = head * eighths / 8 / 2 * 2;
+    if (width > 0) {
+      for (const size_t begin : {size_t{0}, head - width}) {
+        for (const size_t exponent : {width, head}) {
+          add({head, begin, width, exponent});
+        }
+      }
+    }
+  }
+  for (const size_t other : {head / 2, head * 2, x.n_features}) {
+    if (other >= 2 && other % 2 == 0 && x.n_features % other == 0 && other != head) {
+      add({other, 0, other, other});
+    }
+  }
+  return found;
+}
+
+class Search {
+ public:
+  Search(const StageFacts& facts, Matrix x)
+      : facts_(facts), hp_(facts.steps().hyperparameters()), textbook_(textbook_rope(hp_)), x_(std::move(x)) {}
+
+  std::vector<Proposal> run() {
+    std::vector<Turns> seen;
+    const std::vector<RopeToken> tokens = rope_tokens(facts_);
+    double least = 1;
+    for (const RopeLayout& layout : layouts(x_, textbook_.layout)) {
+      seen.push_back(turns_of(x_, *facts_.is(), layout, tokens));
+      least = std::min(least, seen.back().residual);
+    }
+    constexpr double kRounding = 1e-6, kNoRotation = 0.01;
+    for (const Turns& turns : seen) {
+      if (turns.residual <= 10 * least + kRounding && turns.residual < kNoRotation) {
+        explain(turns.only(telling_tokens(tokens.size())));
+      }
+    }
+    return std::move(proposals_);
+  }
+
+ private:
+  void explain(const Turns& turns) {
+    const Values usual = rope_frequencies(turns.layout, hp_.rope_base);
+    propose(turns, "", Json::object(), "", usual, nullptr, kNothingMeasured);
+    if (turns.tokens.back().position == 0) {
+      return;  // nothing is turned at position 0
+    }
+    find_base(turns);
+    find_positions(turns, usual);
+    find_scaling(turns, usual);
+  }
+
+  // `position`: null for the textbook's.
+  void propose(const Turns& turns, std::string id, Json parameters, std::string says, Values frequencies,
+               std::function<double(const RopeToken&)> position, double simplicity) {
+    Json layout_parameters = Json::object();
+    std::string layout_says;
+    const std::string layout_id = describe_layout(turns.layout, textbook_.layout, layout_parameters, layout_says);
+    constexpr double kSame = 1e-5;
+    RopeRule rule{turns.layout, std::move(frequencies)};
+    if (position) {
+      rule.position = std::move(position);
+    }
+    if (std::abs(turns.magnitude - 1) > kSame) {
+      rule.magnitude = shortest_within(turns.magnitude, 1e-7);
+      layout_parameters["magnitude"] = rule.magnitude;
+      layout_says +=
+          fmt::format("{}the turned pairs are {:.6g} times as long", layout_says.empty() ? "" : "; ", rule.magnitude);
+    }
+    if (!id.empty() && !layout_id.empty()) {
+      simplicity *= kTableMeasured;
+    }
+    if (id.empty()) {
+      id = layout_id.empty() ? "rope_scaling" : layout_id;
+    }
+    for (auto& [key, value] : layout_parameters.items()) {
+      if (!parameters.contains(key)) {
+        parameters[key] = value;
+      }
+    }
+    says += (says.empty() || layout_says.empty() ? "" : "; ") + layout_says;
+    proposals_.push_back({std::move(id), std::move(parameters), std::move(says),
+                          [rule = std::move(rule)](const StageFacts& facts) -> std::optional<Matrix> {
+                            const std::optional<Matrix> x = input_of_stage(facts);
+                            return x ? rotated(*x, rule, rope_tokens(facts)) : std::nullopt;
+                          },
+                          simplicity});
+  }
+
+  void find_base(const Turns& turns) {
+    constexpr double kLowest = 1.5, kHighest = 1e12;
+    const Values positions = turns.positions();
+    const auto misfit = [&](double log_base) {
+      return turns.misfit(rope_frequencies(turns.layout, std::exp(log_base)), positions);
+    };
+    const double last = *std::max_element(positions.begin(), positions.end());
+    const auto n_points = static_cast<size_t>(300 + 30 * std::min(last, 500.0));
+    Values grid(n_points);
+    for (size_t i = 0; i < n_points; ++i) {
+      grid[i] = std::log(kLowest) +
+                (std::log(kHighest) - std::log(kLowest)) * static_cast<double>(i) / static_cast<double>(n_points - 1);
+    }
+    const double base = shortest_that_fits(std::exp(argmin(misfit, grid)),
+                                           [&](double candidate) { return misfit(std::log(candidate)); });
+    if (base != hp_.rope_base) {
+      propose(turns, "rope_base", {{"rope_base", base}, {"expected", hp_.rope_base}},
+              fmt::format("the RoPE base is {:.6g} instead of {:.6g}", base, hp_.rope_base),
+              rope_frequencies(turns.layout, base), nullptr, kNumberMeasured);
+    }
+  }
+
+  // Where each token would have to stand for these frequencies.
+  Values measured_positions(const Turns& turns, const Values& frequencies) const {
+    const Values positions = turns.positions();
+    const double last = *std::max_element(positions.begin(), positions.end());
+    constexpr double kStep = 0.25;
+    Values grid;
+    for (double p = -last - 64; p <= 2 * last + 128; p += kStep) {
+      grid.push_back(p);
+    }
+    Values measured;
+    for (size_t t = 0; t < positions.size(); ++t) {
+      const Turns one = turns.only({t});
+      const auto misfit = [&](double p) { return one.misfit(frequencies, {p}); };
+      measured.push_back(shortest_within(argmin(misfit, grid), 1e-5));
+    }
+    return measured;
+  }
+
+  void find_positions(const Turns& turns, const Values& frequencies) {
+    constexpr double kExact = 1e-6;
+    const Values positions = turns.positions(), measured = measured_positions(turns, frequencies);
+    Values offsets(measured.size());
+    std::transform(measured.begin(), measured.end(), positions.begin(), offsets.begin(), std::minus<>());
+    const auto add = [&](std::string id, Json parameters, std::string says,
+                         std::function<double(const RopeToken&)> position, double simplicity) {
+      propose(turns, std::move(id), std::move(parameters), std::move(says), frequencies, std::move(position),
+              simplicity);
+    };
+    add(
+        "rope_missing", Json::object(), "RoPE is left out", [](const RopeToken&) { return 0.0; }, kNothingMeasured);
+    add(
+        "rope_direction", Json::object(), "RoPE turns the other way round",
+        [](const RopeToken& token) { return -static_cast<double>(token.position); }, kNothingMeasured);
+    add(
+        "rope_position", {{"restarts", "with each pass"}}, "positions start from 0 in each pass",
+        [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); }, kNothingMeasured);
+    const double offset = median(offsets), constant = median(measured);
+    add(
+        "rope_position", {{"offset", offset}, {"expected", 0}},
+        fmt::format("positions are counted from {:.6g}", offset),
+        [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; }, kNumberMeasured);
+    if (facts_.id().seq > 0) {
+      add(
+          "rope_position", {{"offset", offset}, {"expected", 0}, {"passes", "decode"}},
+          fmt::format("positions of decode steps are off by {:.6g}", offset),
+          [offset](const RopeToken& token) {
+            return static_cast<double>(token.position) + (token.is_decode ? offset : 0);
+          },
+          kNumberMeasured);
+    }
+    add(
+        "rope_position", {{"position", constant}}, fmt::format("every token stands at position {:.6g}", constant),
+        [constant](const RopeToken&) { return constant; }, kTableMeasured);
+    Line line = fit_line(positions, measured);
+    if (positions.size() == 1) {
+      line = {measured[0] / positions[0], 0};
+    }
+    if (line.slope > 0) {
+      // One over the slope is what people set.
+      const double factor = shortest_within(1 / line.slope, kExact / line.slope);
+      propose_factor(turns, frequencies, factor, shortest_within(line.intercept, kExact));
+    }
+    if (positions.size() > 1 && positions.size() == facts_.tokens().size()) {
+      const size_t first = facts_.first_position();
+      add(
+          "rope_position", {{"positions", measured}}, "tokens stand at other positions",
+          [measured, first](const RopeToken& token) {
+            const size_t i = token.position - first;
+            return i < measured.size() ? measured[i] : static_cast<double>(token.position);
+          },
+          kTableMeasured / 2);
+    }
+  }
+
+  void propose_factor(const Turns& turns, const Values& frequencies, double factor, double offset) {
+    Json parameters = {{"type", "linear"}, {"factor", factor}, {"expected", 1.0}};
+    std::string says = fmt::format("RoPE's positions are divided by {:.6g}", factor);
+    propose(
+        turns, "rope_scaling", parameters, says, frequencies,
+        [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; }, kNumberMeasured);
+    if (offset != 0) {
+      parameters["offset"] = offset;
+      propose(
+          turns, "rope_scaling", parameters, says + fmt::format(", and counted from {:.6g}", offset), frequencies,
+          [=](const RopeToken& token) { return static_cast<double>(token.position) / factor + offset; },
+          kTableMeasured);
+    }
+  }
+
+  // Factors that differ from pair to pair.
+  void find_scaling(const Turns& turns, const Values& usual) {
+    const Values positions = turns.positions(), grid = geometric_grid(1.01, 256, 100);
+    const auto best = [&](const std::function<Values(double)>& frequencies) {
+      const auto misfit = [&](double factor) { return turns.misfit(frequencies(factor), positions); };
+      return shortest_that_fits(argmin(misfit, grid), misfit);
+    };
+    Values contexts = {8192, 4096, 2048, 32768};
+    if (const double own = hp_.n_context; std::find(contexts.begin(), contexts.end(), own) == contexts.end()) {
+      contexts.push_back(own);
+    }
+    for (const double context : contexts) {
+      const auto llama3 = [&](double factor) {
+        return scaled_frequencies(usual, Llama3Scaling{factor, 1, 4, context});
+      };
+      const auto yarn = [&](double factor) {
+        return scaled_frequencies(usual, yarn_of(factor, context, hp_.rope_base, turns.layout.exponent_width));
+      };
+      const auto add = [&](const char* type, const std::function<Values(double)>& frequencies) {
+        const double factor = best(frequencies);
+        propose(turns, "rope_scaling", {{"type", type}, {"factor", factor}, {"expected", 1.0}, {"context", context}},
+                fmt::format("RoPE is scaled as {} does for a context of {:.0f}, by {:.6g}", type, context, factor),
+                frequencies(factor), nullptr, kNumberMeasured);
+      };
+      add("llama3", llama3);
+      add("yarn", yarn);
+    }
+    if (facts_.first_position() == 0 && positions.size() > 2) {
+      find_each_frequency(turns, usual);
+    }
+  }
+
+  // A pair's frequency, from token to token: what is known by then says how many whole turns the next one has made.
+  static double frequency_of(const Turns& turns, size_t i) {
+    double frequency = turns.angle(1, i), along = 0, across = 0;
+    for (size_t t = 1; t < turns.tokens.size(); ++t) {
+      const auto p = static_cast<double>(turns.tokens[t].position);
+      const double off = std::remainder(turns.angle(t, i) - frequency * p, 2 * std::numbers::pi);
+      const double weight = turns.weight(t, i);
+      across += weight * p * p;
+      along += weight * p * (frequency * p + off);
+      frequency = across > 0 ? along / across : frequency;
+    }
+    return frequency;
+  }
+
+  void find_each_frequency(const Turns& turns, const Values& usual) {
+    Values frequencies(usual.size()), factors(usual.size());
+    for (size_t i = 0; i < usual.size(); ++i) {
+      frequencies[i] = frequency_of(turns, i);
+      factors[i] = usual[i] / frequencies[i];
+    }
+    propose(turns, "rope_scaling", {{"type", "each pair by its own"}, {"factors", factors}},
+            "each pair is turned by a factor of its own", frequencies, nullptr, kTableMeasured / 2);
+    // Between pairs that are left alone and those slowed down by one factor, the others are interpolated.
+    constexpr double kAt = 0.002;
+    const double factor = median({factors.end() - static_cast<std::ptrdiff_t>(factors.size() / 4), factors.end()});
+    Values turns_in_one, numbers, kept;
+    for (size_t i = 0; i < usual.size() && factor != 1; ++i) {
+      const double share = (1 / factors[i] - 1 / factor) / (1 - 1 / factor);
+      if (share > kAt && share < 1 - kAt) {
+        turns_in_one.push_back(usual[i] / (2 * std::numbers::pi));
+        numbers.push_back(static_cast<double>(i));
+        kept.push_back(share);
+      }
+    }
+    if (kept.size() < 2) {
+      return;
+    }
+    if (const Line line = fit_line(turns_in_one, kept); line.slope > 0 && line.intercept < 0) {
+      // kept = (context * turns - low) / (high - low); low is 1 in every model.
+      const double span = -1 / line.intercept;
+      Llama3Scaling scaling{factor, 1, 1 + span, line.slope * span};
+      for (double Llama3Scaling::*number : {&Llama3Scaling::context, &Llama3Scaling::high, &Llama3Scaling::factor}) {
+        scaling.*number = shortest_that_fits(scaling.*number, [&](double value) {
+          Llama3Scaling other = scaling;
+          other.*number = value;
+          return turns.misfit(scaled_frequencies(usual, other), turns.positions());
+        });
+      }
+      propose(turns, "rope_scaling",
+              {{"type", "llama3"},
+               {"factor", scaling.factor},
+               {"expected", 1.0},
+               {"high_frequency_factor", scaling.high},
+               {"context", scaling.context}},
+              fmt::format("RoPE is scaled as llama3 does for a context of {:.0f}, by {:.6g}", scaling.context,
+                          scaling.factor),
+              scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
+    }
+    if (const Line line = fit_line(numbers, kept); line.slope < 0) {
+      // kept = 1 - (number - first) / (last - first)
+      YarnScaling scaling{factor, std::nearbyint((1 - line.intercept) / line.slope),
+                          std::nearbyint(-line.intercept / line.slope)};
+      scaling.factor = shortest_that_fits(factor, [&](double value) {
+        const YarnScaling other{value, scaling.first_pair, scaling.last_pair};
+        return turns.misfit(scaled_frequencies(usual, other), turns.positions());
+      });
+      propose(turns, "rope_scaling",
+              {{"type", "yarn"},
+               {"factor", scaling.factor},
+               {"expected", 1.0},
+               {"first_pair", scaling.first_pair},
+               {"last_pair", scaling.last_pair}},
+              fmt::format("RoPE is scaled as yarn does from pair {:.0f} to {:.0f}, by {:.6g}", scaling.first_pair,
+                          scaling.last_pair, scaling.factor),
+              scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
+    }
+  }
+
+  const StageFacts& facts_;
+  const oracle::Hyperparameters& hp_;
+  RopeRule textbook_;
+  Matrix x_;
+  std::vector<Proposal> proposals_;
+};
+
+}  // namespace
+
+std::vector<Proposal> estimate_rope(const StageFacts& facts) {
+  const std::optional<Matrix> x = measurable(facts) ? input_of_stage(facts) : std::nullopt;
+  if (!x) {
+    return {};
+  }
+  if (facts.is()) {
+    const bool fits = facts.is()->n_tokens == x->n_tokens && facts.is()->n_features == x->n_features;
+    return fits ? explaining(Search(facts, *x).run(), facts) : std::vector<Proposal>();
+  }
+  // A rotation leaves the RMS as it is. What was turned otherwise shows in the scores (scores.cc), what was stretched
+  // shows here.
+  const double should = rms_of(facts.should());
+  if (!facts.rms() || !(should > 0)) {
+    return {};
+  }
+  RopeRule rule = textbook_rope(facts.steps().hyperparameters());
+  rule.magnitude = *facts.rms() / should;
+  Proposal stretched{"rope_scaling",
+                     {{"magnitude", rule.magnitude}, {"expected", 1.0}},
+                     fmt::format("the turned pairs are {:.6g} times as long", rule.magnitude),
+                     [rule](const StageFacts& there) -> std::optional<Matrix> {
+                       const std::optional<Matrix> in = input_of_stage(there);
+                       return in ? rotated(*in, rule, rope_tokens(there)) : std::nullopt;
+                     },
+                     kFitsAnything};
+  return explaining({std::move(stretched)}, facts);
+}
+
+}  // namespace tern::estimate

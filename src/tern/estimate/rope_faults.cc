@@ -1,0 +1,131 @@
+// Ways in which RoPE is got wrong, by name.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tern/estimate/rope_rule.h"
+
+namespace tern::estimate {
+namespace {
+
+const char* name_of(bool halves) { return halves ? "halves" : "neighbours"; }
+
+// As models in use have them.
+constexpr double kBases[] = {1e4, 5e5, 1e6, 1e5, 5e4, 1.5e5, 2e6, 5e6, 8e6, 1e7};
+constexpr double kFactors[] = {2, 4, 8, 16, 32};
+
+void add_positions(const RopeRule& textbook, std::vector<RopeFault>& faults) {
+  const auto add = [&](Json parameters, std::string says, std::function<double(const RopeToken&)> position) {
+    RopeRule rule = textbook;
+    rule.position = std::move(position);
+    faults.push_back({"rope_position", std::move(parameters), std::move(says), std::move(rule)});
+  };
+  for (const int offset : {-1, 1}) {
+    const auto moved = [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; };
+    add({{"offset", offset}, {"expected", 0}}, fmt::format("positions are counted from {}", offset), moved);
+    add({{"offset", offset}, {"expected", 0}, {"passes", "decode"}},
+        fmt::format("positions of decode steps are {} by one", offset < 0 ? "behind" : "ahead"),
+        [offset](const RopeToken& token) {
+          return static_cast<double>(token.position) + (token.is_decode ? offset : 0);
+        });
+  }
+  add({{"restarts", "with each pass"}}, "positions start from 0 in each pass",
+      [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); });
+}
+
+}  // namespace
+
+RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base) {
+  RopeRule rule = textbook_rope(hp);
+  rule.frequencies = rope_frequencies(rule.layout, base);
+  return {"rope_base",
+          {{"rope_base", base}, {"expected", hp.rope_base}},
+          fmt::format("the RoPE base is {:.6g} instead of {:.6g}", base, hp.rope_base),
+          std::move(rule)};
+}
+
+RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor) {
+  RopeRule rule = textbook_rope(hp);
+  for (double& frequency : rule.frequencies) {
+    frequency /= factor;
+  }
+  return {"rope_scaling",
+          {{"type", "linear"}, {"factor", factor}, {"expected", 1.0}},
+          fmt::format("RoPE's positions are divided by {:.6g}", factor),
+          std::move(rule)};
+}
+
+std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp) {
+  const RopeRule textbook = textbook_rope(hp);
+  std::vector<RopeFault> faults;
+  const auto add_layout = [&](const RopeLayout& layout) {
+    RopeFault fault;
+    fault.rule = textbook;
+    fault.rule.layout = layout;
+    fault.rule.frequencies = rope_frequencies(layout, hp.rope_base);
+    fault.id = describe_layout(layout, textbook.layout, fault.parameters, fault.says);
+    faults.push_back(std::move(fault));
+  };
+  RopeLayout layout = textbook.layout;
+  layout.halves_in = layout.halves_out = !layout.halves_in;
+  add_layout(layout);
+  for (const size_t quarters : {size_t{2}, size_t{1}, size_t{3}}) {
+    layout = textbook.layout;
+    layout.width = layout.exponent_width = layout.head * quarters / 4 / 2 * 2;
+    if (layout.width > 0) {
+      add_layout(layout);
+    }
+  }
+  RopeRule still = textbook, backwards = textbook;
+  still.position = [](const RopeToken&) { return 0.0; };
+  backwards.position = [](const RopeToken& token) { return -static_cast<double>(token.position); };
+  faults.push_back({"rope_missing", Json::object(), "RoPE is left out", std::move(still)});
+  faults.push_back({"rope_direction", Json::object(), "RoPE turns the other way round", std::move(backwards)});
+  add_positions(textbook, faults);
+  for (const double base : kBases) {
+    if (base != hp.rope_base) {
+      faults.push_back(rope_base_fault(hp, base));
+    }
+  }
+  for (const double factor : kFactors) {
+    faults.push_back(rope_factor_fault(hp, factor));
+  }
+  return faults;
+}
+
+std::string describe_layout(const RopeLayout& layout, const RopeLayout& textbook, Json& parameters, std::string& says) {
+  if (layout.halves_in != textbook.halves_in || layout.halves_out != textbook.halves_out) {
+    parameters["pairs"] = name_of(layout.halves_in);
+    parameters["expected"] = name_of(textbook.halves_in);
+    says =
+        fmt::format("RoPE pairs {} where the model pairs {}", name_of(layout.halves_in), name_of(textbook.halves_in));
+    if (layout.halves_out != layout.halves_in) {
+      parameters["written_as"] = name_of(layout.halves_out);
+      says += fmt::format(", and writes them as {}", name_of(layout.halves_out));
+    }
+    return "rope_pairing";
+  }
+  if (layout == textbook) {
+    return {};
+  }
+  parameters["features"] = layout.width;
+  parameters["expected"] = textbook.width;
+  says = fmt::format("RoPE turns {} features of {}", layout.width, layout.head);
+  if (layout.head != textbook.head) {
+    parameters["head"] = layout.head;
+    says += fmt::format(" where a head has {}", textbook.head);
+  } else if (layout.begin != 0) {
+    parameters["from"] = layout.begin;
+    says += fmt::format(", from feature {} on", layout.begin);
+  }
+  if (layout.exponent_width != layout.width) {
+    parameters["exponent_width"] = layout.exponent_width;
+    says += fmt::format(", with the frequencies of {}", layout.exponent_width);
+  } else if (layout.width == textbook.width && layout.head == textbook.head) {
+    says = fmt::format("RoPE's frequencies are those of {} features instead of {}", layout.exponent_width,
+                       textbook.exponent_width);
+  }
+  return "rope_partial";
+}
+
+}  // namespace tern::estimate

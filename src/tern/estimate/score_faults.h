@@ -1,0 +1,38 @@
+// Ways in which attention scores are got wrong, as proposals.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tern/estimate/estimators.h"
+#include "tern/estimate/score_rule.h"
+
+namespace tern::estimate {
+
+using ScoreInputsOf = std::function<std::optional<ScoreInputs>(const StageFacts& facts)>;
+
+// A proposal for the scores of a layer. Its recompute() takes the facts of any stage of that layer. `inputs`: null for
+// what went into the scores.
+struct ScoreFault {
+  Proposal proposal;
+  ScoreRule rule;
+  ScoreInputsOf inputs;
+};
+ScoreFault score_fault(std::string id, Json parameters, std::string says, ScoreRule rule, double simplicity = 1,
+                       ScoreInputsOf inputs = nullptr);
+
+ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale);
+ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap);
+// Each token sees so many more than itself and those before it.
+ScoreFault mask_offset_fault(const oracle::Hyperparameters& hp, int offset);
+// Each token sees the last so many, itself included.
+ScoreFault window_fault(const oracle::Hyperparameters& hp, size_t window);
+// RoPE by another rule, as the scores show it.
+ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault);
+
+std::vector<ScoreFault> usual_mask_faults(const oracle::Hyperparameters& hp);
+// Those of heads, caches and RoPE left out. `n_keys`: that there are.
+std::vector<ScoreFault> usual_score_faults(const oracle::Hyperparameters& hp, size_t n_keys, bool is_decode);
+
+}  // namespace tern::estimate

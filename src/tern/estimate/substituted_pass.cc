@@ -1,0 +1,101 @@
+#include "tern/estimate/substituted_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "tern/trace/neighbourhood.h"
+
+namespace tern::estimate {
+namespace {
+
+using trace::Stage;
+using trace::TensorId;
+
+class SubstitutedPass final : public oracle::Oracle {
+ public:
+  SubstitutedPass(Oracle&& plain, const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
+                  const oracle::Steps& steps)
+      : Oracle(std::move(plain)), proposal_(proposal), kind_(kind), plan_(plan), steps_(steps) {}
+
+  // One piece after the other, or one decode step.
+  Status go(std::span<const int32_t> tokens, int seq, int ubatch) {
+    pieces_.emplace_back(TensorId{seq, ubatch, -1, Stage::kEmbeddings}, tokens.size());
+    tokens_.assign(tokens.begin(), tokens.end());
+    const auto logits = evaluate(tokens, seq, ubatch, nullptr);
+    return logits ? Status() : Status(tl::unexpected(logits.error()));
+  }
+
+  const RmsOf& rms() const { return rms_; }
+
+ protected:
+  Status finish_stage(const Pass& pass, Stage stage, int layer, Matrix& matrix) const override {
+    const TensorId id{pass.seq, pass.ubatch, layer, stage};
+    if (proposal_ != nullptr && stage.kind() == kind_) {
+      const StageFacts facts({pieces_, tokens_, [this](const TensorId& wanted) { return computed(wanted); }}, steps_,
+                             id, matrix);
+      if (auto y = proposal_->recompute(facts); y && y->values.size() == matrix.values.size()) {
+        matrix.values = std::move(y->values);
+      }
+    }
+    TERN_RETURN_IF_ERROR(Oracle::finish_stage(pass, stage, layer, matrix));
+    double sum = 0;
+    for (const double value : matrix.values) {
+      sum += value * value;
+    }
+    rms_[id] = std::sqrt(sum / static_cast<double>(std::max<size_t>(matrix.values.size(), 1)));
+    if (proposal_ != nullptr) {
+      computed_[id] = matrix;
+    }
+    return {};
+  }
+
+  bool take_over(const TensorId& id, Matrix& matrix) const override {
+    const bool is_given = settings_.around && plan_.given && id.stage == Stage::kOut &&
+                          !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_layer(id.layer);
+    auto given = is_given ? plan_.given(id) : std::nullopt;
+    if (!given || given->values.size() != matrix.values.size()) {
+      return false;
+    }
+    matrix.values = std::move(given->values);
+    computed_[id] = matrix;
+    return true;
+  }
+
+ private:
+  std::optional<Matrix> computed(const TensorId& id) const {
+    const auto found = computed_.find(id);
+    return found == computed_.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  const Proposal* proposal_;
+  trace::StageKind kind_;
+  const PassPlan& plan_;
+  const oracle::Steps& steps_;
+  std::vector<std::pair<TensorId, size_t>> pieces_;
+  std::vector<int32_t> tokens_;
+  mutable std::map<TensorId, Matrix> computed_;
+  mutable RmsOf rms_;
+};
+
+}  // namespace
+
+Result<RmsOf> rms_with(const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
+                       const oracle::Steps& steps) {
+  oracle::Settings settings;
+  settings.significant_bits = plan.significant_bits;
+  settings.around = plan.around;
+  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(steps.view(), settings));
+  SubstitutedPass pass(std::move(plain), proposal, kind, plan, steps);
+  const std::span<const int32_t> prompt(plan.prompt);
+  for (size_t begin = 0; begin < prompt.size(); begin += plan.ubatch) {
+    const auto piece = prompt.subspan(begin, std::min(plan.ubatch, prompt.size() - begin));
+    TERN_RETURN_IF_ERROR(pass.go(piece, 0, static_cast<int>(begin / plan.ubatch)));
+  }
+  for (size_t step = 0; step < plan.fed.size(); ++step) {
+    TERN_RETURN_IF_ERROR(pass.go(std::span(plan.fed).subspan(step, 1), static_cast<int>(step) + 1, 0));
+  }
+  return pass.rms();
+}
+
+}  // namespace tern::estimate

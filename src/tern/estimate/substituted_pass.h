@@ -1,0 +1,28 @@
+// The oracle's whole pass with some stages computed otherwise: what a proposal does to all that is computed behind it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "tern/estimate/estimators.h"
+
+namespace tern::estimate {
+
+struct PassPlan {
+  std::vector<int32_t> prompt;
+  std::vector<int32_t> fed;  // of the decode steps
+  size_t ubatch = 512;       // prompt tokens evaluated at once, at least 1
+  int significant_bits = 0;  // oracle::Settings
+  // Only the neighbourhood of this tensor, from what `given` says goes into it.
+  std::optional<trace::TensorId> around = std::nullopt;
+  Lookup given = {};
+};
+
+// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of this kind. Errors: those of Oracle::load() and Oracle::evaluate().
+using RmsOf = std::map<trace::TensorId, double>;
+Result<RmsOf> rms_with(const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
+                       const oracle::Steps& steps);
+
+}  // namespace tern::estimate
