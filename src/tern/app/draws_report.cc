@@ -184,6 +184,12 @@ std::string to_text(const DrawsResult& result) {
   out += fmt::format("hashes only on the subject's side: placed {}, named {}\n",
                      share_text(hashes, hashes.placed, kWithHashes.placed),
                      share_text(hashes, hashes.named, kWithHashes.named));
+  for (const compare::Side side : compare::kSides) {
+    const Count of_side =
+        count(result.rows, [side](const DrawnRow& row) { return !row.with_values && row.wrong == side; });
+    out += fmt::format("  of these, the {} is wrong: placed {} of {}, named {}\n", compare::side_name(side),
+                       of_side.placed, of_side.seen(), of_side.named);
+  }
   out += fmt::format("hidden by rounding: {} of {} (at most {:.0f} %)\n", values.hidden + hashes.hidden,
                      result.rows.size(), 100 * kMaxHidden);
   out += fmt::format("right engines blamed: {} of {}\n", n_blamed(result), result.clean.size());

@@ -83,9 +83,8 @@ DrawnFault rope_offset(Dice& dice, const FaultyModel& model) {
 DrawnFault rope_behind_in_decode(Dice& dice, const FaultyModel& model) {
   DrawnFault fault = at_rope(dice, model, "a position behind in decode steps");
   fault.only_decode = true;
-  fault.change = turning([](const Workbench& bench, Workbench::RopeRule& rule) {
-    const int behind = bench.n_past() > 0 ? 1 : 0;
-    rule.angle = [behind, own = rule.angle](double position, size_t pair) { return own(position - behind, pair); };
+  fault.change = turning([](const Workbench&, Workbench::RopeRule& rule) {
+    rule.angle = [own = rule.angle](double position, size_t pair) { return own(position - 1, pair); };
   });
   fault.causes = {"rope_position"};
   return fault;
@@ -197,6 +196,9 @@ DrawnFault head_map(Dice& dice, const FaultyModel& model, Stage stage) {
     };
   });
   fault.causes = {"gqa_head_map"};
+  if (group == 1) {  // no heads share keys, so it is their order
+    fault.causes.emplace_back("head_order");
+  }
   return fault;
 }
 DrawnFault key_heads(Dice& dice, const FaultyModel& model) { return head_map(dice, model, Stage::kAttnScoresSoftmax); }
@@ -210,10 +212,9 @@ DrawnFault cache(Dice& dice, const FaultyModel& model) {
                         shifted ? "with the cache read one place off in decode steps"
                                 : "with the entry before in place of a decode step's own");
   fault.only_decode = true;
-  fault.change = attending([shifted](const Workbench&, const Place& place, Workbench::AttentionRule& rule) {
-    const bool decode = place.seq > 0;
-    rule.cache_slot = [shifted, decode](size_t position, size_t key) {
-      return !decode ? key : shifted ? std::max<size_t>(key, 1) - 1 : std::min(key, position - 1);
+  fault.change = attending([shifted](const Workbench&, const Place&, Workbench::AttentionRule& rule) {
+    rule.cache_slot = [shifted](size_t position, size_t key) {
+      return shifted ? std::max<size_t>(key, 1) - 1 : std::min(key, position - 1);
     };
   });
   fault.causes = {"kv_cache"};

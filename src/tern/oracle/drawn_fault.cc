@@ -76,7 +76,15 @@ std::vector<const FaultVariant*> fault_variants() {
 
 std::unique_ptr<Workbench> make_faulty(const Oracle& plain, const Float32Rules& rules, std::vector<int32_t> tokens,
                                        const DrawnFault& fault) {
-  return std::make_unique<Workbench>(plain, rules, std::move(tokens), fault.stages, fault.layers, fault.change);
+  Workbench::Change change = fault.change;
+  if (fault.only_decode) {
+    change = [change](const Workbench& bench, const Workbench::Place& place, Workbench::Matrix& result) {
+      if (place.seq > 0) {
+        change(bench, place, result);
+      }
+    };
+  }
+  return std::make_unique<Workbench>(plain, rules, std::move(tokens), fault.stages, fault.layers, std::move(change));
 }
 
 }  // namespace tern::oracle

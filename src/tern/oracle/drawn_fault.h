@@ -33,7 +33,7 @@ struct DrawnFault {
   Workbench::Change change;
   std::vector<std::string> causes;  // ids of the contract, each an honest name for it
   std::vector<ExpectedFigure> figures;
-  bool only_decode = false;  // the prefill is right
+  bool only_decode = false;  // `change` is not called in the prefill
 
   // The first tensor that it changes, by what it says.
   trace::TensorId claimed_place() const;

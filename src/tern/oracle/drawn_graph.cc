@@ -80,7 +80,9 @@ DrawnFault norm_plus_one(Dice& dice, const FaultyModel& model) {
   return norm_weight_changed(dice, model, "with 1 added to its weight", [](double w) { return 1 + w; });
 }
 DrawnFault norm_weight_twice(Dice& dice, const FaultyModel& model) {
-  return norm_weight_changed(dice, model, "with its weight applied twice", [](double w) { return w * w; });
+  DrawnFault fault = norm_weight_changed(dice, model, "with its weight applied twice", [](double w) { return w * w; });
+  fault.causes = {"norm_weight", "norm_doubled"};
+  return fault;
 }
 
 DrawnFault norm_of_another_layer(Dice& dice, const FaultyModel& model) {
