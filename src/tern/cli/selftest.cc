@@ -84,8 +84,8 @@ void add_selftest(Command& app, Action& action) {
   add_one_prompt_options(*command, *options);
   auto* draws = command
                     ->add_option("--draws", options->n_draws,
-                                 "Instead of the fixed list: draw so many faults at random, any constant, layer, "
-                                 "rows and side, half of them against a subject without values")
+                                 "Instead of the fixed list and --prompt: draw so many faults, any constant, layer, "
+                                 "rows and side, half of them where the subject has hashes and RMS only")
                     ->check(in_range(1, 100000));
   command->add_option("--seed", options->seed, "Of the draws")->needs(draws)->capture_default_str();
   command->footer(
