@@ -55,14 +55,19 @@ Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, cons
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request) {
   TERN_ASSIGN_OR_RETURN(const std::unique_ptr<oracle::Oracle> oracle, make_oracle(view, options, request.inputs));
+  return generate_with(*oracle, options.ubatch, request);
+}
+
+Result<engine::Generation> generate_with(oracle::Oracle& oracle, int64_t ubatch,
+                                         const engine::GenerationRequest& request) {
   engine::Sampler sampler(request.sampling);
   engine::Generation generation;
   std::vector<float> last;
   Stopwatch stopwatch;
-  const auto piece = static_cast<size_t>(options.ubatch);
+  const auto piece = static_cast<size_t>(ubatch);
   for (size_t begin = 0; begin < request.prompt.size(); begin += piece) {
     const auto tokens = request.prompt.subspan(begin, std::min(piece, request.prompt.size() - begin));
-    TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, tokens, 0, static_cast<int>(begin / piece), request));
+    TERN_ASSIGN_OR_RETURN(last, evaluate(oracle, tokens, 0, static_cast<int>(begin / piece), request));
   }
   for (int step = 1;; ++step) {
     int32_t id = engine::fed(request, 0, step);
@@ -79,7 +84,7 @@ Result<engine::Generation> generate_with_oracle(const gguf::View& view, const Or
       break;
     }
     const int32_t next = engine::fed(request, id, step);
-    TERN_ASSIGN_OR_RETURN(last, evaluate(*oracle, std::span(&next, 1), step, 0, request));
+    TERN_ASSIGN_OR_RETURN(last, evaluate(oracle, std::span(&next, 1), step, 0, request));
   }
   generation.decode_s = stopwatch.seconds();
   return generation;

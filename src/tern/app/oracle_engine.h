@@ -8,6 +8,7 @@
 #include "tern/base/error.h"
 #include "tern/engine/session.h"
 #include "tern/gguf/view.h"
+#include "tern/oracle/oracle.h"
 
 namespace tern::app {
 
@@ -25,6 +26,10 @@ struct OracleOptions {
 // teacher's, and 0 behind those. The request must have passed Limits::check().
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request);
+
+// The same with an oracle that has evaluated nothing yet.
+Result<engine::Generation> generate_with(oracle::Oracle& oracle, int64_t ubatch,
+                                         const engine::GenerationRequest& request);
 
 // What result.json calls it: "tern oracle 0.1.0 (double)".
 std::string oracle_engine_name(const OracleOptions& options);

@@ -31,7 +31,7 @@ inline constexpr Float32Rules kFloat32Evaluations[] = {
     {"float32-plain", false, false, false, 1},
 };
 
-class Float32 final : public Oracle {
+class Float32 : public Oracle {
  public:
   // `plain` with 24 significant bits in its settings: each stage ends as float32.
   Float32(const Oracle& plain, const Float32Rules& rules) : Oracle(plain), rules_(rules) {

@@ -1,0 +1,240 @@
+// What can go wrong with a matrix's scale, its sign, its rows and single weights.
+#include <bit>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "tern/oracle/drawn_parts.h"
+
+namespace tern::oracle {
+namespace {
+
+using namespace drawn;  // NOLINT(google-build-using-namespace): the rows' own vocabulary
+
+Workbench::Change scaling(double factor) {
+  return reading([factor](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
+    decode_row(own, row, out);
+    out.scale *= factor;
+  });
+}
+
+// --- weight scale
+
+DrawnFault factor(Dice& dice, const FaultyModel& model) {
+  const double by = pick_factor(dice, 0.02, 50);
+  DrawnFault fault = at_projection(dice, model, fmt::format("times {:.4g}", by));
+  fault.change = scaling(by);
+  fault.causes = {"weight_scale"};
+  fault.figures = {figure({"factor"}, by)};
+  return fault;
+}
+
+DrawnFault scale_of_zero(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_projection(dice, model, "with a scale of 0");
+  fault.change = scaling(0);
+  fault.causes = {"weight_scale", "weight_missing"};
+  return fault;
+}
+
+DrawnFault scale_by_its_power(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_projection(dice, model, "");
+  const double scale = model.scale(fault.stages.front(), fault.layers.front());
+  const bool ignored = dice.one_in(2);
+  const double by = ignored ? 1 / scale : 1 / (scale * scale);
+  fault.does += ignored ? "without its scale" : "divided by its scale";
+  fault.change = scaling(by);
+  fault.causes = {"weight_scale"};
+  fault.figures = {figure({"factor"}, by)};
+  return fault;
+}
+
+// Whether some projection fulfils `holds(stage, layer)`.
+template <class Holds>
+bool has_projection(const FaultyModel& model, const Holds& holds) {
+  for (int layer = 0; layer < model.hp.n_layers; ++layer) {
+    if (std::any_of(std::begin(kProjections), std::end(kProjections),
+                    [&](Stage stage) { return holds(stage, layer); })) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// By what a scale changes as the upper half of a float32, which has 8 significant bits.
+double cut_to_bfloat16(double scale) {
+  const auto cut = std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(scale)) & 0xffff0000U);
+  return static_cast<double>(cut) / scale;
+}
+
+constexpr double kVisibleCut = 2e-4, kVisibleScale = 0.01;
+
+bool has_long_scale(const FaultyModel& model) {
+  return model.is_i2s() && has_projection(model, [&](Stage stage, int layer) {
+           return std::abs(cut_to_bfloat16(model.scale(stage, layer)) - 1) > kVisibleCut;
+         });
+}
+
+bool has_two_scales(const FaultyModel& model) {
+  return model.is_i2s() && has_projection(model, [&](Stage stage, int layer) {
+           return std::abs(model.scale(stage, layer) / model.scale(Stage::kQProj, 0) - 1) > kVisibleScale;
+         });
+}
+
+DrawnFault scale_in_bfloat16(Dice& dice, const FaultyModel& model) {
+  while (true) {
+    DrawnFault fault = at_one_projection(dice, model, "with its scale cut to bfloat16");
+    const double by = cut_to_bfloat16(model.scale(fault.stages.front(), fault.layers.front()));
+    if (std::abs(by - 1) > kVisibleCut) {
+      fault.change = scaling(by);
+      fault.causes = {"weight_scale"};
+      fault.figures = {figure({"factor"}, by)};
+      return fault;
+    }
+  }
+}
+
+DrawnFault scale_of_another(Dice& dice, const FaultyModel& model) {
+  while (true) {
+    DrawnFault fault = at_one_projection(dice, model, "with the scale of ");
+    const Stage other = pick_stage(dice, model, kProjections);
+    const int layer = pick_layer(dice, model);
+    const double by = model.scale(other, layer) / model.scale(fault.stages.front(), fault.layers.front());
+    if (std::abs(by - 1) > kVisibleScale) {
+      fault.does += fmt::format("blk{}/{}", layer, other.name());
+      fault.change = scaling(by);
+      fault.causes = {"weight_scale"};
+      fault.figures = {figure({"factor"}, by)};
+      return fault;
+    }
+  }
+}
+
+// --- weight sign
+
+DrawnFault negated(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_projection(dice, model, "negated");
+  fault.change = scaling(-1);
+  fault.causes = {"weight_sign"};
+  return fault;
+}
+
+DrawnFault negated_rows(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_projection(dice, model, "");
+  const uint64_t n_rows = matrix_of(model, fault).n_rows(), first = dice.below(n_rows / 2);
+  const uint64_t last = first + dice.below(n_rows - first);
+  fault.does += fmt::format("rows {} to {} negated", first, last);
+  fault.change = reading([first, last](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
+    decode_row(own, row, out);
+    out.scale *= row >= first && row <= last ? -1 : 1;
+  });
+  fault.causes = {"weight_sign", "weight_rows"};
+  return fault;
+}
+
+// --- weight rows
+
+DrawnFault rows_missing(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_matrix(dice, model, "");
+  const uint64_t n_rows = matrix_of(model, fault).n_rows(), first = n_rows / 4 + dice.below(3 * n_rows / 4);
+  fault.does += fmt::format("rows zero from {} on", first);
+  fault.change = reading([first](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
+    decode_row(own, row, out);
+    out.scale *= row >= first ? 0 : 1;
+  });
+  fault.causes = {"weight_rows", "weight_missing"};
+  fault.figures = {figure({"rows"}, Json::array({first, n_rows - 1}))};
+  return fault;
+}
+
+DrawnFault rows_exchanged(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_matrix(dice, model, "");
+  const uint64_t n_rows = matrix_of(model, fault).n_rows();
+  std::set<uint64_t> rows;
+  for (const size_t wanted = 2 * (1 + dice.below(3)); rows.size() < wanted;) {
+    rows.insert(dice.below(n_rows));
+  }
+  std::vector<uint64_t> order(n_rows);
+  std::iota(order.begin(), order.end(), uint64_t{0});
+  for (auto row = rows.begin(); row != rows.end(); std::advance(row, 2)) {
+    std::swap(order[*row], order[*std::next(row)]);
+  }
+  fault.does += fmt::format("rows {} change places in pairs", fmt::join(rows, ", "));
+  fault.change =
+      reading([order](const gguf::Tensor& own, uint64_t row, WeightRow& out) { decode_row(own, order[row], out); });
+  fault.causes = {"weight_rows"};
+  fault.figures = {figure({"rows"}, rows)};
+  return fault;
+}
+
+DrawnFault row_repeated(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_matrix(dice, model, "");
+  const uint64_t n_rows = matrix_of(model, fault).n_rows(), to = 1 + dice.below(n_rows - 1), from = dice.below(to);
+  fault.does += fmt::format("row {} in place of row {}", from, to);
+  fault.change = reading([from, to](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
+    decode_row(own, row == to ? from : row, out);
+  });
+  fault.causes = {"weight_rows"};
+  fault.figures = {figure({"rows"}, Json::array({to}))};
+  return fault;
+}
+
+// --- weight values
+
+DrawnFault few_values(Dice& dice, const FaultyModel& model) {
+  DrawnFault fault = at_one_matrix(dice, model, "");
+  const gguf::Tensor& matrix = matrix_of(model, fault);
+  const bool ternary = matrix.format == &quant::kI2sBitnetCpp;
+  struct Changed {
+    uint64_t row, column;
+    double value;
+  };
+  std::vector<Changed> changed;
+  std::set<uint64_t> rows;
+  for (size_t n = 1 + dice.below(3); n > 0; --n) {
+    const uint64_t row = dice.below(matrix.n_rows()), column = dice.below(matrix.n_cols());
+    WeightRow old;
+    decode_row(matrix, row, old);
+    const double was = old.weights[column];
+    const double rms = std::sqrt(std::inner_product(old.weights.begin(), old.weights.end(), old.weights.begin(), 0.0) /
+                                 static_cast<double>(old.weights.size()));
+    const double value = ternary ? (was == 0         ? (dice.one_in(2) ? 1 : -1)
+                                    : dice.one_in(2) ? 0
+                                                     : -was)
+                                 : was + rms * dice.log_uniform(0.5, 8) * (dice.one_in(2) ? 1 : -1);
+    changed.push_back({row, column, value});
+    rows.insert(row);
+    fault.does +=
+        fmt::format("{}weight [{}, {}] {:.3g} for {:.3g}", changed.size() > 1 ? ", " : "", row, column, value, was);
+  }
+  fault.change = reading([changed](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
+    decode_row(own, row, out);
+    for (const Changed& weight : changed) {
+      if (weight.row == row) {
+        out.weights[weight.column] = weight.value;
+      }
+    }
+  });
+  fault.causes = {"weight_value"};
+  fault.figures = {figure({"rows"}, rows)};
+  return fault;
+}
+
+constexpr FaultVariant kVariants[] = {
+    {"weight scale", "any factor", any_model, factor},
+    {"weight scale", "zero", any_model, scale_of_zero},
+    {"weight scale", "ignored or inverted", is_i2s, scale_by_its_power},
+    {"weight scale", "bfloat16", has_long_scale, scale_in_bfloat16},
+    {"weight scale", "another's", has_two_scales, scale_of_another},
+    {"weight sign", "whole matrix", any_model, negated},
+    {"weight sign", "some rows", any_model, negated_rows},
+    {"weight rows", "missing", any_model, rows_missing},
+    {"weight rows", "exchanged", any_model, rows_exchanged},
+    {"weight rows", "repeated", any_model, row_repeated},
+    {"weight values", "a few", any_model, few_values},
+};
+
+}  // namespace
+
+std::span<const FaultVariant> drawn_weight_faults() { return kVariants; }
+
+}  // namespace tern::oracle
