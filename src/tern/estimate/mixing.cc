@@ -163,15 +163,15 @@ class Search {
     }
     for (auto faults : {usual_mask_faults(hp), usual_score_faults(hp, in_.v.n_tokens, in_.is_decode)}) {
       for (ScoreFault& fault : faults) {
-        add_mixed(std::move(fault.proposal));
+        add_mixed(std::move(fault));
       }
     }
     const auto find = [&](const std::function<ScoreFault(double)>& fault, const std::vector<double>& grid) {
       const auto off = [&](double number) {
-        const std::optional<Matrix> y = mixed_with(fault(number).proposal, facts_);
+        const std::optional<Matrix> y = mixed_with(fault(number), facts_);
         return y ? misfit(facts_, *y) : kInfinity;
       };
-      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)).proposal);
+      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)));
     };
     const double expected = textbook_scores(hp).scale;
     find([&](double scale) { return scale_fault(hp, scale); }, geometric_grid(expected / 100, expected * 100, 60));
@@ -180,17 +180,22 @@ class Search {
   }
 
  private:
-  static std::optional<Matrix> mixed_with(const Proposal& fault, const StageFacts& facts) {
+  static std::optional<Matrix> mixed_with(const ScoreFault& fault, const StageFacts& facts) {
     std::optional<Inputs> in = inputs_of(facts);
-    std::optional<Matrix> p = fault.recompute(facts);
-    if (!in || !p || p->values.size() != in->p.values.size()) {
+    const std::optional<ScoreInputs> scored = fault.inputs(facts);
+    if (!in || !scored || scored->n_tokens() != in->n_tokens || scored->n_keys() != in->v.n_tokens) {
       return std::nullopt;
     }
-    in->p = std::move(*p);
-    return mix(*in, textbook(facts.steps().hyperparameters()));
+    in->p = scores(*scored, fault.rule);
+    MixRule rule = textbook(facts.steps().hyperparameters());
+    if (fault.of_values_too) {
+      rule.value_head = fault.rule.key_head;
+      rule.slot = fault.rule.slot;
+    }
+    return mix(*in, rule);
   }
-  void add_mixed(Proposal fault) {
-    Proposal here = fault;
+  void add_mixed(ScoreFault fault) {
+    Proposal here = fault.proposal;
     here.place = trace::Stage::kAttnScoresSoftmax;
     here.recompute = [fault = std::move(fault)](const StageFacts& facts) { return mixed_with(fault, facts); };
     proposals_.push_back(std::move(here));
@@ -220,6 +225,7 @@ class Search {
         fmt::format("what the heads mix is multiplied by {:.6g}", factor), std::move(rule), simplicity);
   }
   void add_slots(const CacheFault& fault, double simplicity) {
+    simplicity *= in_.is_decode && !fault.parameters.contains("passes") ? kNotBefore : 1;
     MixRule rule = textbook_;
     rule.slot = fault.slot;
     add("kv_cache", fault.parameters, fault.says, std::move(rule), simplicity);
@@ -376,6 +382,15 @@ class Search {
 };
 
 }  // namespace
+
+std::optional<Matrix> mixed_values(const StageFacts& facts, const std::vector<size_t>& value_head,
+                                   const CacheSlot& slot) {
+  const std::optional<Inputs> in = inputs_of(facts);
+  MixRule rule = textbook(facts.steps().hyperparameters());
+  rule.value_head = value_head;
+  rule.slot = slot;
+  return in ? std::optional(mix(*in, rule)) : std::nullopt;
+}
 
 std::vector<Proposal> estimate_mixing(const StageFacts& facts) {
   std::optional<Inputs> in = measurable(facts) ? inputs_of(facts) : std::nullopt;
