@@ -47,6 +47,7 @@ enum class Merge { kHeadByHead, kFeatureByFeature, kTokensInside };
 
 struct MixRule {
   std::vector<size_t> score_head, value_head;  // of each head of the output
+  std::vector<bool> missing;                   // heads in whose place there are zeros; may be empty
   double factor = 1;
   Merge merge = Merge::kHeadByHead;
   CacheSlot slot = [](const CacheLook& look) { return std::optional(look.key); };
@@ -79,7 +80,7 @@ std::vector<double> mixed(const Inputs& in, size_t t, size_t score_head, size_t 
 Matrix mix(const Inputs& in, const MixRule& rule) {
   Matrix out(in.n_tokens, in.n_heads * in.head_dim);
   for (size_t h = 0; h < in.n_heads; ++h) {
-    for (size_t t = 0; t < in.n_tokens; ++t) {
+    for (size_t t = 0; t < in.n_tokens && (rule.missing.empty() || !rule.missing[h]); ++t) {
       const std::vector<double> sum = mixed(in, t, rule.score_head[h], rule.value_head[h], rule.slot);
       for (size_t i = 0; i < in.head_dim; ++i) {
         size_t place = (t * in.n_heads + h) * in.head_dim + i;
@@ -133,6 +134,7 @@ class Search {
     if (facts_.is()) {
       find_factor(y_);
       find_heads(y_);
+      find_missing(y_);
       find_slot(y_);
     } else if (const double should = rms_of(facts_.should()); facts_.rms() && should > 0) {
       add_factor(*facts_.rms() / should, kFitsAnything);
@@ -326,6 +328,27 @@ class Search {
     } else if (map != textbook_.value_head) {
       add("gqa_head_map", {{"map", map}, {"expected", textbook_.value_head}}, "heads mix the values of other heads",
           std::move(rule), kTableMeasured);
+    }
+  }
+
+  void find_missing(const Matrix& y) {
+    std::vector<size_t> heads;
+    MixRule rule = textbook_;
+    rule.missing.resize(in_.n_heads);
+    for (size_t h = 0; h < in_.n_heads; ++h) {
+      bool is_zero = true;
+      for (size_t t = 0; t < y.n_tokens; ++t) {
+        const auto head = y.row(t).subspan(h * in_.head_dim, in_.head_dim);
+        is_zero = is_zero && std::all_of(head.begin(), head.end(), [](double value) { return value == 0; });
+      }
+      if (is_zero) {
+        rule.missing[h] = true;
+        heads.push_back(h);
+      }
+    }
+    if (!heads.empty()) {
+      add("head_missing", {{"heads", heads}}, "heads are left out: zeros in their place", std::move(rule),
+          kNumberMeasured);
     }
   }
 

@@ -367,6 +367,12 @@ class Search {
     for (RopeFault& fault : usual_rope_faults(hp_)) {
       add(rope_fault(hp_, std::move(fault)));
     }
+    const int most = in_.is_decode ? static_cast<int>(std::min<size_t>(in_.n_keys(), 64)) : 0;
+    for (int offset = -most; offset <= most; ++offset) {
+      if (offset != 0) {
+        add(rope_fault(hp_, rope_decode_offset_fault(hp_, offset)));
+      }
+    }
     if (n_products > kOften) {
       return;
     }
