@@ -72,6 +72,16 @@ TEST_F(EstimateMixing, OrderOfHeads) {
   }
 }
 
+TEST_F(EstimateMixing, HeadLeftOut) {
+  Matrix out = run_.values("blk1/attn_out");
+  for (size_t t = 0; t < out.n_tokens; ++t) {
+    std::fill_n(out.row(t).begin() + 2 * kWidth, kWidth, 0.0);
+  }
+  const Proposal found = simplest(run_.facts("blk1/attn_out", out), estimate_mixing);
+  EXPECT_EQ(found.id, "head_missing");
+  EXPECT_EQ(found.parameters["heads"], Json({2}));
+}
+
 TEST_F(EstimateMixing, HeadsNotMerged) {
   const Matrix right = run_.values("blk1/attn_out");
   Matrix out = right;

@@ -83,9 +83,13 @@ TEST_F(EstimateRope, Positions) {
     EXPECT_EQ(found.id, "rope_position") << found.parameters;
     EXPECT_NEAR(found.parameters.value("offset", 0.0), 3, 1e-4) << found.parameters;
   }
-  Proposal found = of_queries({.position = [](size_t t) { return static_cast<double>(t) / 3.5; }});
-  EXPECT_EQ(found.id, "rope_scaling");
-  EXPECT_NEAR(found.parameters.value("factor", 0.0), 3.5, 1e-4) << found.parameters;
+  Proposal found;
+  for (const double factor : {3.5, 3.3, 0.7}) {
+    found = of_queries({.position = [factor](size_t t) { return static_cast<double>(t) / factor; }});
+    EXPECT_EQ(found.id, "rope_scaling");
+    EXPECT_EQ(found.parameters.value("type", ""), "linear");
+    EXPECT_NEAR(found.parameters.value("factor", 0.0), factor, 1e-4) << found.parameters;
+  }
   found = of_queries({.position = [](size_t t) { return -static_cast<double>(t); }});
   EXPECT_EQ(found.id, "rope_direction");
   found = of_queries({.position = [](size_t) { return 0.0; }});

@@ -126,6 +126,27 @@ TEST_F(EstimateScores, Heads) {
   EXPECT_EQ(found.parameters["order"], Json({3, 0, 1, 2}));
 }
 
+// The values' heads are then others, too; the same proposal says what is mixed.
+TEST_F(EstimateScores, HeadsOfKeysAndValues) {
+  const auto proposals =
+      that_hold(run_.facts("blk2/attn_scores_softmax", of_prompt({.key_head = [](size_t head) { return head % 2; }})),
+                estimate_scores);
+  const Proposal* const both = test::find(proposals, "gqa_head_map", "of");
+  ASSERT_NE(both, nullptr) << test::listed(proposals);
+  const Matrix p = run_.values("blk2/attn_scores_softmax"), v = run_.values("blk2/v_proj");
+  Matrix out(kPrompt, kHeads * kWidth);
+  for (size_t t = 0; t < kPrompt; ++t) {
+    for (size_t f = 0; f < out.n_features; ++f) {
+      for (size_t key = 0; key < kPrompt; ++key) {
+        out.row(t)[f] += p.row(f / kWidth * kPrompt + t)[key] * v.row(key)[f / kWidth % 2 * kWidth + f % kWidth];
+      }
+    }
+  }
+  const auto mixed = both->recompute(run_.facts("blk2/attn_out", out));
+  ASSERT_TRUE(mixed.has_value());
+  EXPECT_LT(test::distance(*mixed, out), 1e-6);
+}
+
 TEST_F(EstimateScores, Cache) {
   Proposal found = decode_step({.slot = [](size_t position, size_t key) { return key == position ? key - 1 : key; }});
   EXPECT_EQ(found.id, "kv_cache");

@@ -47,6 +47,7 @@ enum class Merge { kHeadByHead, kFeatureByFeature, kTokensInside };
 
 struct MixRule {
   std::vector<size_t> score_head, value_head;  // of each head of the output
+  std::vector<bool> missing;                   // heads in whose place there are zeros; may be empty
   double factor = 1;
   Merge merge = Merge::kHeadByHead;
   CacheSlot slot = [](const CacheLook& look) { return std::optional(look.key); };
@@ -79,7 +80,7 @@ std::vector<double> mixed(const Inputs& in, size_t t, size_t score_head, size_t 
 Matrix mix(const Inputs& in, const MixRule& rule) {
   Matrix out(in.n_tokens, in.n_heads * in.head_dim);
   for (size_t h = 0; h < in.n_heads; ++h) {
-    for (size_t t = 0; t < in.n_tokens; ++t) {
+    for (size_t t = 0; t < in.n_tokens && (rule.missing.empty() || !rule.missing[h]); ++t) {
       const std::vector<double> sum = mixed(in, t, rule.score_head[h], rule.value_head[h], rule.slot);
       for (size_t i = 0; i < in.head_dim; ++i) {
         size_t place = (t * in.n_heads + h) * in.head_dim + i;
@@ -133,6 +134,7 @@ class Search {
     if (facts_.is()) {
       find_factor(y_);
       find_heads(y_);
+      find_missing(y_);
       find_slot(y_);
     } else if (const double should = rms_of(facts_.should()); facts_.rms() && should > 0) {
       add_factor(*facts_.rms() / should, kFitsAnything);
@@ -163,15 +165,15 @@ class Search {
     }
     for (auto faults : {usual_mask_faults(hp), usual_score_faults(hp, in_.v.n_tokens, in_.is_decode)}) {
       for (ScoreFault& fault : faults) {
-        add_mixed(std::move(fault.proposal));
+        add_mixed(std::move(fault));
       }
     }
     const auto find = [&](const std::function<ScoreFault(double)>& fault, const std::vector<double>& grid) {
       const auto off = [&](double number) {
-        const std::optional<Matrix> y = mixed_with(fault(number).proposal, facts_);
+        const std::optional<Matrix> y = mixed_with(fault(number), facts_);
         return y ? misfit(facts_, *y) : kInfinity;
       };
-      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)).proposal);
+      add_mixed(fault(shortest_that_fits(argmin(off, grid), off)));
     };
     const double expected = textbook_scores(hp).scale;
     find([&](double scale) { return scale_fault(hp, scale); }, geometric_grid(expected / 100, expected * 100, 60));
@@ -180,17 +182,22 @@ class Search {
   }
 
  private:
-  static std::optional<Matrix> mixed_with(const Proposal& fault, const StageFacts& facts) {
+  static std::optional<Matrix> mixed_with(const ScoreFault& fault, const StageFacts& facts) {
     std::optional<Inputs> in = inputs_of(facts);
-    std::optional<Matrix> p = fault.recompute(facts);
-    if (!in || !p || p->values.size() != in->p.values.size()) {
+    const std::optional<ScoreInputs> scored = fault.inputs(facts);
+    if (!in || !scored || scored->n_tokens() != in->n_tokens || scored->n_keys() != in->v.n_tokens) {
       return std::nullopt;
     }
-    in->p = std::move(*p);
-    return mix(*in, textbook(facts.steps().hyperparameters()));
+    in->p = scores(*scored, fault.rule);
+    MixRule rule = textbook(facts.steps().hyperparameters());
+    if (fault.of_values_too) {
+      rule.value_head = fault.rule.key_head;
+      rule.slot = fault.rule.slot;
+    }
+    return mix(*in, rule);
   }
-  void add_mixed(Proposal fault) {
-    Proposal here = fault;
+  void add_mixed(ScoreFault fault) {
+    Proposal here = fault.proposal;
     here.place = trace::Stage::kAttnScoresSoftmax;
     here.recompute = [fault = std::move(fault)](const StageFacts& facts) { return mixed_with(fault, facts); };
     proposals_.push_back(std::move(here));
@@ -220,6 +227,7 @@ class Search {
         fmt::format("what the heads mix is multiplied by {:.6g}", factor), std::move(rule), simplicity);
   }
   void add_slots(const CacheFault& fault, double simplicity) {
+    simplicity *= in_.is_decode && !fault.parameters.contains("passes") ? kNotBefore : 1;
     MixRule rule = textbook_;
     rule.slot = fault.slot;
     add("kv_cache", fault.parameters, fault.says, std::move(rule), simplicity);
@@ -323,6 +331,27 @@ class Search {
     }
   }
 
+  void find_missing(const Matrix& y) {
+    std::vector<size_t> heads;
+    MixRule rule = textbook_;
+    rule.missing.resize(in_.n_heads);
+    for (size_t h = 0; h < in_.n_heads; ++h) {
+      bool is_zero = true;
+      for (size_t t = 0; t < y.n_tokens; ++t) {
+        const auto head = y.row(t).subspan(h * in_.head_dim, in_.head_dim);
+        is_zero = is_zero && std::all_of(head.begin(), head.end(), [](double value) { return value == 0; });
+      }
+      if (is_zero) {
+        rule.missing[h] = true;
+        heads.push_back(h);
+      }
+    }
+    if (!heads.empty()) {
+      add("head_missing", {{"heads", heads}}, "heads are left out: zeros in their place", std::move(rule),
+          kNumberMeasured);
+    }
+  }
+
   // One position whose value is that of another, or zeros: what is left over is its probability times the difference.
   void find_slot(const Matrix& y) {
     constexpr size_t kKeys = 128;
@@ -376,6 +405,15 @@ class Search {
 };
 
 }  // namespace
+
+std::optional<Matrix> mixed_values(const StageFacts& facts, const std::vector<size_t>& value_head,
+                                   const CacheSlot& slot) {
+  const std::optional<Inputs> in = inputs_of(facts);
+  MixRule rule = textbook(facts.steps().hyperparameters());
+  rule.value_head = value_head;
+  rule.slot = slot;
+  return in ? std::optional(mix(*in, rule)) : std::nullopt;
+}
 
 std::vector<Proposal> estimate_mixing(const StageFacts& facts) {
   std::optional<Inputs> in = measurable(facts) ? inputs_of(facts) : std::nullopt;

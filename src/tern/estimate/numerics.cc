@@ -98,6 +98,9 @@ double shortest_within(double value, double uncertainty) {
 double shortest_that_fits(double value, const std::function<double(double)>& f) {
   constexpr double kAllowance = 1.1;
   const double best = f(value);
+  if (f(0) <= kAllowance * best) {
+    return 0;
+  }
   for (int digits = 1; digits <= 9; ++digits) {
     const double rounded = with_digits(value, digits);
     if (f(rounded) <= kAllowance * best) {

@@ -15,6 +15,8 @@ inline constexpr double kNumberMeasured = 0.6;
 inline constexpr double kTableMeasured = 0.3;
 // One number that would explain any RMS.
 inline constexpr double kFitsAnything = 0.1;
+// Of what would have shown in an earlier pass: the first tensor that is wrong is the one that is explained.
+inline constexpr double kNotBefore = 0.5;
 
 double rms_of(const Matrix& x);
 

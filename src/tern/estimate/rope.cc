@@ -251,15 +251,14 @@ class Search {
     for (size_t t = 0; t < positions.size(); ++t) {
       const Turns one = turns.only({t});
       const auto misfit = [&](double p) { return one.misfit(frequencies, {p}); };
-      measured.push_back(shortest_within(argmin(misfit, grid), 1e-5));
+      measured.push_back(argmin(misfit, grid));
     }
     return measured;
   }
 
   void find_positions(const Turns& turns, const Values& frequencies) {
-    constexpr double kExact = 1e-6;
-    const Values positions = turns.positions(), measured = measured_positions(turns, frequencies);
-    Values offsets(measured.size());
+    const Values positions = turns.positions();
+    Values measured = measured_positions(turns, frequencies), offsets(measured.size());
     std::transform(measured.begin(), measured.end(), positions.begin(), offsets.begin(), std::minus<>());
     const auto add = [&](std::string id, Json parameters, std::string says,
                          std::function<double(const RopeToken&)> position, double simplicity) {
@@ -274,12 +273,23 @@ class Search {
     add(
         "rope_position", {{"restarts", "with each pass"}}, "positions start from 0 in each pass",
         [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); }, kNothingMeasured);
-    const double offset = median(offsets), constant = median(measured);
+    const auto refined = [&](double number, const std::function<double(double number, double position)>& at) {
+      return shortest_that_fits(number, [&](double candidate) {
+        Values moved(positions.size());
+        std::transform(positions.begin(), positions.end(), moved.begin(),
+                       [&](double position) { return at(candidate, position); });
+        return turns.misfit(frequencies, moved);
+      });
+    };
+    const double offset = refined(median(offsets), [](double by, double position) { return position + by; });
+    const double constant = refined(median(measured), [](double at, double) { return at; });
+    const bool is_decode = facts_.id().seq > 0;
     add(
         "rope_position", {{"offset", offset}, {"expected", 0}},
         fmt::format("positions are counted from {:.6g}", offset),
-        [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; }, kNumberMeasured);
-    if (facts_.id().seq > 0) {
+        [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; },
+        is_decode ? kNumberMeasured * kNotBefore : kNumberMeasured);
+    if (is_decode) {
       add(
           "rope_position", {{"offset", offset}, {"expected", 0}, {"passes", "decode"}},
           fmt::format("positions of decode steps are off by {:.6g}", offset),
@@ -297,11 +307,17 @@ class Search {
     }
     if (line.slope > 0) {
       // One over the slope is what people set.
-      const double factor = shortest_within(1 / line.slope, kExact / line.slope);
-      propose_factor(turns, frequencies, factor, shortest_within(line.intercept, kExact));
+      const double factor = refined(1 / line.slope, [](double by, double position) { return position / by; });
+      const double behind =
+          refined(line.intercept, [&](double by, double position) { return position * line.slope + by; });
+      propose_factor(turns, frequencies, factor, behind);
     }
     if (positions.size() > 1 && positions.size() == facts_.tokens().size()) {
       const size_t first = facts_.first_position();
+      for (double& position : measured) {
+        constexpr double kWhole = 1e-4;
+        position = std::abs(position - std::nearbyint(position)) < kWhole ? std::nearbyint(position) : position;
+      }
       add(
           "rope_position", {{"positions", measured}}, "tokens stand at other positions",
           [measured, first](const RopeToken& token) {
@@ -318,7 +334,8 @@ class Search {
     propose(
         turns, "rope_scaling", parameters, says, frequencies,
         [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; }, kNumberMeasured);
-    if (offset != 0) {
+    constexpr double kNone = 1e-4;
+    if (std::abs(offset) > kNone) {
       parameters["offset"] = offset;
       propose(
           turns, "rope_scaling", parameters, says + fmt::format(", and counted from {:.6g}", offset), frequencies,

@@ -21,13 +21,8 @@ void add_positions(const RopeRule& textbook, std::vector<RopeFault>& faults) {
     faults.push_back({"rope_position", std::move(parameters), std::move(says), std::move(rule)});
   };
   for (const int offset : {-1, 1}) {
-    const auto moved = [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; };
-    add({{"offset", offset}, {"expected", 0}}, fmt::format("positions are counted from {}", offset), moved);
-    add({{"offset", offset}, {"expected", 0}, {"passes", "decode"}},
-        fmt::format("positions of decode steps are {} by one", offset < 0 ? "behind" : "ahead"),
-        [offset](const RopeToken& token) {
-          return static_cast<double>(token.position) + (token.is_decode ? offset : 0);
-        });
+    add({{"offset", offset}, {"expected", 0}}, fmt::format("positions are counted from {}", offset),
+        [offset](const RopeToken& token) { return static_cast<double>(token.position) + offset; });
   }
   add({{"restarts", "with each pass"}}, "positions start from 0 in each pass",
       [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); });
@@ -41,6 +36,17 @@ RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base) {
   return {"rope_base",
           {{"rope_base", base}, {"expected", hp.rope_base}},
           fmt::format("the RoPE base is {:.6g} instead of {:.6g}", base, hp.rope_base),
+          std::move(rule)};
+}
+
+RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset) {
+  RopeRule rule = textbook_rope(hp);
+  rule.position = [offset](const RopeToken& token) {
+    return static_cast<double>(token.position) + (token.is_decode ? offset : 0);
+  };
+  return {"rope_position",
+          {{"offset", offset}, {"expected", 0}, {"passes", "decode"}},
+          fmt::format("positions of decode steps are off by {}", offset),
           std::move(rule)};
 }
 
@@ -69,9 +75,9 @@ std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp) {
   RopeLayout layout = textbook.layout;
   layout.halves_in = layout.halves_out = !layout.halves_in;
   add_layout(layout);
-  for (const size_t quarters : {size_t{2}, size_t{1}, size_t{3}}) {
+  for (size_t eighths = 1; eighths < 8; ++eighths) {
     layout = textbook.layout;
-    layout.width = layout.exponent_width = layout.head * quarters / 4 / 2 * 2;
+    layout.width = layout.exponent_width = layout.head * eighths / 8 / 2 * 2;
     if (layout.width > 0) {
       add_layout(layout);
     }

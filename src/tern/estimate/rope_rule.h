@@ -79,6 +79,7 @@ struct RopeFault {
 };
 RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base);
 RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor);  // of linear scaling
+RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset);
 // Those that have no number in them, or one that others have too: what is left where the angles were not recorded.
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp);
 // How a rule turns otherwise than the textbook's does, by its layout alone; the parameters are added to `parameters`,

@@ -31,7 +31,21 @@ ScoreFault score_fault(std::string id, Json parameters, std::string says, ScoreR
                       return in ? std::optional(scores(*in, rule)) : std::nullopt;
                     },
                     simplicity};
-  return {std::move(proposal), std::move(rule), std::move(inputs)};
+  return {std::move(proposal), std::move(rule), std::move(inputs), false};
+}
+
+ScoreFault with_values_too(const ScoreFault& fault) {
+  constexpr double kLess = 0.99;  // where only the scores are wrong, they alone are named
+  ScoreFault wider = fault;
+  wider.of_values_too = true;
+  wider.proposal.parameters["of"] = "keys and values";
+  wider.proposal.says += ", and so of the values";
+  wider.proposal.simplicity *= kLess;
+  wider.proposal.recompute = [keys = fault.proposal.recompute, rule = fault.rule](const StageFacts& facts) {
+    return facts.id().stage.kind() == trace::StageKind::kMixing ? mixed_values(facts, rule.key_head, rule.slot)
+                                                                : keys(facts);
+  };
+  return wider;
 }
 
 ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale) {
@@ -115,6 +129,7 @@ std::vector<ScoreFault> usual_score_faults(const oracle::Hyperparameters& hp, si
     ScoreRule rule = textbook;
     rule.slot = std::move(fault.slot);
     faults.push_back(score_fault("kv_cache", std::move(fault.parameters), std::move(fault.says), std::move(rule)));
+    faults.push_back(with_values_too(faults.back()));
   }
   for (HeadMap& map : usual_head_maps(static_cast<size_t>(hp.n_heads), static_cast<size_t>(hp.n_kv_heads))) {
     ScoreRule rule = textbook;
@@ -122,6 +137,7 @@ std::vector<ScoreFault> usual_score_faults(const oracle::Hyperparameters& hp, si
     faults.push_back(score_fault("gqa_head_map",
                                  {{"map", map.map}, {"heads", map.name}, {"expected", textbook.key_head}},
                                  std::move(map.says), std::move(rule)));
+    faults.push_back(with_values_too(faults.back()));
   }
   struct BeforeRope {
     bool queries, keys;

@@ -18,9 +18,14 @@ struct ScoreFault {
   Proposal proposal;
   ScoreRule rule;
   ScoreInputsOf inputs;
+  bool of_values_too = false;  // heads and slots of the values are the rule's as well
 };
 ScoreFault score_fault(std::string id, Json parameters, std::string says, ScoreRule rule, double simplicity = 1,
                        ScoreInputsOf inputs = nullptr);
+
+// The same of values too: a head map or a cache fault that keys and values share. Its recompute() takes the facts of
+// what is mixed as well.
+ScoreFault with_values_too(const ScoreFault& fault);
 
 ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale);
 ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap);

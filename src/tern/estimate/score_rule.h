@@ -54,6 +54,11 @@ Matrix products(const ScoreInputs& in, const ScoreRule& rule);
 Matrix probabilities(Matrix products, const ScoreInputs& in, const ScoreRule& rule);
 Matrix scores(const ScoreInputs& in, const ScoreRule& rule);
 
+// What the heads mix, from the facts of that stage, with other values: of head `value_head[h]`, and from that slot of
+// the cache. Written in mixing.cc.
+std::optional<Matrix> mixed_values(const StageFacts& facts, const std::vector<size_t>& value_head,
+                                   const CacheSlot& slot);
+
 // Query heads to key or value heads, as they are got wrong: parameters, one line, map.
 struct HeadMap {
   std::string name, says;

@@ -69,7 +69,16 @@ class Search {
         return;
       }
     }
+    const bool is_later = fault.proposal.id == "kv_cache" || fault.proposal.parameters.contains("offset");
+    if (in_.is_decode && is_later && !fault.proposal.parameters.contains("passes")) {
+      fault.proposal.simplicity *= kNotBefore;
+    }
     proposals_.push_back(std::move(fault.proposal));
+  }
+
+  void add_with_values(ScoreFault fault) {
+    add(with_values_too(fault));
+    add(std::move(fault));
   }
 
   void add_usual() {
@@ -245,8 +254,8 @@ class Search {
                       kTableMeasured));
     } else if (other_keys) {
       const std::vector<size_t> map = rule.key_head;
-      add(score_fault("gqa_head_map", {{"map", map}, {"expected", textbook_.key_head}},
-                      "heads meet the keys of other heads", std::move(rule), kTableMeasured));
+      add_with_values(score_fault("gqa_head_map", {{"map", map}, {"expected", textbook_.key_head}},
+                                  "heads meet the keys of other heads", std::move(rule), kTableMeasured));
     }
   }
 
@@ -279,7 +288,8 @@ class Search {
       CacheFault found = listed_slots("key", slots);
       ScoreRule rule = textbook_;
       rule.slot = std::move(found.slot);
-      add(score_fault("kv_cache", std::move(found.parameters), std::move(found.says), std::move(rule), kTableMeasured));
+      add_with_values(
+          score_fault("kv_cache", std::move(found.parameters), std::move(found.says), std::move(rule), kTableMeasured));
     }
   }
 
@@ -356,6 +366,12 @@ class Search {
     }
     for (RopeFault& fault : usual_rope_faults(hp_)) {
       add(rope_fault(hp_, std::move(fault)));
+    }
+    const int most = in_.is_decode ? static_cast<int>(std::min<size_t>(in_.n_keys(), 64)) : 0;
+    for (int offset = -most; offset <= most; ++offset) {
+      if (offset != 0) {
+        add(rope_fault(hp_, rope_decode_offset_fault(hp_, offset)));
+      }
     }
     if (n_products > kOften) {
       return;
