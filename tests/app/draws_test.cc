@@ -195,6 +195,9 @@ TEST(ExpectedFigure, IsStatedToTwoPercentUnderAnyOfItsNames) {
   EXPECT_FALSE(figure.is_in({{"factor", "4"}}));
   EXPECT_FALSE(figure.is_in({{"scale", 4.0}}));
   EXPECT_FALSE(figure.is_in(Json()));
+  const ExpectedFigure small{{{"epsilon", 1e-6}}, 1e-5};  // a difference of 9e-6 from the model's own
+  EXPECT_TRUE(small.is_in({{"epsilon", 1.19e-6}}));
+  EXPECT_FALSE(small.is_in({{"epsilon", 1.21e-6}}));
   const ExpectedFigure rows{{{"rows", Json::array({3, 9, 12})}}};
   EXPECT_TRUE(rows.is_in({{"rows", Json::array({3, 9, 12})}}));
   EXPECT_TRUE(rows.is_in({{"rows", Json::array({3, 12})}}));

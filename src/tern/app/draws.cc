@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
+#include <random>
 
 #include "tern/app/drawn_model.h"
 #include "tern/app/draws_report.h"
@@ -71,6 +73,11 @@ struct FaultyRun {
   trace::EngineRun run;
 };
 
+std::optional<double> rms_change(const trace::TraceRecord& faulty, const trace::TraceRecord& right) {
+  const auto is = faulty.finite_rms(), should = right.finite_rms();
+  return is && should && *should > 0 ? std::optional(std::abs(*is / *should - 1)) : std::nullopt;
+}
+
 class Drawing {
  public:
   Drawing(const DrawsPlan& plan, const Models& models) : plan_(plan), models_(models) {}
@@ -124,6 +131,7 @@ class Drawing {
       row.expected = std::move(fault.causes);
       row.expected_figures = std::move(fault.figures);
       row.expected_at = difference->name();
+      row.rms_change = rms_change(*run.find(*difference), *right.find(*difference));
       row.faulty = rules.name;
       return FaultyRun{std::move(row), model, std::move(run)};
     }

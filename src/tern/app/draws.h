@@ -36,6 +36,8 @@ struct DrawnRow {
   std::string expected_at;                        // the first tensor that the fault changes in a bit; or "tokens"
   std::vector<std::string> expected;              // the causes' ids, any of which is honest
   std::vector<oracle::ExpectedFigure> expected_figures;  // of the cause's parameters
+  // By what part of itself the fault changes the RMS of the tensor at expected_at: what hashes and RMS can show of it.
+  std::optional<double> rms_change;
   // What `tern compare --json` says.
   std::string found_at;  // empty: nowhere
   Json cause;            // null: none

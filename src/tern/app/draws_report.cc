@@ -123,6 +123,7 @@ Json to_json(const DrawsResult& result) {
                     {"expected_at", row.expected_at},
                     {"expected", row.expected},
                     {"expected_parameters", figures_json(row.expected_figures)},
+                    {"rms_change", row.rms_change ? json_number(*row.rms_change) : Json(nullptr)},
                     {"found_at", row.found_at.empty() ? Json(nullptr) : Json(row.found_at)},
                     {"cause", row.cause},
                     {"blames_right_side", row.blames_right_side},

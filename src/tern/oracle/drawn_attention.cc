@@ -137,7 +137,7 @@ DrawnFault score_scale(Dice& dice, const FaultyModel& model) {
 }
 
 DrawnFault score_cap(Dice& dice, const FaultyModel& model) {
-  const double cap = dice.log_uniform(0.5, 20);
+  const double cap = dice.log_uniform(0.5, 8);
   DrawnFault fault = at_scores(dice, model, fmt::format("with scores capped at {:.3g}", cap));
   fault.change = attending([cap](const Workbench&, const Place&, Workbench::AttentionRule& rule) {
     rule.shaped = [cap](double score) { return cap * std::tanh(score / cap); };

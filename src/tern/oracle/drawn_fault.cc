@@ -12,17 +12,17 @@ namespace {
 
 constexpr double kTolerance = 0.02;
 
-bool is_near(const Json& stated, const Json& expected) {
+bool is_near(const Json& stated, const Json& expected, double own) {
   if (!stated.is_number()) {
     return false;
   }
   const auto is = stated.get<double>(), should = expected.get<double>();
-  return std::abs(is - should) <= kTolerance * std::abs(should);
+  return std::abs(is - should) <= kTolerance * std::max(std::abs(should), std::abs(own));
 }
 
-bool states(const Json& stated, const Json& expected) {
+bool states(const Json& stated, const Json& expected, double own) {
   if (!expected.is_array()) {
-    return is_near(stated, expected);
+    return is_near(stated, expected, own);
   }
   return stated.is_array() && !stated.empty() && stated.front() == expected.front() && stated.back() == expected.back();
 }
@@ -32,7 +32,7 @@ bool states(const Json& stated, const Json& expected) {
 bool ExpectedFigure::is_in(const Json& parameters) const {
   return std::any_of(any_of.begin(), any_of.end(), [&](const auto& figure) {
     return parameters.is_object() && parameters.contains(figure.first) &&
-           states(parameters[figure.first], figure.second);
+           states(parameters[figure.first], figure.second, own);
   });
 }
 

@@ -21,8 +21,11 @@ namespace tern::oracle {
 // A figure that a cause should state. Causes may state it under several names: any will do.
 struct ExpectedFigure {
   std::vector<std::pair<std::string, Json>> any_of;  // a number, or an array of row numbers
+  // The model's own figure, where what can be measured is the difference from it; else 0.
+  double own = 0;
 
-  // Whether `parameters`, those of a cause, state it: numbers to 2 %, arrays by their first and last entry.
+  // Whether `parameters`, those of a cause, state it: numbers to 2 % of themselves or of the model's own figure,
+  // whichever is larger, arrays by their first and last entry.
   bool is_in(const Json& parameters) const;
 };
 

@@ -119,6 +119,7 @@ DrawnFault norm_epsilon(Dice& dice, const FaultyModel& model) {
   };
   fault.causes = {"norm_epsilon"};
   fault.figures = {figure({"epsilon", "norm_epsilon"}, epsilon)};
+  fault.figures.front().own = model.hp.norm_epsilon;
   return fault;
 }
 
@@ -281,7 +282,7 @@ DrawnFault head_scaled(Dice& dice, const FaultyModel&) {
 }
 
 DrawnFault head_capped(Dice& dice, const FaultyModel&) {
-  const double cap = dice.log_uniform(1, 30);
+  const double cap = dice.log_uniform(1, 15);
   DrawnFault fault = at({Stage::kLogits}, {}, fmt::format("capped at {:.3g}", cap));
   fault.change = [cap](const Workbench&, const Place&, Matrix& result) {
     for (double& value : result.values) {
