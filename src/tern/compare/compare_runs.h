@@ -22,6 +22,7 @@ namespace tern::compare {
 struct StageTolerance {
   std::string pattern;
   std::optional<double> max_relative_error, max_rms_ratio_deviation;
+  std::string where;  // the place in the file that it stands at
 };
 
 // How a cosine of logits is graded: from `green` on parity, from `yellow` on a minor divergence, below it a significant
