@@ -142,7 +142,8 @@ std::string missing_clause(const RunComparison& c) {
 std::vector<std::string> notes_of(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                   const RunComparison& c) {
   std::vector<std::string> notes;
-  for (const auto& [side, run] : Sided<const trace::EngineRun*>{&subject, &reference}.both()) {
+  const Sided<const trace::EngineRun*> runs = {&subject, &reference};
+  for (const auto& [side, run] : runs.both()) {
     for (const std::string& note : run->notes) {
       notes.push_back(fmt::format("the {}: {}", side_name(side), note));
     }

@@ -175,7 +175,8 @@ TensorComparison compare_pair(const trace::EngineRun& subject, const trace::Engi
   }
   // Where values are there, the RMS is computed from them rather than taken from the trace.
   Sided<Magnitude> magnitudes = {magnitude_of(*records.subject), magnitude_of(*records.reference)};
-  for (const auto& [side, values] : Sided<const trace::Safetensors::Entry*>{a, b}.both()) {
+  const Sided<const trace::Safetensors::Entry*> both_values = {a, b};
+  for (const auto& [side, values] : both_values.both()) {
     if (values != nullptr) {
       tensor.rms.at(side) = trace::rms_of(values->values);
       magnitudes.at(side) = tensor.rms.at(side) ? Magnitude::kFinite : Magnitude::kNotFinite;

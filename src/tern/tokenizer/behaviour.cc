@@ -109,21 +109,18 @@ std::string in_words(const std::vector<Piece>& pieces, size_t at) {
 std::string likely_reason(const std::vector<Piece>& json, const std::vector<Piece>& gguf, size_t at,
                           const std::optional<std::string>& pre) {
   const bool both_there = at < json.size() && at < gguf.size();
-  const bool token = (at < json.size() && json[at].is_token) || (at < gguf.size() && gguf[at].is_token);
-  if (both_there && json[at].text == gguf[at].text && !token) {
-    return "both cut the same piece and join it differently: the merges (tokenizer.ggml.merges) are not the same";
-  }
-  if (token) {
+  if ((at < json.size() && json[at].is_token) || (at < gguf.size() && gguf[at].is_token)) {
     return "only one of them takes that for a special token: look at tokenizer.ggml.token_type and added_tokens";
   }
-  if (!pre) {
-    return "they cut texts into other pieces";
+  if (pre && pre->empty()) {
+    return "the GGUF lacks the key tokenizer.ggml.pre, so that engines cut and join texts by the 'default' rules; convert "
+           "the model again, or add the key";
   }
-  if (pre->empty()) {
-    return "the GGUF lacks the key tokenizer.ggml.pre, so that engines cut texts by the 'default' rules; convert the "
-           "model again, or add the key";
+  if (both_there && json[at].text == gguf[at].text) {
+    return "both cut the same piece and join it differently: the merges (tokenizer.ggml.merges) are not the same";
   }
-  return "tokenizer.ggml.pre is '" + printable(*pre, 60) + "', which cuts texts otherwise than the tokenizer.json";
+  return pre ? "tokenizer.ggml.pre is '" + printable(*pre, 60) + "', which cuts texts otherwise than the tokenizer.json"
+             : "they cut texts into other pieces";
 }
 
 }  // namespace
