@@ -137,10 +137,13 @@ Result<std::vector<std::string>> notes_on_models(const compare::Sided<Recording>
 Status check_patterns_of(const compare::Sided<Recording>& sides, const compare::CompareOptions& options) {
   return check_patterns(patterns_in(options), [&](const TensorPattern& pattern) {
     const auto has_one = [&](const trace::EngineRun& run) {
-      return std::any_of(run.trace.begin(), run.trace.end(),
-                         [&](const auto& record) { return compare::matches(pattern.pattern, record.id); });
+      return std::any_of(run.trace.begin(), run.trace.end(), [&](const auto& record) {
+        trace::TensorId in_decode = record.id;
+        in_decode.seq = std::max(in_decode.seq, 1);  // a rule for decode steps is none less where there are none
+        return compare::matches(pattern.pattern, record.id) || compare::matches(pattern.pattern, in_decode);
+      });
     };
-    const int n_passes = std::max(sides.subject.run.result.max_tokens, sides.reference.run.result.max_tokens);
+    const int n_passes = std::max({sides.subject.run.result.max_tokens, sides.reference.run.result.max_tokens, 2});
     return has_one(sides.subject.run) || has_one(sides.reference.run) ||
            is_of_graph(pattern, options.graph, n_passes, 1);
   });

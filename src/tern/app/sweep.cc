@@ -110,7 +110,7 @@ bool may_have_other_stages(const SweepOptions& options, const sweep::SweepPlan& 
 // Before anything runs, where all names are known by then.
 Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
   constexpr size_t kUbatch = 512;
-  int n_passes = 1;
+  int n_passes = 2;  // a rule for decode steps is none less where there are none
   for (const outcome::Scenario& scenario : plan.scenarios) {
     n_passes = std::max(n_passes, scenario.max_tokens);
   }

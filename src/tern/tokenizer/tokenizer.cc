@@ -24,13 +24,13 @@ bool starts_as_gguf(const std::filesystem::path& path) {
 struct Tokenizer::Impl {
   Definition definition;
 
-  // `take_token(id, spelled)` for each token that stands in the text, `take_piece(piece)` for each piece between them.
+  // `take_token(id)` for each token that stands in the text, `take_piece(piece)` for each piece between them.
   template <class TakeToken, class TakePiece>
   Status cut(std::string_view text, const TakeToken& take_token, const TakePiece& take_piece) const {
     TERN_ASSIGN_OR_RETURN(const auto segments, definition.added_tokens.split_raw(text));
     for (const Segment& segment : segments) {
       if (segment.id) {
-        take_token(*segment.id, segment.text);
+        take_token(*segment.id);
       } else {
         TERN_RETURN_IF_ERROR(cut_segment(segment.text, take_token, take_piece));
       }
@@ -48,7 +48,7 @@ struct Tokenizer::Impl {
     TERN_ASSIGN_OR_RETURN(const auto segments, definition.added_tokens.split_normalized(text));
     for (const Segment& segment : segments) {
       if (segment.id) {
-        take_token(*segment.id, segment.text);
+        take_token(*segment.id);
         continue;
       }
       TERN_ASSIGN_OR_RETURN(const Pieces cut_pieces, definition.pre_tokenizer.split(segment.text));
@@ -61,13 +61,13 @@ struct Tokenizer::Impl {
 
   Status encode_text(std::string_view text, std::vector<int32_t>& ids) const {
     return cut(
-        text, [&](int32_t id, std::string_view) { ids.push_back(id); },
+        text, [&](int32_t id) { ids.push_back(id); },
         [&](std::string_view piece) { return definition.token_model->encode(definition.vocabulary, piece, ids); });
   }
 
   Status pieces_of(std::string_view text, std::vector<Piece>& pieces) const {
     return cut(
-        text, [&](int32_t id, std::string_view spelled) { pieces.push_back({std::string(spelled), {id}, true}); },
+        text, [&](int32_t id) { pieces.push_back({std::string(definition.vocabulary.spelling(id)), {id}, true}); },
         [&](std::string_view piece) {
           pieces.push_back({std::string(piece), {}, false});
           return definition.token_model->encode(definition.vocabulary, piece, pieces.back().ids);

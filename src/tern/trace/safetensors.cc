@@ -121,8 +121,8 @@ Result<RawEntry> entry_from_json(const Json& json, uint64_t data_size, const std
   const uint64_t n_bytes = entry.end - entry.begin;
   uint64_t n_bits = 0;
   if (__builtin_mul_overflow(n_elements, entry.dtype->bits, &n_bits) || n_bits % 8 != 0 || n_bits / 8 != n_bytes) {
-    return invalid_input(where, fmt::format("has {} elements of {} by its shape, but {} bytes", n_elements,
-                                            entry.dtype->name, n_bytes));
+    return invalid_input(where, fmt::format("has {} elements by its shape, but {} bytes of {}", n_elements,
+                                            n_bytes, entry.dtype->name));
   }
   entry.n_elements = n_elements;
   return entry;
