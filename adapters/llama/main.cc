@@ -250,6 +250,7 @@ Status run(const Options& options) {
   result.engine = engine_name(options.engine, facts);
   result.arithmetic = options.arithmetic;
   result.prompt = options.prompt;
+  result.prompt_is_text = options.has_prompt;
   result.max_tokens = options.max_tokens;
   result.teacher_tokens = options.teacher;
   result.text = engine.text_of(result.generated_tokens);

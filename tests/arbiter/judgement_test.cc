@@ -90,10 +90,60 @@ TEST_F(JudgementTest, ADifferenceIsOneWhicheverSideIsWrong) {
   }
 }
 
-TEST_F(JudgementTest, TwoSidesThatAreWrongAlikeProveNothing) {
+TEST_F(JudgementTest, TwoSidesThatAreWrongAlikeHaveDiverged) {
   const Judgement judgement = judged(wrong_, wrong_, true);
-  EXPECT_EQ(judgement.verdict(), VerdictKind::kMistrusted);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
   EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kBoth);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/q_proj");
+}
+
+// Both sides agree within their tolerance, and the oracle says of one that rounding does not explain what it did.
+TEST_F(JudgementTest, AnErrorInsideTheToleranceHasDivergedWhicheverSideHasIt) {
+  RunBuilder off = RunBuilder::example();
+  off.arithmetic = "";
+  for (float& value : off.tensors["blk1/q_proj"]) {
+    value *= 1.006F;  // rounding explains 4 times 0.1 %; between two sides it may be twice that
+  }
+  for (const bool subject_is_wrong : {true, false}) {
+    const Judgement judgement = judged(subject_is_wrong ? off : right_, subject_is_wrong ? right_ : off, true);
+    EXPECT_THAT(judgement.reason(), HasSubstr("within tolerance"));
+    EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+    EXPECT_EQ(judgement.arbitration->wrong(), subject_is_wrong ? Wrong::kSubject : Wrong::kReference);
+    EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/q_proj");
+  }
+}
+
+// What the reference recorded is judged by its own inputs, though the subject has hashes and RMS only; the logits,
+// where the two differ most, are not the place.
+TEST_F(JudgementTest, ThePlaceIsTheFirstWrongTensorWithoutValuesOnTheOtherSide) {
+  RunBuilder subject = right_, reference = right_;
+  subject.with_values = false;
+  subject.logits.clear();
+  reference.arithmetic = subject.arithmetic = "";
+  for (float& value : reference.tensors["blk0/down_proj"]) {
+    value *= 1.006F;
+  }
+  reference.tensors["logits"] = {3, 1, 2, 0};
+  const Judgement judgement = judged(subject, reference, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kReference);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/down_proj");
+}
+
+TEST_F(JudgementTest, ADifferenceIsProvedAlsoAgainstAReferenceThatFailedItsChecks) {
+  const Judgement judgement = judged(wrong_, right_, false, "it fails");
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+}
+
+TEST_F(JudgementTest, ASideOfWhichNothingWasHeldIsNotCalledRight) {
+  RunBuilder elsewhere = right_;
+  elsewhere.prompt_tokens = {1, 1};
+  elsewhere.arithmetic = "";
+  const Judgement judgement = judged(elsewhere, right_, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_FALSE(judgement.comparison->first_divergence);
+  EXPECT_THAT(judgement.arbitration->reason, HasSubstr("the reference is within rounding"));
+  EXPECT_THAT(judgement.arbitration->reason, HasSubstr("nothing of the subject could be held"));
 }
 
 TEST_F(JudgementTest, WithoutAReferenceTheOracleDecides) {

@@ -140,11 +140,92 @@ TEST_F(VerdictTest, MissingTensorDivergesInExactModeAndIsCountedOtherwise) {
   EXPECT_EQ(first_divergence(c), "blk1/k_proj");
   EXPECT_THAT(c.verdict.reason, HasSubstr("the subject did not trace it"));
   c = compare(a_, b_, Exactness::kTolerant);
-  EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
   EXPECT_EQ(c.coverage.tensors_compared, 33u);
   EXPECT_EQ(c.coverage.tensors_expected, 34u);
-  EXPECT_THAT(c.verdict.reason, HasSubstr("1 tensors are on one side only"));
+  EXPECT_EQ(c.coverage.tensors_missing, 1u);
+  EXPECT_EQ(c.missing, "the subject has not traced 1 tensor, the first is blk1/k_proj");
+  EXPECT_THAT(c.verdict.reason, HasSubstr("1 of 34 tensors were not compared: " + c.missing));
   EXPECT_EQ(tensor(c, "blk1/k_proj").status, TensorStatus::kOnlyReference);
+}
+
+TEST_F(VerdictTest, WhatTheUserAllowsMayBeMissing) {
+  std::erase_if(a_.tensors, [](const auto& entry) { return entry.first.find("blk1/") != std::string::npos; });
+  const auto compared = [&](std::vector<std::string> allow, Exactness exactness) {
+    CompareOptions options;
+    options.exactness = exactness;
+    options.allow_missing = std::move(allow);
+    return compare_runs(a_.build(folder_), b_.build(folder_), options);
+  };
+  for (const Exactness exactness : {Exactness::kExact, Exactness::kTolerant}) {
+    const bool exact = exactness == Exactness::kExact;
+    EXPECT_EQ(compared({}, exactness).verdict.kind, exact ? VerdictKind::kDiverged : VerdictKind::kMistrusted);
+    EXPECT_EQ(compared({"blk1/*"}, exactness).coverage.tensors_missing, 7u) << "those of t1/ are others";
+    const RunComparison c = compared({"blk1/*", "t1/blk1/*"}, exactness);
+    EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
+    EXPECT_EQ(c.coverage.tensors_expected, 20u);
+    EXPECT_EQ(c.coverage.tensors_allowed_missing, 14u);
+    EXPECT_THAT(c.verdict.reason, HasSubstr("14 tensors that may be missing"));
+  }
+  EXPECT_EQ(compared({"out"}, Exactness::kTolerant).coverage.tensors_missing, 12u) << "a stage, in every layer";
+}
+
+TEST_F(VerdictTest, WhatTheModelsGraphHasAndNeitherSideIsMissing) {
+  CompareOptions options;
+  options.graph = {{trace::Stage::kEmbeddings, trace::Stage::kQProj, trace::Stage::kLogits}, 2};
+  RunComparison c = compare_runs(a_.build(folder_), b_.build(folder_), options);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
+  for (RunBuilder* builder : {&a_, &b_}) {  // both stop in the prefill's first layer
+    std::erase_if(builder->tensors, [](const auto& entry) {
+      return entry.first.starts_with("t1/") || entry.first.starts_with("blk1/");
+    });
+  }
+  c = compare_runs(a_.build(folder_), b_.build(folder_), options);
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
+  EXPECT_EQ(c.missing, "neither side has traced 5 tensors, the first is blk1/q_proj");
+  EXPECT_EQ(tensor(c, "t1/logits").status, TensorStatus::kMissing);
+  options.cut_short = true;
+  EXPECT_EQ(compare_runs(a_.build(folder_), b_.build(folder_), options).missing, "") << "both end there";
+}
+
+TEST_F(VerdictTest, AReversedShapeIsNoDifferenceOfTheValues) {
+  const auto reversed = [&](const std::string& name) {
+    trace::EngineRun run = a_.build(folder_);
+    std::vector<trace::TraceRecord> records(run.trace.begin(), run.trace.end());
+    for (trace::TraceRecord& record : records) {
+      if (record.id.name() == name) {
+        std::reverse(record.shape.begin(), record.shape.end());
+      }
+    }
+    run.trace = *trace::Records::create(std::move(records), trace::Records::Given::kInOrder, "test");
+    return run;
+  };
+  RunComparison c = compare_runs(reversed("blk0/out"), b_.build(folder_));
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
+  EXPECT_EQ(tensor(c, "blk0/out").status, TensorStatus::kHashEqual);
+  EXPECT_EQ(tensor(c, "blk0/out").note, "the same values, the shape reversed: [4, 1], the reference's [1, 4]");
+  ASSERT_EQ(c.notes.size(), 1u);
+  EXPECT_THAT(c.notes[0], HasSubstr("1 of 1 tensors have the same values, the shape reversed: blk0/out is [4, 1]"));
+  a_.tensors["blk0/out"][0] += 7;  // the shape is no excuse for other values
+  c = compare_runs(reversed("blk0/out"), b_.build(folder_), {Exactness::kTolerant, {}});
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kDiverged);
+  EXPECT_THAT(c.verdict.reason, HasSubstr("the shape reversed"));
+}
+
+TEST_F(VerdictTest, WithoutRmsAndValuesAnotherHashIsNotMeasured) {
+  a_.with_values = false;
+  a_.tensors["blk0/out"][0] *= 1.001F;
+  trace::EngineRun subject = a_.build(folder_);
+  std::vector<trace::TraceRecord> records(subject.trace.begin(), subject.trace.end());
+  for (trace::TraceRecord& record : records) {
+    record.rms.reset();
+  }
+  subject.trace = *trace::Records::create(std::move(records), trace::Records::Given::kInOrder, "test");
+  const RunComparison c = compare_runs(subject, b_.build(folder_), {Exactness::kTolerant, {}});
+  EXPECT_EQ(tensor(c, "blk0/out").status, TensorStatus::kNotMeasured);
+  EXPECT_EQ(c.n_hash_equal, 33u) << "an RMS is not needed where the hashes are equal";
+  EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
+  EXPECT_THAT(c.verdict.reason, HasSubstr("neither RMS nor values of 1 tensor, the first is blk0/out"));
 }
 
 TEST_F(VerdictTest, PromptsWithOtherIdsAreNotComparedFurther) {

@@ -14,6 +14,7 @@
 #include "tern/report/view/shell.h"
 #include "tern/report/writers/comparison.h"
 #include "tern/report/writers/escape.h"
+#include "tern/report/writers/terminal.h"
 #include "tern/report/writers/writers.h"
 
 namespace tern::report {
@@ -188,6 +189,29 @@ TEST_F(ReportTest, ReceiptOfAFailedSubjectHasNoTokens) {
   EXPECT_TRUE(r["rust"]["token_count"].is_null());
   EXPECT_TRUE(r["rust"]["logits_dim"].is_null());
   EXPECT_TRUE(r["parity"]["cosine_similarity"].is_null());
+}
+
+// The terminal, every report and the receipt, whatever each is about.
+TEST_F(ReportTest, EveryOutputNamesTheSamePlaceAndWhatIsMissing) {
+  RunBuilder subject = RunBuilder::example();
+  subject.arithmetic = "";
+  subject.tensors["blk1/q_proj"][0] = 70;
+  subject.tensors.erase("t1/blk0/k_proj");
+  sweep_.scenarios = {compared(subject, RunBuilder::example())};
+  sweep_.scenarios[0].comparison->notes = {"the subject: a note"};
+  const SweepView view = view_of(sweep_);
+  const std::string outputs[] = {sweep_table(view), sweep_json(view), summary_md(view), junit_xml(view),
+                                 report_text(view.scenarios[0]), receipt_json(view.scenarios[0])};
+  for (const std::string& output : outputs) {
+    EXPECT_THAT(output, HasSubstr("blk1/q_proj"));
+    EXPECT_THAT(output, HasSubstr("the subject has not traced 1 tensor, the first is t1/blk0/k_proj"));
+  }
+  EXPECT_THAT(outputs[0], HasSubstr("scenario1, first divergence: blk1/q_proj\n"));
+  EXPECT_THAT(outputs[0], HasSubstr("scenario1, note: the subject: a note\n"));
+  EXPECT_THAT(outputs[4], HasSubstr("the subject: a note"));
+  const Json r = parse_json(outputs[5], "receipt").value();
+  EXPECT_EQ(r["parity"]["first_divergence"]["name"], "blk1/q_proj");
+  EXPECT_EQ(r["parity"]["tensors_missing"], 1);
 }
 
 TEST_F(ReportTest, ReceiptNamesTheStepAndTheTensorThatDiverged) {

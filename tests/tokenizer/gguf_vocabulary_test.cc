@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "tern/tokenizer/behaviour.h"
 #include "tokenizer/small_tokenizer.h"
 
 namespace tern::tokenizer::test {
@@ -62,11 +65,19 @@ TEST(GgufVocabulary, PreTokenizerDecidesPiecesMergesAndBos) {
 TEST(GgufVocabulary, MissingPreIsToldAndReadAsDefault) {
   gguf::Header header = small_gguf();
   erase(header, "tokenizer.ggml.pre");
+  // No merge makes "12", so that only the rules that take whole pieces for tokens reach it.
+  set(header, "tokenizer.ggml.merges", std::vector<std::string>{"h e", "l l", "he ll", "hell o", "\u0120 w"});
+  Json json = small_json();
+  json["model"]["merges"] = {"h e", "l l", "he ll", "hell o", "\u0120 w"};
   const Tokenizer tokenizer = must_load_gguf(header);
   EXPECT_THAT(warnings_of(tokenizer), ElementsAre(HasSubstr("tokenizer.ggml.pre")));
   EXPECT_EQ(tokenizer.bos(), std::nullopt);
   EXPECT_EQ(tokenizer.declared_bos(), kBos);
-  EXPECT_THAT(disagreements(must_load(small_json()), tokenizer), ElementsAre(HasSubstr("BOS")));
+  EXPECT_THAT(disagreements(must_load(json), tokenizer),
+              ElementsAre(AllOf(HasSubstr("BOS"), HasSubstr("it lacks tokenizer.ggml.pre")),
+                          AllOf(HasSubstr("the first is '12', where the first piece that differs is '12' [261] by the "
+                                          "tokenizer.json and '12' [49, 50] by the GGUF"),
+                                HasSubstr("lacks the key tokenizer.ggml.pre"))));
 }
 
 TEST(GgufVocabulary, BosAndEos) {
@@ -116,7 +127,65 @@ TEST(Disagreements, SizeSpellingAndBos) {
   EXPECT_THAT(found, Contains(AllOf(HasSubstr("301"), HasSubstr("265"))));
   EXPECT_THAT(found, Contains(AllOf(HasSubstr("spelling: 1 of 265"), HasSubstr("263 is '<s>'"))));
   EXPECT_THAT(found, Contains(AllOf(HasSubstr("BOS"), HasSubstr("nothing"), HasSubstr("id 263"))));
-  EXPECT_EQ(found.size(), 3u);
+  EXPECT_THAT(found, Contains(AllOf(HasSubstr("encoding: "), HasSubstr("takes that for a special token"))));
+  EXPECT_EQ(found.size(), 4u);
+}
+
+// The same vocabulary, and other ids all the same: what a look at sizes and spellings cannot see.
+TEST(Disagreements, BehaviourThatDiffersIsShownWithTextPieceAndReason) {
+  const Tokenizer json = must_load(small_json());
+  const auto found = [&](const gguf::Header& header) { return disagreements(json, must_load_gguf(header)); };
+  EXPECT_THAT(found(small_gguf()), IsEmpty());
+
+  gguf::Header other_pre = small_gguf();
+  set(other_pre, "tokenizer.ggml.pre", std::string("qwen2"));
+  set(other_pre, "tokenizer.ggml.add_bos_token", true);
+  EXPECT_THAT(found(other_pre),
+              ElementsAre(AllOf(HasSubstr("the first is '12', where the first piece that differs is '12' [261] by the "
+                                          "tokenizer.json and '1' [49] by the GGUF"),
+                                HasSubstr("tokenizer.ggml.pre is 'qwen2'"))));
+
+  gguf::Header other_merges = small_gguf();
+  set(other_merges, "tokenizer.ggml.merges", std::vector<std::string>{"h e", "l l", "he ll", "hell o", "1 2", "12 3"});
+  EXPECT_THAT(found(other_merges), ElementsAre(HasSubstr("the merges (tokenizer.ggml.merges) are not the same")));
+
+  gguf::Header with_eos = small_gguf();
+  set(with_eos, "tokenizer.ggml.add_eos_token", true);
+  EXPECT_THAT(found(with_eos),
+              ElementsAre(AllOf(HasSubstr("EOS: the tokenizer.json puts nothing behind a text, the GGUF id 264"),
+                                HasSubstr("tokenizer.ggml.add_eos_token"))));
+
+  gguf::Header no_special = small_gguf();
+  auto types = std::vector<int32_t>(small_vocabulary().size() + 2, 1);
+  types[static_cast<size_t>(kBos)] = 3;
+  set(no_special, "tokenizer.ggml.token_type", types);
+  EXPECT_THAT(found(no_special), ElementsAre(AllOf(HasSubstr("'a<|end_of_text|> b'"),
+                                                   HasSubstr("only one of them takes that for a special token"))));
+}
+
+// Each byte that UTF-8 can have stands in one of the texts.
+TEST(Disagreements, TheTextsHaveEveryByte) {
+  const Tokenizer json = must_load(small_json());
+  std::set<unsigned char> bytes;
+  for (const std::string& text : probe_texts(json, json)) {
+    EXPECT_TRUE(json.encode(text, false)) << printable(text);
+    bytes.insert(text.begin(), text.end());
+  }
+  for (int byte = 0; byte < 0x100; ++byte) {
+    const bool is_never_used = byte == 0xC0 || byte == 0xC1 || byte > 0xF4;
+    EXPECT_EQ(bytes.contains(static_cast<unsigned char>(byte)), !is_never_used) << byte;
+  }
+}
+
+TEST(Tokenizer, PiecesGiveTheIdsOfTheText) {
+  const Tokenizer json = must_load(small_json());
+  const auto pieces = json.pieces("hello 123<|end_of_text|>");
+  ASSERT_TRUE(pieces);
+  std::string shown;
+  for (const Tokenizer::Piece& piece : *pieces) {
+    shown += piece.text + (piece.is_token ? "!" : "") + testing::PrintToString(piece.ids) + ";";
+  }
+  EXPECT_EQ(shown, "hello{ 259 }; { 32 };123{ 262 };<|end_of_text|>!{ 264 };");
 }
 
 // "▁a" and "b" as in the small story models: scores instead of merges.

@@ -22,12 +22,12 @@ TEST(Record, NotFiniteValuesAreCountedAndLeaveNoRms) {
   const float infinity = std::numeric_limits<float>::infinity();
   const TraceRecord record = make_record({0, 0, 0, Stage::kQProj}, {2, 2}, std::vector<float>{nan, 1, infinity, 2});
   EXPECT_EQ(record.non_finite, 2U);
-  EXPECT_FALSE(record.rms.has_value());
+  EXPECT_FALSE(record.finite_rms());
   EXPECT_TRUE(to_json(record)["rms"].is_null());
   const auto back = record_from_json(to_json(record), "test");
   ASSERT_TRUE(back);
   EXPECT_EQ(back->non_finite, 2U);
-  EXPECT_FALSE(back->rms.has_value());
+  EXPECT_FALSE(back->finite_rms());
 }
 
 TEST(Record, LargeFiniteValuesKeepTheirRms) {

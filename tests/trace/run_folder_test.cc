@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
+
 #include "support/paths.h"
 #include "tern/base/hash.h"
 
@@ -111,6 +114,114 @@ TEST(RunFolder, LogitsMustHaveARowForEachPosition) {
     ASSERT_TRUE(writer->add("logits", {n_rows, 4}, values) && writer->finish());
     EXPECT_EQ(read_run_folder(folder.path()).has_value(), n_rows == 2);
   }
+}
+
+// Writes tensors.safetensors; [1, n] each.
+void write_values(const fs::path& folder, const std::map<std::string, std::vector<float>>& tensors) {
+  auto writer = SafetensorsWriter::create(folder / "tensors.safetensors", 1 << 12);
+  ASSERT_TRUE(writer);
+  for (const auto& [name, values] : tensors) {
+    ASSERT_TRUE(writer->add(name, {1, static_cast<int64_t>(values.size())}, values));
+  }
+  ASSERT_TRUE(writer->finish());
+}
+
+TEST(RunFolder, ValuesWithoutRecordsAreEnough) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
+  write_values(folder.path(), {{"logits", {3, 4}}, {"blk0/q_proj", {1, 1}}, {"t1/embeddings", {2, 2}}});
+  const auto run = read_run_folder(folder.path());
+  ASSERT_TRUE(run) << run.error().line();
+  ASSERT_EQ(run->trace.size(), 3U);
+  EXPECT_EQ(run->trace[0].id.name(), "blk0/q_proj");
+  EXPECT_EQ(run->trace[1].id.name(), "logits");
+  EXPECT_EQ(run->trace[2].id.name(), "t1/embeddings");
+  EXPECT_EQ(run->trace[1].blake3, blake3_hex(std::vector<float>{3, 4}));
+  EXPECT_NEAR(run->trace[1].rms.value(), std::sqrt(12.5), 1e-12);
+  EXPECT_TRUE(run->notes.empty());
+}
+
+TEST(RunFolder, WhatRecordsLeaveOutIsDerivedFromTheValues) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
+  const std::string bare = R"({"name":"blk0/q_proj","shape":[1,2]})" "\n";
+  const auto lines = bare + golden_line("blk0/k_proj") + R"({"name":"blk0/odd","shape":[1,2]})" "\n";
+  ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", lines));
+  auto run = read_run_folder(folder.path());
+  ASSERT_FALSE(run);
+  EXPECT_NE(run.error().line().find("the record of blk0/q_proj has no key \"blake3\", and there are no values of it"),
+            std::string::npos)
+      << run.error().line();
+  write_values(folder.path(), {{"blk0/q_proj", {3, 4}}, {"blk0/odd", {5, 6}}, {"blk0/v_proj", {7, 8}}});
+  run = read_run_folder(folder.path());
+  ASSERT_TRUE(run) << run.error().line();
+  std::vector<std::string> names;
+  for (const TraceRecord& record : run->trace) {
+    names.push_back(record.id.name());
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"blk0/q_proj", "blk0/k_proj", "blk0/v_proj", "blk0/odd"}));
+  EXPECT_EQ(run->trace[0].blake3, blake3_hex(std::vector<float>{3, 4}));
+  EXPECT_FALSE(run->trace[1].rms) << "there is nothing to derive it from";
+}
+
+TEST(RunFolder, NanAsPythonWritesItIsReadAndNoted) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
+  const std::string hash(64, 'a');
+  size_t n = 0;
+  for (const char* rms : {"NaN", "Infinity", "-Infinity", "null"}) {
+    const std::string name = "blk0/s" + std::to_string(n++);
+    ASSERT_TRUE(write_file(folder.path() / ("x" + std::to_string(n) + ".trace"),
+                           R"({"name":")" + name + R"(","dtype":"a, NaN","shape":[1,1],"blake3":")" + hash +
+                               R"(","rms": )" + rms + "}"));
+  }
+  auto run = read_run_folder(folder.path());
+  ASSERT_TRUE(run) << run.error().line();
+  for (const TraceRecord& record : run->trace) {
+    EXPECT_TRUE(record.is_not_finite());
+    EXPECT_FALSE(record.finite_rms());
+    EXPECT_EQ(record.dtype, "a, NaN") << "within a text it stays what it is";
+  }
+  ASSERT_EQ(run->notes.size(), 1U);
+  EXPECT_EQ(run->notes[0],
+            "4 of its trace records state an RMS that is NaN or infinite: blk0/s0, blk0/s1, blk0/s2, ...");
+  ASSERT_TRUE(write_file(folder.path() / "x1.trace", R"({"name":"a","shape":[1,1],"rms":NaNa})"));
+  EXPECT_FALSE(read_run_folder(folder.path())) << "nor is anything else a number";
+}
+
+TEST(RunFolder, FieldsThatContradictEachOtherAreNoted) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
+  auto json = to_json(make_record(*TensorId::parse("blk1/q_proj"), {1, 2}, std::vector<float>{3, 4}));
+  const auto notes = [&] {
+    EXPECT_TRUE(write_file(folder.path() / "trace.jsonl", to_json_line(json) + "\n"));
+    const auto run = read_run_folder(folder.path());
+    EXPECT_TRUE(run) << run.error().line();
+    return run ? run->notes : std::vector<std::string>();
+  };
+  write_values(folder.path(), {{"blk1/q_proj", {3, 4}}});
+  EXPECT_TRUE(notes().empty());
+  json["stage"] = "k_proj";
+  json["layer"] = 2;
+  EXPECT_EQ(notes(), (std::vector<std::string>{"1 of its trace records contradict themselves: blk1/q_proj (its stage is "
+                                               "\"k_proj\", by its name \"q_proj\", its layer is 2, by its name 1)"}));
+  json["stage"] = "q_proj";
+  json["layer"] = 1;
+  json["rms"] = 3.0;
+  EXPECT_EQ(notes(), (std::vector<std::string>{"1 of its trace records state an RMS that is not that of the recorded "
+                                               "values: blk1/q_proj (3, its values' 3.53553)"}));
+}
+
+TEST(RunFolder, APromptGivenByIdsIsNull) {
+  RunResult result;
+  result.engine = "e";
+  result.prompt_is_text = false;
+  result.prompt_tokens = {1, 2};
+  EXPECT_TRUE(to_json(result)["prompt"].is_null());
+  const auto back = run_result_from_json(to_json(result), "test");
+  ASSERT_TRUE(back) << back.error().line();
+  EXPECT_FALSE(back->prompt_is_text);
+  EXPECT_EQ(back->prompt, "");
 }
 
 std::vector<std::string> names_of(const Records& records) {

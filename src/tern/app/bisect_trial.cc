@@ -104,7 +104,6 @@ Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const 
   plan.compare.exactness = exactness_of(options_.exact, options_.tolerant);
   plan.subject = subject_.peer.get();
   plan.reference = reference;
-  plan.reference_was_chosen = true;
   plan.dump_tensors = reference == nullptr || reference_.has_values;
   TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, sweep::OutputFolder::open(folder, {kTrial}));
   NoProgress progress;

@@ -2,11 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "tern/app/opened_model.h"
+#include "tern/app/prompt_texts.h"
 #include "tern/app/repro.h"
 #include "tern/app/run_setting.h"
+#include "tern/app/tensor_patterns.h"
 #include "tern/base/hash.h"
 #include "tern/base/json_format.h"
 #include "tern/base/scratch_folder.h"
+#include "tern/compare/name_pattern.h"
 #include "tern/outcome/status.h"
 #include "tern/report/view/shell.h"
 #include "tern/report/writers/comparison.h"
@@ -69,18 +75,25 @@ Result<const trace::PackScenario*> choose(const trace::Pack& pack, const std::st
 
 struct WantedScenario {
   std::string prompt;
+  std::vector<int32_t> prompt_tokens;  // where the prompt was given by these
   int max_tokens = 0;
+
+  Result<trace::EngineRun> in(const trace::Pack& pack) const {
+    return prompt.empty() && !prompt_tokens.empty() ? pack.find(prompt_tokens, max_tokens)
+                                                    : pack.find(prompt, max_tokens);
+  }
 };
 
 // A run on one side says which; otherwise the user must.
 Result<WantedScenario> scenario_of(const OpenedRecording& a, const OpenedRecording& b, const CompareOptions& options) {
   const OpenedRecording* known = a.run ? &a : b.run ? &b : nullptr;
   if (known != nullptr && options.scenario.empty()) {
-    return WantedScenario{known->run->result.prompt, known->run->result.max_tokens};
+    const trace::RunResult& result = known->run->result;
+    return WantedScenario{result.prompt, result.prompt_tokens, result.max_tokens};
   }
   const OpenedRecording& pack = a.pack ? a : b;
   TERN_ASSIGN_OR_RETURN(const trace::PackScenario* scenario, choose(*pack.pack, pack.path.string(), options));
-  return WantedScenario{scenario->prompt, scenario->max_tokens};
+  return WantedScenario{scenario->prompt, scenario->prompt_tokens, scenario->max_tokens};
 }
 
 // Takes the scenario out of whatever is still a pack.
@@ -89,7 +102,7 @@ Result<compare::Sided<Recording>> settle_scenario(OpenedRecording a, OpenedRecor
     TERN_ASSIGN_OR_RETURN(const auto wanted, scenario_of(a, b, options));
     for (OpenedRecording* side : {&a, &b}) {
       if (side->pack) {
-        TERN_ASSIGN_OR_RETURN(side->run, side->pack->find(wanted.prompt, wanted.max_tokens));
+        TERN_ASSIGN_OR_RETURN(side->run, wanted.in(*side->pack));
       }
     }
   }
@@ -120,6 +133,37 @@ Result<std::vector<std::string>> notes_on_models(const compare::Sided<Recording>
   return notes;
 }
 
+// Known are the tensors of either side, those of the model's graph, and known stages.
+Status check_patterns_of(const compare::Sided<Recording>& sides, const compare::CompareOptions& options) {
+  return check_patterns(patterns_in(options), [&](const TensorPattern& pattern) {
+    const auto has_one = [&](const trace::EngineRun& run) {
+      return std::any_of(run.trace.begin(), run.trace.end(), [&](const auto& record) {
+        trace::TensorId in_decode = record.id;
+        in_decode.seq = std::max(in_decode.seq, 1);  // a rule for decode steps is none less where there are none
+        return compare::matches(pattern.pattern, record.id) || compare::matches(pattern.pattern, in_decode);
+      });
+    };
+    const int n_passes = std::max({sides.subject.run.result.max_tokens, sides.reference.run.result.max_tokens, 2});
+    return has_one(sides.subject.run) || has_one(sides.reference.run) ||
+           is_of_graph(pattern, options.graph, n_passes, 1);
+  });
+}
+
+// What else is known of sides that made other ids of one prompt: whether the model's own vocabulary and the
+// tokenizer.json beside it encode alike.
+void add_evidence_of_tokenizers(const std::string& model, const gguf::View& view, arbiter::Judgement& judgement) {
+  if (!judgement.cause || !judgement.comparison || judgement.comparison->tokens.prompt_equal) {
+    return;
+  }
+  const auto own = tokenizer::Tokenizer::from_gguf(view);
+  const auto beside = tokenizer::Tokenizer::open(tokenizer_for(model, ""));
+  if (own && beside && beside->kind() != own->kind()) {
+    for (const std::string& sentence : tokenizer::disagreements(*beside, *own)) {
+      judgement.cause->evidence += "; " + sentence;
+    }
+  }
+}
+
 // `judge_options`: all but what concerns the oracle.
 Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, const CompareOptions& options,
                                             arbiter::JudgeOptions judge_options, const Interrupt& interrupt) {
@@ -134,7 +178,9 @@ Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, co
       why_no_oracle(options.ask, view, question.prompt_tokens.size() + question.fed_tokens.size());
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
   judge_options.oracle = judge_options.why_no_oracle.empty() ? &engines : nullptr;
-  return arbiter::judge(runs, std::move(question), judge_options);
+  TERN_ASSIGN_OR_RETURN(auto judgement, arbiter::judge(runs, std::move(question), judge_options));
+  add_evidence_of_tokenizers(options.model, view, judgement);
+  return judgement;
 }
 
 // This comparison alone, from anywhere.
@@ -152,6 +198,9 @@ Result<std::string> repro_of(const CompareOptions& options) {
   }
   if (!options.tolerances.empty()) {
     words.add_option("--tolerances", absolute_path(options.tolerances));
+  }
+  for (const std::string& pattern : options.allow_missing) {
+    words.add_option("--allow-missing", pattern);
   }
   words.add_flag("--exact", options.exact);
   words.add_flag("--tolerant", options.tolerant);
@@ -177,12 +226,19 @@ Result<std::optional<Comparison>> compare_recordings(const CompareOptions& optio
   TERN_ASSIGN_OR_RETURN(OpenedRecording b, open_recording(options.reference));
   Comparison comparison;
   TERN_ASSIGN_OR_RETURN(comparison.sides, settle_scenario(std::move(a), std::move(b), options));
+  TERN_RETURN_IF_ERROR(check_prompts(comparison.sides.subject.run.result, comparison.sides.reference.run.result));
   TERN_ASSIGN_OR_RETURN(comparison.notes, notes_on_models(comparison.sides, options.model));
   arbiter::JudgeOptions judge_options;
   judge_options.compare.exactness = exactness_of(options.exact, options.tolerant);
   if (!options.tolerances.empty()) {
     TERN_ASSIGN_OR_RETURN(judge_options.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
+  judge_options.compare.allow_missing = options.allow_missing;
+  if (!options.model.empty()) {
+    TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
+    judge_options.compare.graph = graph_of(view);
+  }
+  TERN_RETURN_IF_ERROR(check_patterns_of(comparison.sides, judge_options.compare));
   const arbiter::RunsToJudge runs{.subject = &comparison.sides.subject.run,
                                   .reference = &comparison.sides.reference.run};
   auto judged = options.model.empty() ? arbiter::judge(runs, arbiter::question_about({}, {}, runs), judge_options)
@@ -191,6 +247,8 @@ Result<std::optional<Comparison>> compare_recordings(const CompareOptions& optio
     return std::optional<Comparison>();
   }
   TERN_ASSIGN_OR_RETURN(comparison.judgement, std::move(judged));
+  const auto& notes = comparison.judgement.comparison->notes;
+  comparison.notes.insert(comparison.notes.end(), notes.begin(), notes.end());
   comparison.exit_code = outcome::exit_code(outcome::status_of(*comparison.judgement.verdict()));
   if (comparison.exit_code != 0) {
     TERN_ASSIGN_OR_RETURN(comparison.repro, repro_of(options));

@@ -21,6 +21,7 @@ struct CompareOptions {
   std::string tolerances;  // a TOML file
   AskOracle ask = AskOracle::kAuto;
   bool exact = false, tolerant = false;
+  std::vector<std::string> allow_missing;  // patterns of tensors that need not be compared
 };
 
 struct Recording {
@@ -37,7 +38,7 @@ struct Comparison {
 };
 
 // nullopt: interrupted. Errors: kIo, kInvalidInput for what cannot be read; kUsage where a pack's scenario is not
-// named.
+// named, where the two sides ran different prompts, and for a pattern that matches no tensor.
 Result<std::optional<Comparison>> compare_recordings(const CompareOptions& options, const Interrupt& interrupt);
 
 // What `tern compare --json` prints (contract).

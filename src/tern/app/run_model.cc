@@ -204,6 +204,23 @@ struct Prepared {
   trace::RunResult result;  // filled as far as it is known before anything runs
 };
 
+// A prompt that spells BOS gets a second one from the tokenizer. Both are evaluated, as the caller's text says.
+void warn_of_doubled_bos(const tokenizer::Tokenizer& tokenizer, const RunModelOptions& options,
+                         const trace::RunResult& result) {
+  const auto bos = tokenizer.bos() ? tokenizer.bos() : tokenizer.declared_bos();
+  const std::vector<int32_t>& ids = result.prompt_tokens;
+  if (!bos || ids.size() < 2 || ids[0] != *bos || ids[1] != *bos) {
+    return;
+  }
+  const std::string spelled = printable(std::string(tokenizer.token(*bos).value_or("")), 60);
+  const bool by_tokenizer = !options.has_token_ids && !options.no_bos && tokenizer.bos();
+  spdlog::warn("the prompt begins with BOS twice (id {}, {}){}; most models were not trained on that", *bos, spelled,
+               by_tokenizer ? fmt::format(": the text spells it, and the tokenizer puts one in front; leave {} out of "
+                                          "the text, or give --no-bos",
+                                          spelled)
+                            : "");
+}
+
 // `prepared` stays where it is: an engine refers to its view.
 Status prepare(const RunModelOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
   const Stopwatch stopwatch;
@@ -243,8 +260,11 @@ Status prepare(const RunModelOptions& options, Prepared& prepared, const kernels
     result.prompt_tokens = std::move(*ids);
   } else if (prepared.words.tokenizer) {
     TERN_RETURN_IF_ERROR(prepared.limits.check({.prompt = result.prompt_tokens}));
-    TERN_ASSIGN_OR_RETURN(const std::string text, prepared.words.tokenizer->decode(result.prompt_tokens));
-    TERN_ASSIGN_OR_RETURN(result.prompt, with_invalid_utf8_replaced(text));
+    TERN_RETURN_IF_ERROR(prepared.words.tokenizer->decode(result.prompt_tokens));  // ids that the vocabulary has
+  }
+  result.prompt_is_text = !options.has_token_ids;
+  if (prepared.words.tokenizer) {
+    warn_of_doubled_bos(*prepared.words.tokenizer, options, result);
   }
   result.load_s = stopwatch.seconds();
   return {};

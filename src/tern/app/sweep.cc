@@ -13,7 +13,9 @@
 #include "tern/app/reference_check.h"
 #include "tern/app/run_setting.h"
 #include "tern/app/sweep_engines.h"
+#include "tern/app/tensor_patterns.h"
 #include "tern/app/third_opinion.h"
+#include "tern/compare/name_pattern.h"
 #include "tern/report/writers/writers.h"
 #include "tern/sweep/environment.h"
 #include "tern/sweep/kept_runs.h"
@@ -99,6 +101,52 @@ Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome:
   return report::write_reports(report::view_of(sweep, scenario), folder);
 }
 
+// Whether engines may record stages of names that are not known before they run.
+bool may_have_other_stages(const SweepOptions& options, const sweep::SweepPlan& plan, const SweepEngines& engines) {
+  return options.stages == "all" || plan.compare.graph.stages.empty() || engines.subject.kind == "command" ||
+         engines.reference.kind == "command";
+}
+
+// Before anything runs, where all names are known by then.
+Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
+  constexpr size_t kUbatch = 512;
+  int n_passes = 2;  // a rule for decode steps is none less where there are none
+  for (const outcome::Scenario& scenario : plan.scenarios) {
+    n_passes = std::max(n_passes, scenario.max_tokens);
+  }
+  const auto n_ubatches = static_cast<int>(n_positions / kUbatch) + 1;
+  return check_patterns(patterns_in(plan.compare), [&](const TensorPattern& pattern) {
+    return is_of_graph(pattern, plan.compare.graph, n_passes, n_ubatches);
+  });
+}
+
+// Where only the engines could tell: the names that they have recorded.
+Status check_patterns_behind(const sweep::SweepPlan& plan, const outcome::SweepOutcome& outcome) {
+  const auto has_one = [](const TensorPattern& pattern, const outcome::ScenarioOutcome& scenario) {
+    return scenario.comparison &&
+           std::any_of(scenario.comparison->tensors.begin(), scenario.comparison->tensors.end(),
+                       [&](const auto& tensor) { return compare::matches(pattern.pattern, tensor.id); });
+  };
+  const auto is_compared = [](const auto& scenario) { return scenario.comparison.has_value(); };
+  const auto& scenarios = outcome.scenarios;
+  if (std::none_of(scenarios.begin(), scenarios.end(), is_compared)) {
+    return {};
+  }
+  return check_patterns(patterns_in(plan.compare), [&](const TensorPattern& pattern) {
+    return is_of_graph(pattern, plan.compare.graph, 1, 1) ||
+           std::any_of(scenarios.begin(), scenarios.end(), [&](const auto& s) { return has_one(pattern, s); });
+  });
+}
+
+// What no one should overlook who reads no report.
+void tell_what_was_not_compared(const outcome::SweepOutcome& outcome) {
+  for (const outcome::ScenarioOutcome& scenario : outcome.scenarios) {
+    if (scenario.reference_has_no_answer) {
+      spdlog::warn("{}: {}", scenario.scenario.name, printable(scenario.reason, 1000));
+    }
+  }
+}
+
 void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome& sweep) {
   if (opened.tokenizer) {
     for (const std::string& warning : opened.tokenizer->warnings()) {
@@ -158,6 +206,8 @@ Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolde
   if (const int signal = plan.interrupt->signal(); signal != 0) {
     return interrupted_at(signal, plan, std::move(outcome));
   }
+  TERN_RETURN_IF_ERROR(check_patterns_behind(plan, outcome));
+  tell_what_was_not_compared(outcome);
   if (resume) {
     outcome.resumed = plan.kept_runs->resumption();
     spdlog::info("resumed: {}", report::resumption_text(*outcome.resumed));
@@ -217,6 +267,9 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   TERN_ASSIGN_OR_RETURN(
       const size_t n_positions,
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
+  plan.compare.graph = graph_of(opened.view);
+  plan.compare.allow_missing = options.allow_missing;
+  plan.tokenizers_differ = opened.tokenizer_facts.disagreements;
   // Now rather than when there are results to write, which may be after minutes.
   TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));
   const Interrupt interrupt;
@@ -227,6 +280,9 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   outcome::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
   TERN_ASSIGN_OR_RETURN(SweepEngines engines, open_engines(options, reference_spec, opened, arithmetic));
+  if (!may_have_other_stages(options, plan, engines)) {
+    TERN_RETURN_IF_ERROR(check_patterns_before(plan, n_positions));
+  }
   TERN_ASSIGN_OR_RETURN(const auto kept_runs, keep_runs(options, opened, plan, engines));
   plan.kept_runs = kept_runs.get();
   engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer));
@@ -257,7 +313,6 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.equal_bits = options.exact || (!options.tolerant && claim_one_arithmetic(engines, opened, arithmetic));
   plan.subject = engines.subject.peer.get();
   plan.reference = engines.reference.peer.get();
-  plan.reference_was_chosen = reference_spec.scheme != "auto";
   plan.compare.exactness = exactness_of(options.exact, options.tolerant);
   TERN_RETURN_IF_ERROR(fill_in(outcome, options, opened, engines, plan));
   tell_before_running(opened, outcome);

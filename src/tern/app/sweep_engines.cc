@@ -135,6 +135,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"--allow-model-mismatch", options.allow_model_mismatch},
               {"--exact", options.exact},
               {"--tolerant", options.tolerant},
+              {"--allow-missing", options.allow_missing},
               {"--stages", options.stages},
               {"--dump-tensors", options.dump_tensors},
               {"--stop-at-divergence", options.stop_at_divergence},

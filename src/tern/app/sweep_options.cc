@@ -24,6 +24,9 @@ Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::
   if (!options.tolerances.empty()) {
     words.add_option("--tolerances", absolute_path(options.tolerances));
   }
+  for (const std::string& pattern : options.allow_missing) {
+    words.add_option("--allow-missing", pattern);
+  }
   words.add_flag("--require-reference", options.require_reference);
   words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
   words.add_flag("--exact", options.exact);

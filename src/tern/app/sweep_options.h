@@ -18,7 +18,8 @@ struct SweepOptions {
   std::vector<std::string> subject_settings, reference_settings;  // "KEY=VALUE"
   std::string reference_arithmetic;
   std::string scenarios, tolerances;
-  std::vector<std::string> only;  // names of scenarios; empty: all
+  std::vector<std::string> allow_missing;  // patterns of tensors that need not be compared
+  std::vector<std::string> only;           // names of scenarios; empty: all
   RunSettingOptions setting;
   AskOracle ask = AskOracle::kAuto;
   std::string check_reference = "auto";

@@ -18,7 +18,7 @@ std::string not_finite(const trace::EngineRun& run) {
   size_t n = 0;
   const trace::TraceRecord* first = nullptr;
   for (const trace::TraceRecord& record : run.trace) {
-    if (!record.finite_rms()) {
+    if (record.is_not_finite()) {
       first = first == nullptr ? &record : first;
       ++n;
     }
@@ -28,11 +28,32 @@ std::string not_finite(const trace::EngineRun& run) {
                                         first->id.name(), n);
 }
 
+// An error beyond what rounding explains is a proven difference, whichever side has it, and both where both have it.
 std::optional<VerdictKind> verdict_with_oracle(std::optional<VerdictKind> of_sides, compare::Wrong wrong) {
-  if (wrong == compare::Wrong::kNeither || of_sides == VerdictKind::kDiverged) {
-    return of_sides;
+  return wrong == compare::Wrong::kNeither ? of_sides : VerdictKind::kDiverged;
+}
+
+// Whether the first tensor that differs beyond its tolerance is known to be wrong although the oracle has not said so:
+// a side that it could not judge there by the stage's own inputs differs from the other one.
+bool is_wrong_unjudged(const compare::Arbitration& arbitration, const trace::TensorId& id) {
+  const compare::StageArbitration* const stage = arbitration.find(id);
+  return stage == nullptr || !stage->sides.subject.local || !stage->sides.reference.local;
+}
+
+// The first tensor that is wrong. `of_sides`: the first that differs beyond its tolerance, if any does; `exact`: by a
+// bit.
+std::optional<trace::TensorId> first_divergence_with_oracle(const std::optional<trace::TensorId>& of_sides, bool exact,
+                                                            const compare::Arbitration& arbitration) {
+  const auto wrong = arbitration.first_wrong_tensor();
+  if (!wrong || !of_sides || *wrong < *of_sides) {
+    return wrong ? wrong : of_sides;
   }
-  return wrong == compare::Wrong::kSubject ? VerdictKind::kDiverged : VerdictKind::kMistrusted;
+  const compare::StageArbitration& stage = *arbitration.find(*wrong);
+  const auto is_by_inputs = [](const compare::AgainstOracle& held) { return held.wrong && held.local; };
+  const bool by_inputs = is_by_inputs(stage.sides.subject) || is_by_inputs(stage.sides.reference);
+  // By inherited errors alone the oracle convicts late; the difference came before.
+  const bool of_sides_counts = !by_inputs || (!exact && is_wrong_unjudged(arbitration, *of_sides));
+  return of_sides_counts ? of_sides : wrong;
 }
 
 std::string reason_with_oracle(const std::string& of_sides, std::optional<VerdictKind> verdict,
@@ -96,9 +117,13 @@ void Judgement::conclude() {
     return;
   }
   comparison->verdict = {*verdict_, verdict_ == VerdictKind::kMatch ? comparison->verdict.reason : reason_};
-  const bool only_by_oracle = verdict_ == VerdictKind::kDiverged && verdict_of_sides_ != VerdictKind::kDiverged;
-  comparison->first_divergence = only_by_oracle ? arbitration->first_wrong_tensor() : first_divergence_of_sides_;
-  if (!distrust_.empty()) {
+  const bool sides_diverged = verdict_of_sides_ == VerdictKind::kDiverged;
+  const auto of_sides = sides_diverged ? first_divergence_of_sides_ : std::nullopt;
+  // Other ids of the prompt are where the sides part, and nothing of their tensors was compared.
+  comparison->first_divergence = arbitration && comparison->tokens.prompt_equal
+                                     ? first_divergence_with_oracle(of_sides, comparison->exact, *arbitration)
+                                     : of_sides;
+  if (!distrust_.empty() && !sides_diverged) {
     verdict_ = with_oracle(VerdictKind::kMistrusted);
     reason_ = reason(distrust_ + "; held against it all the same: " + reason_of_sides_, verdict_);
   }

@@ -68,10 +68,10 @@ std::optional<std::string> vacuous(const EngineRun& run) {
     if (!record.id.stage.is_known()) {
       continue;  // it may be a mask, or numbers of experts
     }
-    if (!record.finite_rms()) {
+    if (record.is_not_finite()) {
       return record.id.name() + " holds NaN or infinity";
     }
-    if (*record.rms == 0 && !trace::follows_gate(record.id.stage.row())) {
+    if (record.rms && *record.rms == 0 && !trace::follows_gate(record.id.stage.row())) {
       return record.id.name() + " is all zeros";
     }
   }

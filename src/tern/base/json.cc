@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <optional>
+#include <set>
 
 #include "tern/base/file.h"
 
@@ -10,14 +14,40 @@ namespace tern {
 
 namespace {
 
+// The keys of the objects that are open, to find one that stands twice.
+class OpenKeys {
+ public:
+  void open() { objects_.emplace_back(); }
+  void close() { objects_.pop_back(); }
+  void add(const std::string& key) {
+    if (!objects_.back().insert(key).second && !twice_) {
+      twice_ = key;
+    }
+  }
+  const std::optional<std::string>& twice() const { return twice_; }
+
+ private:
+  std::vector<std::set<std::string>> objects_;
+  std::optional<std::string> twice_;
+};
+
+// `keys`: null where a key may stand twice; the last one then counts.
 template <class AnyJson>
-Result<AnyJson> parse(std::string_view text, const std::string& where, size_t max_keys) {
+Result<AnyJson> parse(std::string_view text, const std::string& where, size_t max_keys, OpenKeys* keys = nullptr) {
   constexpr int kMaxDepth = 64;
+  using Event = typename AnyJson::parse_event_t;
   bool too_deep = false;
   size_t n_keys = 0;
-  const typename AnyJson::parser_callback_t limit = [&](int depth, typename AnyJson::parse_event_t event, AnyJson&) {
+  const typename AnyJson::parser_callback_t limit = [&](int depth, Event event, AnyJson& value) {
     too_deep = too_deep || depth > kMaxDepth;
-    n_keys += event == AnyJson::parse_event_t::key ? 1 : 0;
+    n_keys += event == Event::key ? 1 : 0;
+    if (keys != nullptr && event == Event::object_start) {
+      keys->open();
+    } else if (keys != nullptr && event == Event::object_end) {
+      keys->close();
+    } else if (keys != nullptr && event == Event::key) {
+      keys->add(value.template get<std::string>());
+    }
     return !too_deep && n_keys <= max_keys;
   };
   try {
@@ -27,6 +57,9 @@ Result<AnyJson> parse(std::string_view text, const std::string& where, size_t ma
     }
     if (n_keys > max_keys) {
       return invalid_input(where, fmt::format("JSON holds more than {} keys", max_keys));
+    }
+    if (keys != nullptr && keys->twice()) {
+      return invalid_input(where, fmt::format("the key \"{}\" stands twice", printable(*keys->twice())));
     }
     return value;
   } catch (const typename AnyJson::parse_error& error) {
@@ -45,7 +78,37 @@ Result<Json> parse_json(std::string_view text, const std::string& where) {
 
 Result<nlohmann::json> parse_sorted_json(std::string_view text, const std::string& where) {
   constexpr size_t kMaxKeys = size_t{1} << 24;
-  return parse<nlohmann::json>(text, where, kMaxKeys);
+  OpenKeys keys;
+  return parse<nlohmann::json>(text, where, kMaxKeys, &keys);
+}
+
+Result<Json> parse_json_with_nan(std::string_view text, const std::string& where) {
+  constexpr std::array<std::string_view, 3> kNoNumbers = {"NaN", "Infinity", "-Infinity"};
+  constexpr std::string_view kDelimiters = ",:[]{} \t\r\n";
+  auto plain = parse_json(text, where);
+  if (plain) {
+    return plain;
+  }
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    const std::string_view rest = text.substr(i);
+    const bool begins_a_value = !in_string && (i == 0 || kDelimiters.find(text[i - 1]) != std::string_view::npos);
+    const auto* const word = std::find_if(kNoNumbers.begin(), kNoNumbers.end(), [&](std::string_view no_number) {
+      return begins_a_value && rest.starts_with(no_number) &&
+             (rest.size() == no_number.size() || kDelimiters.find(rest[no_number.size()]) != std::string_view::npos);
+    });
+    if (word != kNoNumbers.end()) {
+      out += "null";
+      i += word->size();
+      continue;
+    }
+    const size_t n = in_string && text[i] == '\\' ? std::min<size_t>(2, rest.size()) : 1;
+    in_string = in_string != (text[i] == '"');
+    out += rest.substr(0, n);
+    i += n;
+  }
+  return out == text ? plain : parse_json(out, where);
 }
 
 Result<Json> read_json_file(const std::filesystem::path& path, uint64_t max_bytes) {

@@ -19,8 +19,11 @@ using Json = nlohmann::ordered_json;
 // offset. Nesting deeper than 64 and more than 20,000 keys are refused (a hostile file could exhaust stack or time).
 Result<Json> parse_json(std::string_view text, const std::string& where);
 // The same for files of very many keys: adding one to Json takes time in proportion to those there, to this its
-// logarithm.
+// logarithm. A key that an object has twice is an error.
 Result<nlohmann::json> parse_sorted_json(std::string_view text, const std::string& where);
+// The same as parse_json(), for what engines write: NaN, Infinity and -Infinity, which Python's json writes and JSON
+// does not have, are read as null.
+Result<Json> parse_json_with_nan(std::string_view text, const std::string& where);
 Result<Json> read_json_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{256} << 20);
 
 // Typed look-ups in an object from the outside. A missing key, a wrong type or a number out of range is an error that

@@ -23,6 +23,11 @@ void add_compare(Command& app, Action& action) {
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where both claim one arithmetic")
       ->excludes(exact);
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
+  command
+      ->add_option("--allow-missing", options->allow_missing,
+                   "Pass although these tensors were not compared: the pattern of a stage (attn_*), or with a '/' of a "
+                   "tensor (blk0/*); may be given several times")
+      ->allow_extra_args(false);
   auto* scenario = command->add_option("--scenario", options->scenario, "Which scenario of a pack");
   command
       ->add_option(

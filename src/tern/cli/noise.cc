@@ -1,6 +1,7 @@
 // `tern noise`: what rounding does in one model on one prompt, stage by stage, and how near to it engines come that are
 // right. The floors that everything is held against, for people to look at.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -66,6 +67,7 @@ class Measurement {
     TERN_RETURN_IF_ERROR(add_engine(arbiter, "token by token", "", {"--token-by-token"}));
     if (!options_.recording.empty()) {
       TERN_ASSIGN_OR_RETURN(const trace::EngineRun recorded, open_recording());
+      TERN_RETURN_IF_ERROR(check_prompt(recorded.result, ours.run->result));
       TERN_RETURN_IF_ERROR(add(arbiter, "recording", recorded));
     }
     return std::move(table_);
@@ -105,6 +107,18 @@ class Measurement {
       multiple = std::max(multiple, local.multiple());
     }
     return {};
+  }
+
+  // The floors are of our prompt; a recording of another one would be held against what it has not computed.
+  Status check_prompt(const trace::RunResult& recorded, const trace::RunResult& ours) const {
+    const bool same = recorded.prompt_tokens.empty() ? recorded.prompt == options_.prompt
+                                                     : recorded.prompt_tokens == ours.prompt_tokens;
+    return same ? Status()
+                : fail(ErrorCode::kUsage, "--recording " + options_.recording,
+                       fmt::format("is of another prompt: \"{}\" with the ids [{}], ours is \"{}\" with [{}]",
+                                   printable(recorded.prompt), fmt::join(recorded.prompt_tokens, ", "),
+                                   printable(options_.prompt), fmt::join(ours.prompt_tokens, ", ")),
+                       "give the recording's prompt with --prompt");
   }
 
   Result<trace::EngineRun> open_recording() const {

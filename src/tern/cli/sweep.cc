@@ -52,6 +52,11 @@ void add_sweep(Command& app, Action& action) {
   add_setting_option(*command, "--subject", options->subject_settings);
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
+  command
+      ->add_option("--allow-missing", options->allow_missing,
+                   "Pass although these tensors were not compared: the pattern of a stage (attn_*), or with a '/' of a "
+                   "tensor (blk0/*); may be given several times")
+      ->allow_extra_args(false);
   command->add_option("--only", options->only, "Run only the scenario of this name; may be given several times")
       ->allow_extra_args(false);
   add_run_setting_options(*command, options->setting);

@@ -25,14 +25,14 @@ std::optional<OracleError> error_of(const Values& values, const TraceRecord* rec
   if (record == nullptr || record->shape != oracle_record.shape) {
     return std::nullopt;
   }
-  const auto rms = record->finite_rms();
-  if (!rms) {
+  const auto rms = record->finite_rms(), should = oracle_record.finite_rms();
+  if (record->is_not_finite()) {
     return OracleError{kInfinity, true, std::nullopt};
   }
-  if (!oracle_record.rms || *oracle_record.rms == 0) {
+  if (!rms || !should || *should == 0) {
     return std::nullopt;
   }
-  return OracleError{std::fabs(*rms - *oracle_record.rms) / *oracle_record.rms, true, std::nullopt};
+  return OracleError{std::fabs(*rms - *should) / *should, true, std::nullopt};
 }
 
 bool is_wrong(const std::optional<OracleError>& error, const OracleError& bound) {
@@ -102,6 +102,7 @@ std::string wrong_side(const Arbitration& arbitration, Side side, std::string_vi
   return out + ": " + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
+// Of sides of which something was held; a side of which nothing was is neither right nor wrong.
 std::string within_rounding(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
   Sided<double> largest;
   for (const StageArbitration& stage : arbitration.stages) {
@@ -109,15 +110,20 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
       largest.at(side) = std::max(largest.at(side), held.error ? held.error->relative : 0);
     }
   }
-  return has_reference ? fmt::format(
-                             "both sides are within rounding of the oracle ({} and {} of {} tensors; largest relative "
-                             "errors {:.3g} and {:.3g})",
-                             arbitration.n_held.subject, arbitration.n_held.reference, arbitration.stages.size(),
-                             largest.subject, largest.reference)
-                       : fmt::format(
-                             "the {} is within rounding of the oracle ({} of {} tensors; largest "
-                             "relative error {:.3g})",
-                             subject_name, arbitration.n_held.subject, arbitration.stages.size(), largest.subject);
+  const Sided<size_t>& n_held = arbitration.n_held;
+  const size_t n_all = arbitration.stages.size();
+  if (n_held.subject > 0 && n_held.reference > 0) {
+    return fmt::format(
+        "both sides are within rounding of the oracle ({} and {} of {} tensors; largest relative errors {:.3g} and "
+        "{:.3g})",
+        n_held.subject, n_held.reference, n_all, largest.subject, largest.reference);
+  }
+  const Side held = n_held.subject > 0 ? Side::kSubject : Side::kReference;
+  const auto name_of = [&](Side side) { return side == Side::kSubject ? subject_name : side_name(side); };
+  const std::string of_other =
+      has_reference ? fmt::format("; nothing of the {} could be held against it", name_of(other(held))) : "";
+  return fmt::format("the {} is within rounding of the oracle ({} of {} tensors; largest relative error {:.3g}){}",
+                     name_of(held), n_held.at(held), n_all, largest.at(held), of_other);
 }
 
 std::string reason_of(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
@@ -160,8 +166,8 @@ const StageArbitration* Arbitration::find(const TensorId& id) const {
 }
 
 std::optional<TensorId> Arbitration::first_wrong_tensor() const {
-  const auto of_subject = first_wrong.subject.first();
-  return of_subject ? of_subject : first_wrong.reference.first();
+  const auto a = first_wrong.subject.first(), b = first_wrong.reference.first();
+  return a && b ? std::min(*a, *b) : a ? a : b;
 }
 
 Wrong Arbitration::wrong() const {

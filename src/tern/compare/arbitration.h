@@ -48,7 +48,7 @@ struct Arbitration {
   Sided<FirstWrong> first_wrong;
   Sided<size_t> n_held;  // tensors that could be held against the oracle, of stages.size()
   Wrong wrong() const;
-  std::optional<trace::TensorId> first_wrong_tensor() const;      // the subject's, if both sides have one
+  std::optional<trace::TensorId> first_wrong_tensor() const;      // of either side
   const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
   std::string reason;                                             // one sentence with the figures
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not

@@ -1,5 +1,8 @@
 #include "tern/compare/compare_runs.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <set>
 
@@ -40,6 +43,11 @@ Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& re
       ++coverage.tensors_of_one_graph;
       continue;
     }
+    if (tensor.may_be_missing) {
+      ++coverage.tensors_allowed_missing;
+      continue;
+    }
+    coverage.tensors_missing += is_missing(tensor, c.one_engine);
     ++coverage.tensors_expected;
     expected.insert(tensor.id.stage);
     if (is_compared(tensor.status)) {
@@ -91,6 +99,10 @@ std::string_view tensor_status_name(TensorStatus status) {
       return "only_subject";
     case TensorStatus::kOnlyReference:
       return "only_reference";
+    case TensorStatus::kMissing:
+      return "missing";
+    case TensorStatus::kNotMeasured:
+      return "not_measured";
     case TensorStatus::kAfterTokenMismatch:
       return "after_token_mismatch";
   }
@@ -98,6 +110,57 @@ std::string_view tensor_status_name(TensorStatus status) {
 }
 
 namespace {
+
+// "the subject has not traced 34 tensors, the first is blk1/attn_norm; ..."
+std::string missing_clause(const RunComparison& c) {
+  struct Group {
+    TensorStatus status;
+    const char* who;
+    const char* lacks;
+  };
+  constexpr Group kGroups[] = {
+      {TensorStatus::kOnlyReference, "the subject", "not traced"},
+      {TensorStatus::kOnlySubject, "the reference", "not traced"},
+      {TensorStatus::kMissing, "neither side", "traced"},
+      {TensorStatus::kNotMeasured, "a side", "recorded neither RMS nor values of"},
+  };
+  std::string out;
+  for (const Group& group : kGroups) {
+    const auto is_in_group = [&](const TensorComparison& tensor) {
+      return tensor.status == group.status && is_missing(tensor, c.one_engine);
+    };
+    const auto first = std::find_if(c.tensors.begin(), c.tensors.end(), is_in_group);
+    if (first != c.tensors.end()) {
+      const auto n = std::count_if(c.tensors.begin(), c.tensors.end(), is_in_group);
+      out += fmt::format("{}{} has {} {} {}, the first is {}", out.empty() ? "" : "; ", group.who, group.lacks, n,
+                         n == 1 ? "tensor" : "tensors", first->id.name());
+    }
+  }
+  return out;
+}
+
+std::vector<std::string> notes_of(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                  const RunComparison& c) {
+  std::vector<std::string> notes;
+  const Sided<const trace::EngineRun*> runs = {&subject, &reference};
+  for (const auto& [side, run] : runs.both()) {
+    for (const std::string& note : run->notes) {
+      notes.push_back(fmt::format("the {}: {}", side_name(side), note));
+    }
+  }
+  const auto is_reversed = [](const TensorComparison& tensor) { return tensor.shape_is_reversed; };
+  const auto first = std::find_if(c.tensors.begin(), c.tensors.end(), is_reversed);
+  if (first != c.tensors.end()) {
+    const auto n = std::count_if(c.tensors.begin(), c.tensors.end(), is_reversed);
+    const auto n_equal = std::count_if(c.tensors.begin(), c.tensors.end(),
+                                       [&](const auto& tensor) { return is_reversed(tensor) && tensor.hash_equal; });
+    notes.push_back(fmt::format(
+        "{} of {} tensors have the same values, the shape reversed: {} is [{}], the reference's [{}]; records give the "
+        "slowest dimension first, [tokens, features]",
+        n_equal, n, first->id.name(), fmt::join(first->shape.subject, ", "), fmt::join(first->shape.reference, ", ")));
+  }
+  return notes;
+}
 
 // Everything but the tensors, of which there are the most.
 RunComparison compare_outputs(const trace::EngineRun& subject, const trace::EngineRun& reference,
@@ -118,8 +181,10 @@ RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineR
                            const CompareOptions& options) {
   RunComparison comparison = compare_outputs(subject, reference, options);
   comparison.cut_short = options.cut_short;
-  comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options.tolerances);
+  comparison.tensors = compare_tensors(subject, reference, comparison.tokens, comparison.exact, options);
   comparison.coverage = coverage_of(subject, reference, comparison);
+  comparison.missing = missing_clause(comparison);
+  comparison.notes = notes_of(subject, reference, comparison);
   comparison.n_hash_equal =
       static_cast<size_t>(std::count_if(comparison.tensors.begin(), comparison.tensors.end(),
                                         [](const auto& tensor) { return tensor.status == TensorStatus::kHashEqual; }));

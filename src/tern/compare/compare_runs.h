@@ -22,6 +22,7 @@ namespace tern::compare {
 struct StageTolerance {
   std::string pattern;
   std::optional<double> max_relative_error, max_rms_ratio_deviation;
+  std::string where;  // the place in the file that it stands at
 };
 
 // How a cosine of logits is graded: from `green` on parity, from `yellow` on a minor divergence, below it a significant
@@ -51,12 +52,20 @@ enum class Exactness {
   kTolerant,
 };
 
+// What a forward pass of the model consists of; empty where its graph is not known.
+struct ModelGraph {
+  std::vector<trace::Stage> stages;
+  int n_layers = 0;
+};
+
 struct CompareOptions {
   Exactness exactness = Exactness::kAuto;
   Tolerances tolerances;
   // Per row of logits, what rounding alone moves them by (RMS), where it was measured (arbitration.h).
   std::vector<double> logits_noise = {};
   bool cut_short = false;  // both runs hold no more than what is up to a first difference
+  ModelGraph graph = {};
+  std::vector<std::string> allow_missing = {};  // patterns (name_pattern.h) of tensors that need not be compared
 };
 
 enum class TensorStatus {
@@ -68,10 +77,12 @@ enum class TensorStatus {
   kClosedGate,   // zero on both sides because the ReLU before it let nothing through: legal, but proves nothing
   kOnlySubject,  // the other side has no such tensor
   kOnlyReference,
+  kMissing,      // neither side has it, though the model's graph does
+  kNotMeasured,  // hashes differ, and a side has neither values nor an RMS to say by how much
   kAfterTokenMismatch,  // the runs had generated different tokens before: not comparable
 };
 // "equal", "within_tolerance", "diverged", "shape_mismatch", "mistrusted", "closed_gate", "only_subject",
-// "only_reference", "after_token_mismatch"
+// "only_reference", "missing", "not_measured", "after_token_mismatch"
 std::string_view tensor_status_name(TensorStatus status);
 
 struct TensorComparison {
@@ -79,9 +90,12 @@ struct TensorComparison {
   TensorStatus status = TensorStatus::kOnlySubject;
   Sided<trace::Shape> shape;  // empty on the side that lacks it
   bool hash_equal = false;
-  Sided<std::optional<double>> rms;  // absent where the values are not finite
+  Sided<std::optional<double>> rms;  // absent where the values are not finite, or it is not known
   std::optional<Metrics> metrics;    // where both sides have values
-  std::string note;                  // why it is mistrusted; otherwise empty
+  bool proves_nothing = false;       // equal by hash, but zero or not finite on both sides: legal in an unknown stage
+  bool shape_is_reversed = false;    // one side's shape is the other's, last dimension first; values are held in order
+  bool may_be_missing = false;       // the user allows that it is not compared
+  std::string note;                  // why it is mistrusted, or what is odd; otherwise empty
 };
 
 // Why two engines that had seen the same tokens chose different ones.
@@ -145,9 +159,12 @@ struct LogitsComparison {
 };
 
 struct Coverage {
-  // expected: the union of both sides' tensors; of one engine under two settings, those that both graphs have;
+  // expected: the union of both sides' tensors and of the model's graph, where it is known; of one engine under two
+  // settings, those that both graphs have; without those that the user allows to be missing.
   // compared: those whose status says how they relate to each other.
   size_t tensors_compared = 0, tensors_expected = 0;
+  size_t tensors_missing = 0;          // expected, and not there on one side or both, or not measured
+  size_t tensors_allowed_missing = 0;  // not compared, as the user allows
   size_t tensors_of_one_graph = 0;  // of one engine under two settings: those that only one of the two graphs has
   size_t stages_compared = 0, stages_expected = 0;  // kinds of tensors: q_proj, ffn_act, ...
   size_t tokens_compared = 0, tokens_expected = 0;
@@ -161,6 +178,8 @@ struct RunComparison {
   std::string exact_reason;    // why, or why not
   CosineGrades cosine_grades;  // that the verdict held the logits to
   Coverage coverage;
+  std::string missing;             // which expected tensors were not compared, a clause; empty: none
+  std::vector<std::string> notes;  // what is odd about either side's records: sentences
   size_t n_hash_equal = 0;
   TokenComparison tokens;  // of the runs whose tensors and logits are compared
   // Where the subject was fed the reference's tokens: what both had generated on their own.
@@ -182,8 +201,8 @@ int last_pass_with_equal_inputs(const trace::RunResult& a, const trace::RunResul
 std::string place_of(const trace::TensorId& id);
 
 // The verdict is about the first trouble in execution order, since whatever comes after it has inherited it. A run
-// whose values are not finite on both sides, whose tensors are zero without a legal cause, that has no trace, or that
-// shares nothing with the other one is mistrusted, never a match.
+// whose values are not finite on both sides, whose tensors are zero without a legal cause, that has no trace, or of
+// which not every expected tensor was compared, is mistrusted, never a match.
 RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
                            const CompareOptions& options = {});
 

@@ -12,11 +12,14 @@ namespace tern::compare {
 
 TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::EngineRun& reference);
 
+// All tensors of both runs, and what the model's graph has besides.
 std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
-                                              const TokenComparison& tokens, bool exact, const Tolerances& tolerances);
+                                              const TokenComparison& tokens, bool exact, const CompareOptions& options);
 // True where the status says how the two sides relate.
 bool is_compared(TensorStatus status);
 bool is_on_one_side(TensorStatus status);
+// Whether the tensor is expected and was not compared, for no reason that lies in what was computed.
+bool is_missing(const TensorComparison& tensor, bool one_engine);
 
 // nullopt where a side has no logits.
 std::optional<LogitsComparison> compare_logits(const trace::EngineRun& subject, const trace::EngineRun& reference,

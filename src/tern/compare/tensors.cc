@@ -1,10 +1,13 @@
-#include <fnmatch.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <tuple>
 
 #include "tern/base/hash.h"
+#include "tern/compare/name_pattern.h"
 #include "tern/compare/parts.h"
 
 namespace tern::compare {
@@ -62,18 +65,22 @@ const trace::Safetensors::Entry* values_of(const trace::EngineRun& run, const Te
   return run.values ? run.values->find(id.name()) : nullptr;
 }
 
+// [features, tokens] for [tokens, features]: the order in which ggml gives dimensions.
+bool is_reversed(const trace::Shape& a, const trace::Shape& b) {
+  return a != b && std::equal(a.begin(), a.end(), b.rbegin(), b.rend());
+}
+
 // Values that are not those of the record would make a comparison of something else.
 bool contradicts(const trace::Safetensors::Entry* values, const TraceRecord& record) {
-  return values != nullptr && (values->shape != record.shape || blake3_hex(values->values) != record.blake3);
+  return values != nullptr && ((values->shape != record.shape && !is_reversed(values->shape, record.shape)) ||
+                               blake3_hex(values->values) != record.blake3);
 }
 
 double bound_of(const Tolerances& tolerances, const TensorId& id, std::optional<double> StageTolerance::*figure,
                 double otherwise) {
   double bound = tolerances.measured ? tolerances.measured(id).value_or(otherwise) : otherwise;
-  const std::string name = id.name(), stage(id.stage.name());
   for (const StageTolerance& tolerance : tolerances.by_stage) {
-    const bool whole = tolerance.pattern.find('/') != std::string::npos;
-    if (tolerance.*figure && fnmatch(tolerance.pattern.c_str(), (whole ? name : stage).c_str(), 0) == 0) {
+    if (tolerance.*figure && matches(tolerance.pattern, id)) {
       bound = *(tolerance.*figure);
     }
   }
@@ -93,30 +100,53 @@ TensorStatus mistrust(TensorComparison& tensor, std::string note) {
   return TensorStatus::kMistrusted;
 }
 
-TensorStatus judge(TensorComparison& tensor, bool exact, const Tolerances& tolerances) {
+// What is known of one side's magnitude.
+enum class Magnitude { kFinite, kNotFinite, kUnknown };
+
+TensorStatus judge(TensorComparison& tensor, const Sided<Magnitude>& magnitudes, bool exact,
+                   const Tolerances& tolerances) {
   const auto& a = tensor.rms.subject;
   const auto& b = tensor.rms.reference;
-  if (tensor.shape.subject != tensor.shape.reference) {
+  const bool same_shape = tensor.shape.subject == tensor.shape.reference;
+  tensor.shape_is_reversed = is_reversed(tensor.shape.subject, tensor.shape.reference);
+  if (!same_shape && !tensor.shape_is_reversed) {
     return TensorStatus::kShapeMismatch;
   }
-  const bool not_finite = !a && !b;
+  if (tensor.shape_is_reversed) {
+    tensor.note = fmt::format("{}the shape reversed: [{}], the reference's [{}]",
+                              tensor.hash_equal ? "the same values, " : "", fmt::join(tensor.shape.subject, ", "),
+                              fmt::join(tensor.shape.reference, ", "));
+  }
+  const auto is = [&](Magnitude magnitude) {
+    return magnitudes.subject == magnitude && magnitudes.reference == magnitude;
+  };
+  const bool not_finite = is(Magnitude::kNotFinite);
   if (not_finite || (is_zero(a) && is_zero(b))) {
     const char* const note = not_finite ? "NaN, infinite or empty on both sides" : "all zeros on both sides";
     if (tensor.id.stage.is_known() || !tensor.hash_equal) {
       return mistrust(tensor, note);
     }
     tensor.note = note;  // a mask, the only expert's number: legal in a stage of which nothing is known
+    tensor.proves_nothing = true;
     return TensorStatus::kHashEqual;
   }
-  const bool one_is_unusable = !a || !b || is_zero(a) || is_zero(b);
+  const bool is_unknown = magnitudes.subject == Magnitude::kUnknown || magnitudes.reference == Magnitude::kUnknown;
+  const bool one_is_unusable = !is_unknown && (!a || !b || is_zero(a) || is_zero(b));
   if (tensor.hash_equal) {
     return one_is_unusable ? mistrust(tensor, "equal hashes, but RMS values that cannot both be true")
                            : TensorStatus::kHashEqual;
   }
-  if (exact || one_is_unusable || !inside(tensor, tolerances)) {
+  if (exact) {
     return TensorStatus::kDiverged;
   }
-  return TensorStatus::kWithinTolerance;
+  if (is_unknown) {
+    return TensorStatus::kNotMeasured;
+  }
+  return one_is_unusable || !inside(tensor, tolerances) ? TensorStatus::kDiverged : TensorStatus::kWithinTolerance;
+}
+
+Magnitude magnitude_of(const TraceRecord& record) {
+  return record.is_not_finite() ? Magnitude::kNotFinite : record.rms ? Magnitude::kFinite : Magnitude::kUnknown;
 }
 
 // What the records say of the tensor.
@@ -144,16 +174,18 @@ TensorComparison compare_pair(const trace::EngineRun& subject, const trace::Engi
     return tensor;
   }
   // Where values are there, the RMS is computed from them rather than taken from the trace.
-  if (a != nullptr) {
-    tensor.rms.subject = trace::make_record(tensor.id, a->shape, a->values).finite_rms();
-  }
-  if (b != nullptr) {
-    tensor.rms.reference = trace::make_record(tensor.id, b->shape, b->values).finite_rms();
+  Sided<Magnitude> magnitudes = {magnitude_of(*records.subject), magnitude_of(*records.reference)};
+  const Sided<const trace::Safetensors::Entry*> both_values = {a, b};
+  for (const auto& [side, values] : both_values.both()) {
+    if (values != nullptr) {
+      tensor.rms.at(side) = trace::rms_of(values->values);
+      magnitudes.at(side) = tensor.rms.at(side) ? Magnitude::kFinite : Magnitude::kNotFinite;
+    }
   }
   if (a != nullptr && b != nullptr && a->values.size() == b->values.size()) {
     tensor.metrics = measure(a->values, b->values);
   }
-  tensor.status = judge(tensor, exact, tolerances);
+  tensor.status = judge(tensor, magnitudes, exact, tolerances);
   return tensor;
 }
 
@@ -185,6 +217,38 @@ void recognize_closed_gates(std::vector<TensorComparison>& tensors) {
   }
 }
 
+// Of the model's graph, in the passes that both runs had the same inputs of, what neither side has.
+std::vector<TensorComparison> missing_on_both(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                                              const ModelGraph& graph, int last_seq) {
+  std::set<std::pair<int, int>> passes;  // seq, ubatch
+  for (int seq = 0; seq <= last_seq; ++seq) {
+    passes.emplace(seq, 0);
+  }
+  for (const trace::EngineRun* run : {&subject, &reference}) {
+    for (const TraceRecord& record : run->trace) {
+      if (record.id.seq <= last_seq) {
+        passes.emplace(record.id.seq, record.id.ubatch);
+      }
+    }
+  }
+  std::vector<TensorComparison> missing;
+  for (const auto& [seq, ubatch] : passes) {
+    for (const trace::Stage stage : graph.stages) {
+      const bool in_layer = stage.row().place == trace::StagePlace::kInLayer;
+      for (int layer = in_layer ? 0 : -1; layer < (in_layer ? graph.n_layers : 0); ++layer) {
+        TensorComparison tensor;
+        tensor.id = {seq, ubatch, layer, stage};
+        tensor.status = TensorStatus::kMissing;
+        if (subject.find(tensor.id) == nullptr && reference.find(tensor.id) == nullptr) {
+          missing.push_back(std::move(tensor));
+        }
+      }
+    }
+  }
+  std::sort(missing.begin(), missing.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return missing;
+}
+
 }  // namespace
 
 double Tolerances::relative_error(const TensorId& id) const {
@@ -204,14 +268,21 @@ bool is_on_one_side(TensorStatus status) {
   return status == TensorStatus::kOnlySubject || status == TensorStatus::kOnlyReference;
 }
 
+bool is_missing(const TensorComparison& tensor, bool one_engine) {
+  const bool may_be = tensor.may_be_missing || (one_engine && is_on_one_side(tensor.status));
+  return !may_be && (is_on_one_side(tensor.status) || tensor.status == TensorStatus::kMissing ||
+                     tensor.status == TensorStatus::kNotMeasured);
+}
+
 std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, const trace::EngineRun& reference,
-                                              const TokenComparison& tokens, bool exact, const Tolerances& tolerances) {
+                                              const TokenComparison& tokens, bool exact,
+                                              const CompareOptions& options) {
   const int last_seq = tokens.last_comparable_seq;
   std::vector<TensorComparison> tensors;
   for (const Records& records : align(subject, reference, tokens.n_asked)) {
     const TensorId& id = records.subject != nullptr ? records.subject->id : records.reference->id;
     if (id.seq <= last_seq && records.subject != nullptr && records.reference != nullptr) {
-      tensors.push_back(compare_pair(subject, reference, records, exact, tolerances));
+      tensors.push_back(compare_pair(subject, reference, records, exact, options.tolerances));
       continue;
     }
     TensorComparison tensor;
@@ -223,6 +294,13 @@ std::vector<TensorComparison> compare_tensors(const trace::EngineRun& subject, c
     tensors.push_back(std::move(tensor));
   }
   recognize_closed_gates(tensors);
+  if (!options.cut_short && !subject.trace.empty() && !reference.trace.empty()) {
+    auto missing = missing_on_both(subject, reference, options.graph, last_seq);
+    tensors.insert(tensors.end(), std::make_move_iterator(missing.begin()), std::make_move_iterator(missing.end()));
+  }
+  for (TensorComparison& tensor : tensors) {
+    tensor.may_be_missing = !is_compared(tensor.status) && matches_any(options.allow_missing, tensor.id);
+  }
   return tensors;
 }
 

@@ -68,7 +68,7 @@ class Judge {
   const TensorComparison* first_mistrusted_ = nullptr;
   const TensorComparison* first_not_finite_ = nullptr;
   const LogitsPosition* first_mistrusted_row_ = nullptr;
-  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0, n_missing_ = 0,
+  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0,
          n_prove_nothing_ = 0;
 };
 
@@ -81,7 +81,7 @@ bool Judge::is_divergence(const TensorComparison& tensor) const {
     case TensorStatus::kOnlyReference:
       // The same arithmetic has the same stages, but for another graph that a setting leads to; a side that has traced
       // nothing at all is another matter.
-      return c_.exact && !c_.one_engine && !a_trace_is_empty();
+      return c_.exact && is_missing(tensor, c_.one_engine) && !a_trace_is_empty();
     default:
       return false;
   }
@@ -111,8 +111,7 @@ void Judge::look_at(const TensorComparison& tensor) {
     }
   }
   n_closed_gates_ += tensor.status == TensorStatus::kClosedGate;
-  n_missing_ += is_on_one_side(tensor.status);
-  n_prove_nothing_ += tensor.status == TensorStatus::kHashEqual && !tensor.note.empty();
+  n_prove_nothing_ += tensor.proves_nothing;
 }
 
 void Judge::look_at(const LogitsPosition& position) {
@@ -164,6 +163,9 @@ std::string Judge::tensor_reason(const TensorComparison& tensor) const {
     return value ? fmt::format("{:.6g}", *value) : std::string("not finite");
   };
   out += fmt::format(": RMS {}, the reference's {}", rms(tensor.rms.subject), rms(tensor.rms.reference));
+  if (tensor.shape_is_reversed) {
+    out += "; " + tensor.note;
+  }
   if (tensor.metrics) {
     const Metrics& m = *tensor.metrics;
     out += fmt::format("; {} of {} values differ", m.n_different, m.n);
@@ -301,6 +303,10 @@ std::optional<Verdict> Judge::mistrust() const {
   if (c_.coverage.tokens_expected == 0) {
     return because("neither side generated a token");
   }
+  if (!c_.missing.empty()) {
+    return because(fmt::format("{} of {} tensors were not compared: {} (--allow-missing PATTERN permits that)",
+                               c_.coverage.tensors_missing, c_.coverage.tensors_expected, c_.missing));
+  }
   if (static_cast<double>(n_closed_gates_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
     return because(
         fmt::format("{} of {} tensors are zero behind a closed gate on both sides", n_closed_gates_, n_both_sides_));
@@ -313,9 +319,15 @@ std::optional<Verdict> Judge::mistrust() const {
 }
 
 Verdict Judge::agreement() const {
-  std::string missing = n_missing_ == 0 ? ""
-                        : c_.one_engine ? fmt::format("{} nodes are in one of the two graphs only", n_missing_)
-                                        : fmt::format("{} tensors are on one side only", n_missing_);
+  const Coverage& coverage = c_.coverage;
+  std::string missing;
+  if (coverage.tensors_of_one_graph > 0) {
+    missing = fmt::format("{} nodes are in one of the two graphs only", coverage.tensors_of_one_graph);
+  }
+  if (coverage.tensors_allowed_missing > 0) {
+    missing += fmt::format("{}{} tensors that may be missing", missing.empty() ? "" : ", ",
+                           coverage.tensors_allowed_missing);
+  }
   if (n_closed_gates_ > 0) {
     missing += fmt::format("{}{} are zero behind a closed gate", missing.empty() ? "" : ", ", n_closed_gates_);
   }

@@ -41,6 +41,7 @@ struct ScenarioOutcome {
   Scenario scenario;
   ParityStatus status = ParityStatus::kSubjectFailed;
   std::string reason;  // one sentence
+  bool reference_has_no_answer = false;  // it is a recording, and has none of this scenario
   compare::Sided<SideOutcome> sides;
   std::optional<size_t> logits_dim;  // of the subject
   std::optional<compare::RunComparison> comparison;

@@ -96,6 +96,13 @@ Status remove_trace_files(const fs::path& folder) {
   return {};
 }
 
+// Whether files of traces as an engine wrote them are those of these records, with nothing left out and nothing odd.
+bool are_whole(const trace::Records& written, const trace::Records& whole) {
+  return written.size() == whole.size() && std::all_of(written.begin(), written.end(), [](const auto& record) {
+           return !record.blake3.empty() && record.rms && record.note.empty() && !record.is_not_finite();
+         });
+}
+
 // Brings both places into the one form: run_folder with a trace.jsonl and, where there is one, trace_folder with a file
 // per tensor.
 Status unify_traces(const RunRequest& request) {
@@ -104,13 +111,18 @@ Status unify_traces(const RunRequest& request) {
   const bool in_files = wants_files && count_traces(request.trace_folder) > 0;
   std::error_code error;
   const bool in_trace_folder = wants_files && (in_files || fs::exists(list, error));
-  TERN_ASSIGN_OR_RETURN(const trace::Records traces,
-                        trace::read_trace_folder(in_trace_folder ? request.trace_folder : request.run_folder));
+  const fs::path& folder = in_trace_folder ? request.trace_folder : request.run_folder;
+  TERN_ASSIGN_OR_RETURN(const trace::Records traces, trace::read_whole_records(folder, request.run_folder));
+  bool writes_files = wants_files && !in_files;
+  if (in_files) {
+    TERN_ASSIGN_OR_RETURN(const trace::Records written, trace::read_trace_folder(folder));
+    writes_files = !are_whole(written, traces);
+  }
   std::string lines;
   for (const trace::TraceRecord& record : traces) {
     const std::string line = to_json_line(trace::to_json(record)) + "\n";
     lines += line;
-    if (wants_files && !in_files) {
+    if (writes_files) {
       TERN_RETURN_IF_ERROR(write_file(request.trace_folder / trace::trace_file_name(record.id), line));
     }
   }

@@ -166,7 +166,7 @@ class ScenarioRun {
 
   bool differs(const trace::TraceRecord& known, const trace::TraceRecord& seen) const {
     if (plan_.equal_bits) {
-      return known.blake3 != seen.blake3;
+      return known.blake3 != seen.blake3 && !known.blake3.empty() && !seen.blake3.empty();
     }
     const auto a = known.finite_rms(), b = seen.finite_rms();
     if (seen.id.seq > 0 || !a || !b || *a == 0) {  // which tokens later passes were fed is not known yet
@@ -215,7 +215,8 @@ class ScenarioRun {
     if (cut_short_) {
       return conclude_cut_short();
     }
-    if (auto failure = without_judgement(plan_, subject_, reference_, outcome_)) {
+    if (auto failure = without_judgement(subject_, reference_, outcome_)) {
+      outcome_.reference_has_no_answer = subject_.run && reference_ && reference_->no_recording;
       std::tie(outcome_.status, outcome_.reason) = std::move(*failure);
       return {};
     }
@@ -279,6 +280,11 @@ class ScenarioRun {
     outcome_.arbitration = std::move(judgement_.arbitration);
     outcome_.no_arbitration = std::move(judgement_.no_arbitration);
     outcome_.cause = std::move(judgement_.cause);
+    if (outcome_.cause && outcome_.comparison && !outcome_.comparison->tokens.prompt_equal) {
+      for (const std::string& sentence : plan_.tokenizers_differ) {
+        outcome_.cause->evidence += "; " + sentence;
+      }
+    }
   }
 
   // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the

@@ -20,15 +20,14 @@ std::string failure_sentence(const ScenarioOutcome& outcome, compare::Side side)
 
 }  // namespace
 
-std::optional<StatusAndReason> without_judgement(const SweepPlan& plan, const peer::PeerRun& subject,
+std::optional<StatusAndReason> without_judgement(const peer::PeerRun& subject,
                                                  const std::optional<peer::PeerRun>& reference,
                                                  const ScenarioOutcome& outcome) {
   if (!subject.run) {
     return {{ParityStatus::kSubjectFailed, failure_sentence(outcome, compare::Side::kSubject)}};
   }
   if (reference && reference->no_recording) {
-    return {{plan.reference_was_chosen ? ParityStatus::kMistrusted : ParityStatus::kRustOnly,
-             "nothing was compared: " + outcome.sides.reference.execution.failure}};
+    return {{ParityStatus::kMistrusted, "nothing was compared: " + outcome.sides.reference.execution.failure}};
   }
   if (reference && !reference->run) {
     return {{ParityStatus::kReferenceFailed, failure_sentence(outcome, compare::Side::kReference)}};

@@ -15,7 +15,7 @@ namespace tern::sweep {
 using StatusAndReason = std::pair<outcome::ParityStatus, std::string>;
 
 // Where a side has no run although it was to have one; nullopt where arbiter/judgement.h has the say.
-std::optional<StatusAndReason> without_judgement(const SweepPlan& plan, const peer::PeerRun& subject,
+std::optional<StatusAndReason> without_judgement(const peer::PeerRun& subject,
                                                  const std::optional<peer::PeerRun>& reference,
                                                  const outcome::ScenarioOutcome& outcome);
 

@@ -56,9 +56,8 @@ struct SweepPlan : peer::RunSetting {
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
   // Why agreement with the reference proves nothing: it failed its own checks. Empty: it did not.
   std::string reference_distrust;
-  // The user named the reference. A recording that lacks a scenario then gives no verdict; one that was merely found
-  // beside the model leaves that scenario without a reference.
-  bool reference_was_chosen = false;
+  // Whether the tokenizer and the model's own vocabulary encode alike: evidence where the sides' prompt ids differ.
+  std::vector<std::string> tokenizers_differ;
   // What keeps the peers' runs; null: nothing does.
   KeptRuns* kept_runs = nullptr;
 };

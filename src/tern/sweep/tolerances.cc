@@ -35,6 +35,7 @@ Result<compare::StageTolerance> tolerance_from(const toml::table& table, const s
                          "must be the pattern of a stage's or a tensor's name", "like attn_* or blk0/*");
   }
   tolerance.pattern = *pattern;
+  tolerance.where = place(file_name, *stage, "stage");
   TERN_ASSIGN_OR_RETURN(tolerance.max_relative_error, number_at(table, "max_relative_error", 0, kMost, file_name));
   TERN_ASSIGN_OR_RETURN(tolerance.max_rms_ratio_deviation,
                         number_at(table, "max_rms_ratio_deviation", 0, kMost, file_name));

@@ -151,6 +151,8 @@ Status load_bpe(const Node& model, Definition& definition) {
 Result<bool> load_bpe(const GgufTokens& tokens, Definition& definition) {
   const gguf::View& view = tokens.view;
   TERN_ASSIGN_OR_RETURN(const GgufPreTokenizer* pre, find_gguf_pre_tokenizer(view, definition.warnings));
+  const auto pre_name = view.get_string("tokenizer.ggml.pre");
+  definition.pre_tokenizer_name = pre_name ? std::string(*pre_name) : std::string();
   for (const std::string_view pattern : pre->patterns) {
     TERN_ASSIGN_OR_RETURN(Regex regex, Regex::compile(pattern, view.where_key("tokenizer.ggml.pre")));
     definition.pre_tokenizer.add_split(std::move(regex), SplitBehavior::kIsolated, false);

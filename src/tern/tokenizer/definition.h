@@ -26,6 +26,8 @@ struct Definition {
   std::unique_ptr<const TokenModel> token_model;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
+  // GGUF with byte-level BPE: tokenizer.ggml.pre, empty where it is missing. Absent: no such key decides.
+  std::optional<std::string> pre_tokenizer_name;
   AddedTokens added_tokens;
   std::vector<int32_t> prefix;  // what encode() puts in front of the text's ids, and behind them
   std::vector<int32_t> suffix;

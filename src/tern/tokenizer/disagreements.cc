@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <span>
+
+#include "tern/tokenizer/behaviour.h"
 #include "tern/tokenizer/tokenizer.h"
 
 namespace tern::tokenizer {
@@ -37,6 +41,20 @@ std::optional<std::string> spelling_difference(const Tokenizer& json, const Toke
          (n_different > kMaxShown ? ", ..." : "") + ".";
 }
 
+// Where the GGUF names a BOS and puts none in front.
+std::string why_no_bos(const Tokenizer& gguf) {
+  if (gguf.bos() || !gguf.declared_bos()) {
+    return "";
+  }
+  return gguf.pre_tokenizer_name() == ""
+             ? " (it lacks tokenizer.ggml.pre, whose rules would put one there, and add_bos_token is not true)"
+             : " (add_bos_token is false)";
+}
+
+std::optional<int32_t> first_of(std::span<const int32_t> ids) {
+  return ids.empty() ? std::nullopt : std::optional(ids.front());
+}
+
 }  // namespace
 
 std::vector<std::string> disagreements(const Tokenizer& json, const Tokenizer& gguf) {
@@ -51,11 +69,20 @@ std::vector<std::string> disagreements(const Tokenizer& json, const Tokenizer& g
   if (json.bos() != gguf.bos()) {
     found.push_back("BOS: the tokenizer.json puts " + id_and_spelling(json, json.bos()) +
                     " in front of a text, the GGUF " + id_and_spelling(gguf, gguf.bos()) +
-                    (!gguf.bos() && gguf.declared_bos() ? " (add_bos_token is false)" : "") + ".");
+                    why_no_bos(gguf) + ".");
   }
   if (json.bos() && gguf.declared_bos() && json.bos() != gguf.declared_bos() && gguf.bos() != gguf.declared_bos()) {
     found.push_back("BOS: the GGUF names " + id_and_spelling(gguf, gguf.declared_bos()) +
                     " as bos_token_id, the tokenizer.json " + id_and_spelling(json, json.bos()) + ".");
+  }
+  const auto json_suffix = json.suffix(), gguf_suffix = gguf.suffix();
+  if (!std::equal(json_suffix.begin(), json_suffix.end(), gguf_suffix.begin(), gguf_suffix.end())) {
+    found.push_back("EOS: the tokenizer.json puts " + id_and_spelling(json, first_of(json_suffix)) +
+                    " behind a text, the GGUF " + id_and_spelling(gguf, first_of(gguf_suffix)) +
+                    " (tokenizer.ggml.add_eos_token).");
+  }
+  if (auto difference = behaviour_difference(json, gguf)) {
+    found.push_back(std::move(*difference));
   }
   return found;
 }

@@ -24,19 +24,22 @@ bool starts_as_gguf(const std::filesystem::path& path) {
 struct Tokenizer::Impl {
   Definition definition;
 
-  Status encode_text(std::string_view text, std::vector<int32_t>& ids) const {
+  // `take_token(id)` for each token that stands in the text, `take_piece(piece)` for each piece between them.
+  template <class TakeToken, class TakePiece>
+  Status cut(std::string_view text, const TakeToken& take_token, const TakePiece& take_piece) const {
     TERN_ASSIGN_OR_RETURN(const auto segments, definition.added_tokens.split_raw(text));
     for (const Segment& segment : segments) {
       if (segment.id) {
-        ids.push_back(*segment.id);
+        take_token(*segment.id);
       } else {
-        TERN_RETURN_IF_ERROR(encode_segment(segment.text, ids));
+        TERN_RETURN_IF_ERROR(cut_segment(segment.text, take_token, take_piece));
       }
     }
     return {};
   }
 
-  Status encode_segment(std::string_view text, std::vector<int32_t>& ids) const {
+  template <class TakeToken, class TakePiece>
+  Status cut_segment(std::string_view text, const TakeToken& take_token, const TakePiece& take_piece) const {
     std::string normalized;
     if (!definition.normalizer.empty()) {
       TERN_ASSIGN_OR_RETURN(normalized, definition.normalizer.apply(text));
@@ -45,15 +48,30 @@ struct Tokenizer::Impl {
     TERN_ASSIGN_OR_RETURN(const auto segments, definition.added_tokens.split_normalized(text));
     for (const Segment& segment : segments) {
       if (segment.id) {
-        ids.push_back(*segment.id);
+        take_token(*segment.id);
         continue;
       }
-      TERN_ASSIGN_OR_RETURN(const Pieces pieces, definition.pre_tokenizer.split(segment.text));
-      for (const std::string_view piece : pieces.views) {
-        TERN_RETURN_IF_ERROR(definition.token_model->encode(definition.vocabulary, piece, ids));
+      TERN_ASSIGN_OR_RETURN(const Pieces cut_pieces, definition.pre_tokenizer.split(segment.text));
+      for (const std::string_view piece : cut_pieces.views) {
+        TERN_RETURN_IF_ERROR(take_piece(piece));
       }
     }
     return {};
+  }
+
+  Status encode_text(std::string_view text, std::vector<int32_t>& ids) const {
+    return cut(
+        text, [&](int32_t id) { ids.push_back(id); },
+        [&](std::string_view piece) { return definition.token_model->encode(definition.vocabulary, piece, ids); });
+  }
+
+  Status pieces_of(std::string_view text, std::vector<Piece>& pieces) const {
+    return cut(
+        text, [&](int32_t id) { pieces.push_back({std::string(definition.vocabulary.spelling(id)), {id}, true}); },
+        [&](std::string_view piece) {
+          pieces.push_back({std::string(piece), {}, false});
+          return definition.token_model->encode(definition.vocabulary, piece, pieces.back().ids);
+        });
   }
 };
 
@@ -94,7 +112,9 @@ Tokenizer Tokenizer::from_definition(Definition definition) {
   return Tokenizer(std::move(impl));
 }
 
-Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_special) const {
+namespace {
+
+Status check_text(std::string_view text) {
   if (const auto offset = first_invalid_utf8(text)) {
     return invalid_input("text @ byte " + std::to_string(*offset), "is not valid UTF-8");
   }
@@ -102,6 +122,20 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
     return invalid_input("text",
                          "has " + std::to_string(text.size()) + " bytes, more than " + std::to_string(kMaxTextBytes));
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Tokenizer::Piece>> Tokenizer::pieces(std::string_view text) const {
+  TERN_RETURN_IF_ERROR(check_text(text));
+  std::vector<Piece> pieces;
+  TERN_RETURN_IF_ERROR(impl_->pieces_of(text, pieces));
+  return pieces;
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_special) const {
+  TERN_RETURN_IF_ERROR(check_text(text));
   const Definition& definition = impl_->definition;
   std::vector<int32_t> ids;
   if (add_special) {
@@ -136,6 +170,12 @@ int32_t Tokenizer::vocab_size() const { return impl_->definition.vocabulary.size
 std::optional<int32_t> Tokenizer::bos() const {
   const auto& prefix = impl_->definition.prefix;
   return prefix.empty() ? std::nullopt : std::optional(prefix.front());
+}
+
+std::span<const int32_t> Tokenizer::suffix() const { return impl_->definition.suffix; }
+
+const std::optional<std::string>& Tokenizer::pre_tokenizer_name() const {
+  return impl_->definition.pre_tokenizer_name;
 }
 
 std::optional<int32_t> Tokenizer::declared_bos() const { return impl_->definition.declared_bos; }

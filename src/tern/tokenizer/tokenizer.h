@@ -34,6 +34,18 @@ class Tokenizer {
   // Errors: kInvalidInput for text that is not UTF-8, with the byte offset.
   Result<std::vector<int32_t>> encode(std::string_view text, bool add_special) const;
 
+  // A stretch of text within which tokens are joined, or a special or added token, and the ids that it becomes.
+  struct Piece {
+    std::string text;
+    std::vector<int32_t> ids;
+    bool is_token = false;
+    bool operator==(const Piece&) const = default;
+  };
+  // What encode() makes its ids from. Errors: those of encode().
+  Result<std::vector<Piece>> pieces(std::string_view text) const;
+  // What encode() puts behind a text: EOS, where the file asks for it.
+  std::span<const int32_t> suffix() const;
+
   // Bytes of the tokens joined; special tokens are left out unless asked for. The result need not be valid UTF-8 when a
   // character is split over tokens that are not all there. Ids outside of the vocabulary are an error.
   Result<std::string> decode(std::span<const int32_t> ids, bool with_special = false) const;
@@ -51,6 +63,8 @@ class Tokenizer {
   // tokenizer.ggml.pre, for instance).
   std::span<const std::string> warnings() const;
   std::string_view kind() const;      // "hf-json" or "gguf"
+  // GGUF with byte-level BPE: its tokenizer.ggml.pre, empty where it is missing. Absent: no such key decides.
+  const std::optional<std::string>& pre_tokenizer_name() const;
   const std::string& where() const;   // the file, as given
   const std::string& sha256() const;  // of the tokenizer.json; for a GGUF, of a canonical listing of its vocabulary
 
@@ -61,8 +75,8 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// What a user must be told before anything runs: vocabulary size, spelling of each shared id, BOS. An empty list is
-// agreement. Each entry is one sentence with the figures.
+// What a user must be told before anything runs: vocabulary size, spelling of each shared id, BOS, EOS, and whether a
+// fixed set of texts becomes the same ids. An empty list is agreement. Each entry is one sentence with the figures.
 std::vector<std::string> disagreements(const Tokenizer& json, const Tokenizer& gguf);
 
 }  // namespace tern::tokenizer

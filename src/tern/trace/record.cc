@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <numeric>
 #include <tuple>
 
@@ -64,7 +65,31 @@ Result<Shape> shape_from_json(const Json& json, const std::string& where, uint64
   return shape;
 }
 
+// Fields that say something else than the name does; empty where none does.
+std::string contradictions(const Json& json, const TensorId& id) {
+  std::string out;
+  const auto hold = [&](const char* key, const Json& by_name) {
+    const auto stated = json.find(key);
+    if (stated != json.end() && !stated->is_null() && *stated != by_name) {
+      out += fmt::format("{}its {} is {}, by its name {}", out.empty() ? "" : ", ", key,
+                         printable(to_json_line(*stated), 100), to_json_line(by_name));
+    }
+  };
+  hold("stage", Json(id.stage.name()));
+  hold("layer", Json(id.layer));
+  hold("seq", Json(id.seq));
+  hold("ubatch", Json(id.ubatch));
+  return out;
+}
+
 }  // namespace
+
+std::optional<double> rms_of(std::span<const float> values) {
+  const Squares squares = sum_of_squares(values);
+  return !values.empty() && std::isfinite(squares.sum)
+             ? std::optional(std::sqrt(squares.sum / static_cast<double>(values.size())))
+             : std::nullopt;
+}
 
 TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> values) {
   uint64_t n_elements = 1;
@@ -79,9 +104,9 @@ TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> 
   record.num_elements = n_elements;
   const Squares squares = sum_of_squares(values);
   record.non_finite = squares.non_finite;
-  if (!values.empty() && std::isfinite(squares.sum)) {
-    record.rms = std::sqrt(squares.sum / static_cast<double>(values.size()));
-  }
+  record.rms = !values.empty() && std::isfinite(squares.sum)
+                   ? std::sqrt(squares.sum / static_cast<double>(values.size()))
+                   : std::numeric_limits<double>::quiet_NaN();
   return record;
 }
 
@@ -94,15 +119,22 @@ Json to_json(const TraceRecord& record) {
       {"stage", record.id.stage.name()},
       {"shape", record.shape},
       {"dtype", record.dtype},
-      {"blake3", record.blake3},
-      {"rms", record.rms ? json_number(*record.rms) : Json(nullptr)},
-      {"num_elements", record.num_elements},
   };
+  if (!record.blake3.empty()) {
+    json["blake3"] = record.blake3;
+  }
+  if (record.rms) {
+    json["rms"] = json_number(*record.rms);
+  }
+  json["num_elements"] = record.num_elements;
   if (record.index) {
     json["index"] = *record.index;
   }
   if (record.non_finite > 0) {
     json["non_finite"] = record.non_finite;
+  }
+  if (!record.note.empty()) {
+    json["note"] = record.note;
   }
   return with_format(Document::kTraceRecord, std::move(json));
 }
@@ -120,9 +152,11 @@ Result<TraceRecord> record_from_json(const Json& json, const std::string& where)
   }
   TraceRecord record;
   record.id = *id;
-  TERN_ASSIGN_OR_RETURN(record.blake3, json_string(json, "blake3", where));
-  if (!is_blake3_hex(record.blake3)) {
-    return invalid_input(where, "key \"blake3\" is not 64 lower-case hex digits");
+  if (json.contains("blake3")) {
+    TERN_ASSIGN_OR_RETURN(record.blake3, json_string(json, "blake3", where));
+    if (!is_blake3_hex(record.blake3)) {
+      return invalid_input(where, "key \"blake3\" is not 64 lower-case hex digits");
+    }
   }
   uint64_t n_elements = 0;
   TERN_ASSIGN_OR_RETURN(record.shape, shape_from_json(json, where, &n_elements));
@@ -134,8 +168,8 @@ Result<TraceRecord> record_from_json(const Json& json, const std::string& where)
                            fmt::format("key \"num_elements\" is {}, but the shape holds {}", stated, n_elements));
     }
   }
-  if (const auto rms = json.find("rms"); rms != json.end() && rms->is_number()) {
-    record.rms = rms->get<double>();
+  if (const auto rms = json.find("rms"); rms != json.end() && (rms->is_number() || rms->is_null())) {
+    record.rms = rms->is_null() ? std::numeric_limits<double>::quiet_NaN() : rms->get<double>();
   }
   if (const auto dtype = json.find("dtype"); dtype != json.end() && dtype->is_string()) {
     record.dtype = dtype->get<std::string>();
@@ -147,6 +181,10 @@ Result<TraceRecord> record_from_json(const Json& json, const std::string& where)
   if (json.contains("index")) {
     TERN_ASSIGN_OR_RETURN(const int64_t index, json_integer(json, "index", where, 0, INT64_MAX));
     record.index = static_cast<uint64_t>(index);
+  }
+  record.note = contradictions(json, record.id);
+  if (const auto note = json.find("note"); note != json.end() && note->is_string() && record.note.empty()) {
+    record.note = printable(note->get<std::string>());
   }
   return record;
 }

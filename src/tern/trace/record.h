@@ -22,22 +22,28 @@ struct TraceRecord {
   std::optional<uint64_t> index = {};  // place in execution order; absent where the engine does not state it
   Shape shape;
   std::string dtype = "F32";  // what the engine held before it was widened to float32
-  std::string blake3;         // of the values as little-endian float32, 64 hex digits
-  std::optional<double> rms;  // computed in double; absent where the values hold NaN or infinity
+  std::string blake3;         // of the values as little-endian float32, 64 hex digits; empty: not stated
+  std::optional<double> rms;  // computed in double; NaN where a value is NaN or infinite; absent: not stated
   uint64_t num_elements = 0;
   uint64_t non_finite = 0;  // how many values are NaN or infinite; written only when there are any
+  std::string note;         // what the reader found odd about it, a clause; empty: nothing
 
-  // Absent where the values are not finite, or not there.
+  // Absent where the values are not finite, or the RMS is not stated.
   std::optional<double> finite_rms() const {
     return non_finite == 0 && rms && std::isfinite(*rms) ? rms : std::nullopt;
   }
+  bool is_not_finite() const { return non_finite > 0 || (rms && !std::isfinite(*rms)); }
 };
+
+// In double; absent where a value is not finite, or there is none.
+std::optional<double> rms_of(std::span<const float> values);
 
 // Hash, RMS and counts of `values`, whose number must be the shape's product.
 TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> values);
 
 Json to_json(const TraceRecord& record);
-// Reads one record of any engine. Unknown fields are ignored. Errors: kInvalidInput, naming the field.
+// Reads one record of any engine. Unknown fields are ignored; fields that contradict the name are noted. `blake3` and
+// `rms` may be missing. Errors: kInvalidInput, naming the field.
 Result<TraceRecord> record_from_json(const Json& json, const std::string& where);
 
 // "blk0/q_proj" -> "blk0_q_proj.trace". Two names may give one file name; who writes such files refuses the second.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "tern/base/file.h"
@@ -45,7 +46,7 @@ Result<std::vector<TraceRecord>> read_trace_list(const fs::path& path) {
       continue;
     }
     const std::string where = fmt::format("{} line {}", path.string(), line_number);
-    TERN_ASSIGN_OR_RETURN(const Json json, parse_json(line, where));
+    TERN_ASSIGN_OR_RETURN(const Json json, parse_json_with_nan(line, where));
     TERN_ASSIGN_OR_RETURN(TraceRecord record, record_from_json(json, where));
     records.push_back(std::move(record));
   }
@@ -82,7 +83,7 @@ Status read_logits(const fs::path& folder, EngineRun& run) {
   TERN_ASSIGN_OR_RETURN(run.logits_file, Safetensors::open(full));
   const auto* logits = run.logits();
   if (logits == nullptr) {
-    return {};
+    return invalid_input(full.string(), "holds no tensor \"logits\" of floats");
   }
   const std::string where = full.string() + ": tensor logits";
   if (logits->shape.size() != 2 || logits->shape[1] < 1) {
@@ -91,12 +92,155 @@ Status read_logits(const fs::path& folder, EngineRun& run) {
   return check_row_count(run, static_cast<size_t>(logits->shape[0]), where);
 }
 
+Result<std::optional<Safetensors>> open_values(const fs::path& folder) {
+  const fs::path path = folder / "tensors.safetensors";
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    return std::optional<Safetensors>();
+  }
+  TERN_ASSIGN_OR_RETURN(Safetensors values, Safetensors::open(path));
+  return std::optional(std::move(values));
+}
+
+bool is_same_pass(const TensorId& a, const TensorId& b) { return a.seq == b.seq && a.ubatch == b.ubatch; }
+
+// Fills in what a record leaves out.
+Status complete(TraceRecord& record, const Safetensors* values, const std::string& where) {
+  const auto* const entry = values != nullptr ? values->find(record.id.name()) : nullptr;
+  if (entry == nullptr) {
+    return record.blake3.empty() ? invalid_input(where, fmt::format("the record of {} has no key \"blake3\", and there "
+                                                                    "are no values of it",
+                                                                    record.id.name()))
+                                 : Status();
+  }
+  if (!record.blake3.empty() && record.rms) {
+    return {};
+  }
+  if (entry->values.size() != record.num_elements) {
+    return invalid_input(where, fmt::format("the record of {} has {} elements, its values {}", record.id.name(),
+                                            record.num_elements, entry->values.size()));
+  }
+  const TraceRecord derived = make_record(record.id, record.shape, entry->values);
+  record.blake3 = record.blake3.empty() ? derived.blake3 : record.blake3;
+  record.rms = record.rms ? record.rms : derived.rms;
+  record.non_finite = std::max(record.non_finite, derived.non_finite);
+  return {};
+}
+
+// Where a tensor without a record belongs among records in execution order: before the first of its pass that the table
+// of stages has behind it.
+std::vector<TraceRecord>::iterator place_of(const TensorId& id, std::vector<TraceRecord>& records) {
+  const auto later = std::find_if(records.begin(), records.end(), [&](const TraceRecord& record) {
+    return is_same_pass(record.id, id) ? record.id > id
+                                       : std::pair(record.id.seq, record.id.ubatch) > std::pair(id.seq, id.ubatch);
+  });
+  return later;
+}
+
+Result<Records> whole_records(Records written, const Safetensors* values, const std::string& where) {
+  const bool has_all = std::all_of(written.begin(), written.end(),
+                                   [](const auto& record) { return !record.blake3.empty() && record.rms; });
+  const auto has_record = [&](const std::string& name) {
+    const auto id = TensorId::parse(name);
+    return id && written.find(*id) != nullptr;
+  };
+  std::vector<std::string> without_record;
+  if (values != nullptr) {
+    for (const auto& [name, entry] : values->entries()) {
+      if (!has_record(name)) {
+        without_record.push_back(name);
+      }
+    }
+  }
+  if (has_all && without_record.empty()) {
+    return written;
+  }
+  std::vector<TraceRecord> records(written.begin(), written.end());
+  for (TraceRecord& record : records) {
+    TERN_RETURN_IF_ERROR(complete(record, values, where));
+  }
+  for (const std::string& name : without_record) {
+    const auto id = TensorId::parse(name);
+    const auto& entry = *values->find(name);
+    if (!id || entry.shape.empty()) {
+      return invalid_input(where, fmt::format("tensors.safetensors: '{}' {}", printable(name, TensorId::kMaxName),
+                                              id ? "has no dimension" : "cannot be a tensor's name"));
+    }
+    const auto place = place_of(*id, records);
+    TraceRecord derived = make_record(*id, entry.shape, entry.values);
+    derived.dtype = entry.dtype;
+    records.insert(place, std::move(derived));
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
+    records[i].index = i;
+  }
+  return Records::create(std::move(records), Records::Given::kInOrder, where);
+}
+
+constexpr double kRmsSlack = 1e-4;  // of an RMS that was summed in float32
+
+// "3 records state ...: blk0/q_proj (...), ..."
+class Finding {
+ public:
+  explicit Finding(std::string what) : what_(std::move(what)) {}
+  void add(const TraceRecord& record, const std::string& details) {
+    constexpr size_t kShown = 3;
+    if (n_++ < kShown) {
+      shown_ += fmt::format("{}{}{}", shown_.empty() ? "" : ", ", record.id.name(),
+                            details.empty() ? "" : " (" + details + ")");
+    }
+    if (n_ == kShown + 1) {
+      shown_ += ", ...";
+    }
+  }
+  void append_to(std::vector<std::string>& notes) const {
+    if (n_ > 0) {
+      notes.push_back(fmt::format("{} of its trace records {}: {}", n_, what_, shown_));
+    }
+  }
+
+ private:
+  std::string what_, shown_;
+  size_t n_ = 0;
+};
+
+std::vector<std::string> notes_on(const EngineRun& run) {
+  Finding not_finite("state an RMS that is NaN or infinite"), contradicting("contradict themselves"),
+      other_rms("state an RMS that is not that of the recorded values");
+  for (const TraceRecord& record : run.trace) {
+    if (record.is_not_finite()) {
+      not_finite.add(record, "");
+    }
+    if (!record.note.empty()) {
+      contradicting.add(record, record.note);
+    }
+    const auto* const entry = run.values ? run.values->find(record.id.name()) : nullptr;
+    if (entry == nullptr || !record.rms) {
+      continue;
+    }
+    const auto stated = record.finite_rms();
+    const auto of_values = rms_of(entry->values);
+    if (stated.has_value() != of_values.has_value() ||
+        (stated && std::fabs(*stated - *of_values) > kRmsSlack * std::fabs(*of_values))) {
+      const auto text = [](const std::optional<double>& rms) {
+        return rms ? fmt::format("{:.6g}", *rms) : std::string("not finite");
+      };
+      other_rms.add(record, fmt::format("{}, its values' {}", text(stated), text(of_values)));
+    }
+  }
+  std::vector<std::string> notes;
+  not_finite.append_to(notes);
+  contradicting.append_to(notes);
+  other_rms.append_to(notes);
+  return notes;
+}
+
 }  // namespace
 
 Json to_json(const RunResult& result) {
   Json json = {
       {"engine", result.engine},
-      {"prompt", result.prompt},
+      {"prompt", result.prompt_is_text ? Json(result.prompt) : Json(nullptr)},
       {"max_tokens", result.max_tokens},
       {"prompt_tokens", result.prompt_tokens},
       {"generated_tokens", result.generated_tokens},
@@ -126,7 +270,11 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
   TERN_RETURN_IF_ERROR(read_format(Document::kRunResult, json, where));
   RunResult result;
   TERN_ASSIGN_OR_RETURN(result.engine, json_string(json, "engine", where));
-  TERN_ASSIGN_OR_RETURN(result.prompt, json_string(json, "prompt", where));
+  const auto prompt = json.find("prompt");
+  result.prompt_is_text = prompt == json.end() || !prompt->is_null();
+  if (result.prompt_is_text) {
+    TERN_ASSIGN_OR_RETURN(result.prompt, json_string(json, "prompt", where));
+  }
   TERN_ASSIGN_OR_RETURN(const int64_t max_tokens, json_integer(json, "max_tokens", where, 0, INT32_MAX));
   result.max_tokens = static_cast<int>(max_tokens);
   TERN_ASSIGN_OR_RETURN(result.prompt_tokens, json_token_ids(json, "prompt_tokens", where));
@@ -175,7 +323,8 @@ std::optional<float> EngineRun::logit(size_t row, int32_t id) const {
 }
 
 Result<TraceRecord> read_trace_file(const fs::path& path) {
-  TERN_ASSIGN_OR_RETURN(const Json json, read_json_file(path, kMaxTraceBytes));
+  TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxTraceBytes));
+  TERN_ASSIGN_OR_RETURN(const Json json, parse_json_with_nan(text, path.string()));
   return record_from_json(json, path.string());
 }
 
@@ -203,18 +352,26 @@ Result<Records> read_trace_folder(const fs::path& folder) {
   return Records::create(std::move(records), Records::Given::kInOrder, folder.string());
 }
 
+Result<Records> read_whole_records(const fs::path& folder, const fs::path& value_folder) {
+  TERN_ASSIGN_OR_RETURN(Records written, read_trace_folder(folder));
+  TERN_ASSIGN_OR_RETURN(const auto values, open_values(value_folder));
+  return whole_records(std::move(written), values ? &*values : nullptr, folder.string());
+}
+
 Result<EngineRun> read_run_folder(const fs::path& folder, const std::optional<fs::path>& trace_folder) {
   EngineRun run;
   run.folder = folder;
   const fs::path result_path = folder / "result.json";
-  TERN_ASSIGN_OR_RETURN(const Json result, read_json_file(result_path, kMaxResultBytes));
+  TERN_ASSIGN_OR_RETURN(const std::string text, read_file(result_path, kMaxResultBytes));
+  TERN_ASSIGN_OR_RETURN(const Json result, parse_json_with_nan(text, result_path.string()));
   TERN_ASSIGN_OR_RETURN(run.result, run_result_from_json(result, result_path.string()));
-  TERN_ASSIGN_OR_RETURN(run.trace, read_trace_folder(trace_folder.value_or(folder)));
   TERN_RETURN_IF_ERROR(read_logits(folder, run));
-  std::error_code error;
-  if (const fs::path path = folder / "tensors.safetensors"; fs::exists(path, error)) {
-    TERN_ASSIGN_OR_RETURN(run.values, Safetensors::open(path));
-  }
+  TERN_ASSIGN_OR_RETURN(run.values, open_values(folder));
+  const fs::path& traces = trace_folder ? *trace_folder : folder;
+  TERN_ASSIGN_OR_RETURN(Records written, read_trace_folder(traces));
+  const Safetensors* const values = run.values ? &*run.values : nullptr;
+  TERN_ASSIGN_OR_RETURN(run.trace, whole_records(std::move(written), values, traces.string()));
+  run.notes = notes_on(run);
   return run;
 }
 

@@ -1,7 +1,7 @@
 // The engine contract: what one engine computed for one prompt, as a folder of files that any program can write.
 //   result.json           engine, prompt, token ids, timing
 //   *.trace, or trace.jsonl   one record per tensor
-//   logits.safetensors    "logits", float32 [positions, vocab]: a row for each prompt position and each decode step
+//   logits.safetensors    "logits", floats [positions, vocab]: a row for each prompt position and each decode step
 //   top-logits.safetensors   instead of it: the largest of each row and their log-sum-exp (top_logits.h)
 //   tensors.safetensors   values of the traced tensors by trace name (optional)
 #pragma once
@@ -28,6 +28,7 @@ struct RunResult {
   // equal bit for bit; otherwise they are held to tolerances. Empty: not claimed.
   std::string arithmetic;
   std::string prompt;
+  bool prompt_is_text = true;  // false: the prompt was given by its ids, and `prompt` is empty (null in the file)
   int max_tokens = 0;
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> generated_tokens;
@@ -52,6 +53,7 @@ struct EngineRun {
   std::optional<Safetensors> logits_file;
   std::optional<TopLogits> top_logits;  // never beside logits_file
   std::optional<Safetensors> values;
+  std::vector<std::string> notes = {};  // what is odd about the records: sentences without a subject
 
   // float32 [positions, vocab]; null where the run has none.
   const Safetensors::Entry* logits() const;
@@ -61,13 +63,17 @@ struct EngineRun {
 };
 
 // Traces come from `trace_folder` where given (the BITNET_TRACE_DIR of that run), otherwise from `folder`.
-// Errors: kIo, kInvalidInput: a missing or damaged result.json, two records of one name, logits of another shape
-// than the tokens demand, both kinds of logits.
+// What records leave out is derived from tensors.safetensors, records of values without one included.
+// Errors: kIo, kInvalidInput: a missing or damaged result.json, two records of one name, a record with neither a hash
+// nor values, logits of another shape than the tokens demand, both kinds of logits.
 Result<EngineRun> read_run_folder(const std::filesystem::path& folder,
                                   const std::optional<std::filesystem::path>& trace_folder = std::nullopt);
 
-// All records of a folder of *.trace files or with a trace.jsonl. Errors: kIo, kInvalidInput.
+// All records of a folder of *.trace files or with a trace.jsonl, as they are written. Errors: kIo, kInvalidInput.
 Result<Records> read_trace_folder(const std::filesystem::path& folder);
+// The same, with what they leave out derived from the tensors.safetensors of `value_folder`, where there is one. Errors
+// also: a record with neither a hash nor values.
+Result<Records> read_whole_records(const std::filesystem::path& folder, const std::filesystem::path& value_folder);
 
 // One *.trace file. Errors: kIo, kInvalidInput.
 Result<TraceRecord> read_trace_file(const std::filesystem::path& path);

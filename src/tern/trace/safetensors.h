@@ -1,5 +1,7 @@
-// Named float32 (and, where asked for, int32) tensors in Hugging Face's safetensors format: 8 bytes of header length, a
-// JSON header, the data. Source of the format: github.com/huggingface/safetensors, README.
+// Named tensors of floats (and, where asked for, of int32) in Hugging Face's safetensors format: 8 bytes of header
+// length, a JSON header, the data. The reader is as strict as the format: data may begin at any byte, but leaves no
+// hole and ends with the file, and no name stands twice. Source: github.com/huggingface/safetensors, README and
+// safetensors/src/tensor.rs.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +19,16 @@
 
 namespace tern::trace {
 
-// Memory-mapped reader. Only F32 tensors are taken, and I32 ones where they are expected; anything else is an error,
-// since nobody should guess.
+// Memory-mapped reader. Floats of any width are read as float32. Integers are passed over, but for I32 where it is
+// expected.
 class Safetensors {
  public:
-  // Spans go into the mapping and are valid as long as the Safetensors object.
+  // Spans are valid as long as the Safetensors object: they go into the mapping, or into memory of its own where the
+  // file holds another float type or the data is not aligned.
   struct Entry {
     std::vector<int64_t> shape;
     std::span<const float> values;
+    std::string_view dtype = "F32";  // in the file
   };
   struct IntegerEntry {
     std::vector<int64_t> shape;
@@ -33,7 +37,8 @@ class Safetensors {
   enum class Integers { kRefused, kTaken };
   static constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of Hugging Face's own reader
 
-  // Errors: kIo; kInvalidInput for a header or offsets that do not fit the file.
+  // Errors: kIo; kInvalidInput for a header or offsets that do not fit the file, a dtype that the format does not have,
+  // a name that stands twice, a hole, or bytes behind the last tensor.
   static Result<Safetensors> open(const std::filesystem::path& path, Integers integers = Integers::kRefused);
 
   // Null where there is none of that name and type.
@@ -45,7 +50,12 @@ class Safetensors {
 
  private:
   explicit Safetensors(MappedFile file) : file_(std::move(file)) {}
+  // `first`: `n` elements of a dtype of the format.
+  void take(const std::string& name, const std::byte* first, std::vector<int64_t> shape, uint64_t n,
+            std::string_view dtype_name, Integers integers);
   MappedFile file_;
+  std::vector<std::vector<float>> floats_;  // what could not be taken from the mapping
+  std::vector<std::vector<int32_t>> integers_;
   std::map<std::string, Entry, std::less<>> entries_;
   std::map<std::string, IntegerEntry, std::less<>> integer_entries_;
   std::map<std::string, std::string, std::less<>> metadata_;

@@ -31,7 +31,8 @@ std::string tensor_counts(const RunComparison& c) {
   constexpr std::array kAll = {
       TensorStatus::kHashEqual,     TensorStatus::kWithinTolerance, TensorStatus::kDiverged,
       TensorStatus::kShapeMismatch, TensorStatus::kMistrusted,      TensorStatus::kClosedGate,
-      TensorStatus::kOnlySubject,   TensorStatus::kOnlyReference,   TensorStatus::kAfterTokenMismatch};
+      TensorStatus::kOnlySubject,   TensorStatus::kOnlyReference,   TensorStatus::kMissing,
+      TensorStatus::kNotMeasured,   TensorStatus::kAfterTokenMismatch};
   std::string out;
   for (const TensorStatus status : kAll) {
     const auto n = std::count_if(c.tensors.begin(), c.tensors.end(), [&](const auto& t) { return t.status == status; });
@@ -202,6 +203,7 @@ ComparisonView view_of(const RunComparison& c) {
                               coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,
                               coverage.tokens_expected, coverage.positions_compared, coverage.positions_expected,
                               coverage.stages_compared, coverage.stages_expected),
+      .missing = c.missing.empty() ? "" : fmt::format("{} missing: {}", coverage.tensors_missing, c.missing),
       .other_graph = "",
       .tokens = tokens_line(c),
       .logits = logits_lines(c),
@@ -213,6 +215,10 @@ ComparisonView view_of(const RunComparison& c) {
   if (coverage.tensors_of_one_graph > 0) {
     view.other_graph = fmt::format("{} nodes are in one of the two graphs only, as the settings differ",
                                    coverage.tensors_of_one_graph);
+  }
+  if (coverage.tensors_allowed_missing > 0) {
+    view.missing += fmt::format("{}{} may be missing (--allow-missing)", view.missing.empty() ? "" : "; ",
+                                coverage.tensors_allowed_missing);
   }
   if (const auto& where = c.first_divergence ? c.first_divergence : c.first_hash_difference) {
     view.place_title = c.first_divergence ? "first divergence" : "first tensor whose bits differ";

@@ -43,6 +43,7 @@ struct ComparisonView {
   std::string verdict;              // "within tolerance"
   std::string held_to;              // "equal hashes (both name the arithmetic ...)"
   std::string coverage;             // one line
+  std::string missing;              // which expected tensors were not compared; a clause; empty: none
   std::string other_graph;          // what only one of two graphs has; a clause; empty: nothing
   std::string tokens;               // one line
   std::vector<std::string> logits;  // lines

@@ -137,6 +137,18 @@ void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
 void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   out.push_back(fmt::format("Do not read this as a pass: {}.",
                             scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
+  if (scenario.reference_has_no_answer) {
+    out.push_back(
+        "The reference is a recording without this scenario: record it where the reference is installed (`tern pack "
+        "record --scenarios`), or leave the scenario out.");
+    return;
+  }
+  const bool is_missing = scenario.comparison && !scenario.comparison->missing.empty();
+  if (is_missing) {
+    out.push_back(
+        "Let both engines trace every stage of every layer and pass, or say with --allow-missing what need not be "
+        "compared.");
+  }
   if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
         "The subject wrote no trace files. Check that it honours BITNET_TRACE_DIR and that tracing is compiled in.");
@@ -145,7 +157,7 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
   }
   const bool by_oracle = scenario.arbitration && scenario.arbitration->wrong() != compare::Wrong::kNeither;
-  if (scenario.sides.subject.n_traces > 0 && scenario.sides.reference.n_traces > 0 && !by_oracle) {
+  if (scenario.sides.subject.n_traces > 0 && scenario.sides.reference.n_traces > 0 && !by_oracle && !is_missing) {
     out.push_back("Zeros or NaN on both sides usually come from the model file: run `tern validate` on it.");
   }
 }

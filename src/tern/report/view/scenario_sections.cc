@@ -130,6 +130,12 @@ Section parity_metrics(const ScenarioView& view) {
                                coverage.tensors_compared, coverage.tensors_expected, coverage.stages_compared,
                                coverage.stages_expected, coverage.tokens_compared, coverage.tokens_expected,
                                coverage.positions_compared, coverage.positions_expected)});
+  if (!c.missing.empty()) {
+    section.facts.push_back({"Not compared", view_of(c).missing});
+  }
+  for (const std::string& note : c.notes) {
+    section.facts.push_back({"Note", note});
+  }
   if (c.free_running) {
     section.facts.push_back({"Teacher forcing", fmt::format("fed the reference's tokens, the subject chooses {} of {} "
                                                             "as it does; logits and tensors are compared there",
@@ -156,7 +162,7 @@ Section trace_analysis(const ScenarioView& view) {
                                                        seen->after_s, compare::side_name(seen->side))});
   }
   if (!c.first_divergence) {
-    facts.push_back({"First diverging trace", c.tokens.prompt_equal ? "none" : kNotMeasured});
+    facts.push_back({"First diverging trace", view.first_divergence ? view.first_divergence->name : "none"});
     return section;
   }
   const auto traces = view.scenario.folder / file_of(Side::kSubject, "traces");

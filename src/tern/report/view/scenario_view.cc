@@ -69,15 +69,14 @@ std::vector<Command> commands_of(const ScenarioView& view) {
 }
 
 // Where the scenario's row says it first diverges.
-Span first_divergence_cell(const ScenarioOutcome& scenario) {
-  if (!scenario.comparison) {
+Span first_divergence_cell(const ScenarioView& view) {
+  if (!view.scenario.comparison) {
     return {kNotMeasured};
   }
-  const compare::RunComparison& c = *scenario.comparison;
-  return !c.tokens.prompt_equal           ? Span{"prompt ids"}
-         : c.first_divergence             ? Span{c.first_divergence->name(), true}
-         : c.tokens.first_divergence_step ? Span{fmt::format("token {}", *c.tokens.first_divergence_step)}
-                                          : Span{"none"};
+  if (!view.first_divergence) {
+    return {"none"};
+  }
+  return {view.first_divergence->name, view.first_divergence->is_tensor};
 }
 
 std::string compared_sentence(const ScenarioOutcome& scenario) {
@@ -85,8 +84,9 @@ std::string compared_sentence(const ScenarioOutcome& scenario) {
     return {};
   }
   const compare::RunComparison& c = *scenario.comparison;
-  return fmt::format("{} of {} tensors compared, {} equal by hash, held to {}", c.coverage.tensors_compared,
-                     c.coverage.tensors_expected, c.n_hash_equal, c.exact ? "equal hashes" : "tolerances");
+  const std::string missing = c.missing.empty() ? "" : fmt::format(" ({})", view_of(c).missing);
+  return fmt::format("{} of {} tensors compared{}, {} equal by hash, held to {}", c.coverage.tensors_compared,
+                     c.coverage.tensors_expected, missing, c.n_hash_equal, c.exact ? "equal hashes" : "tolerances");
 }
 
 void measure(const ScenarioOutcome& scenario, ScenarioView& view) {
@@ -132,7 +132,7 @@ ScenarioView view_of(const SweepOutcome& sweep, const ScenarioOutcome& scenario)
   }
   view.sections = sections_of(view);
   view.subject_ending = ending_of(subject.execution);
-  view.first_divergence_cell = first_divergence_cell(scenario);
+  view.first_divergence_cell = first_divergence_cell(view);
   view.compared = compared_sentence(scenario);
   for (const auto& [name, value] : sweep.environment) {
     view.environment.push_back({name, value});

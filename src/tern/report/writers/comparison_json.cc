@@ -20,6 +20,9 @@ Json tensor_json(const TensorComparison& tensor) {
   json["subject_rms"] = json_or_null(tensor.rms.subject);
   json["reference_rms"] = json_or_null(tensor.rms.reference);
   json["metrics"] = tensor.metrics ? metrics_json(*tensor.metrics) : Json(nullptr);
+  if (tensor.may_be_missing) {
+    json["may_be_missing"] = true;
+  }
   if (!tensor.note.empty()) {
     json["note"] = tensor.note;
   }
@@ -63,6 +66,8 @@ Json comparison_json(const RunComparison& c) {
       {"coverage",
        {{"tensors_compared", coverage.tensors_compared},
         {"tensors_expected", coverage.tensors_expected},
+        {"tensors_missing", coverage.tensors_missing},
+        {"tensors_allowed_missing", coverage.tensors_allowed_missing},
         {"tensors_of_one_graph", coverage.tensors_of_one_graph},
         {"stages_compared", coverage.stages_compared},
         {"stages_expected", coverage.stages_expected},
@@ -70,6 +75,8 @@ Json comparison_json(const RunComparison& c) {
         {"tokens_expected", coverage.tokens_expected},
         {"positions_compared", coverage.positions_compared},
         {"positions_expected", coverage.positions_expected}}},
+      {"missing", text_or_null(c.missing)},
+      {"notes", c.notes},
       {"hash_equal", c.n_hash_equal},
       {"first_divergence", first_divergence_json(divergence_of(c))},
       {"first_hash_difference", c.first_hash_difference ? tensor_id_json(*c.first_hash_difference) : Json(nullptr)},

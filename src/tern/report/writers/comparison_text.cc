@@ -14,6 +14,9 @@ std::string line(std::string_view label, std::string_view text) { return fmt::fo
 
 std::string comparison_text(const ComparisonView& view) {
   std::string out = line("coverage", view.coverage);
+  if (!view.missing.empty()) {
+    out += line("", one_line(view.missing));
+  }
   if (!view.other_graph.empty()) {
     out += line("", view.other_graph);
   }

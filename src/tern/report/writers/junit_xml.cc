@@ -54,10 +54,11 @@ void add_case(pugi::xml_node suite, const ScenarioView& view) {
     }
     outcome.text() = text.c_str();
   }
-  const std::string facts =
-      fmt::format("prompt {}, max_tokens {}, cosine {}, exact match rate {}, traces {}",
-                  xml_text(view.scenario.scenario.prompt), view.scenario.scenario.max_tokens,
-                  cosine_figure(view.min_cosine), figure(view.exact_match_rate), view.scenario.sides.subject.n_traces);
+  const std::string facts = fmt::format(
+      "prompt {}, max_tokens {}, cosine {}, exact match rate {}, traces {}, first divergence {}{}{}",
+      xml_text(view.scenario.scenario.prompt), view.scenario.scenario.max_tokens, cosine_figure(view.min_cosine),
+      figure(view.exact_match_rate), view.scenario.sides.subject.n_traces, xml_text(view.first_divergence_cell.text),
+      view.compared.empty() ? "" : ", ", xml_text(view.compared));
   node.append_child("system-out").text() = facts.c_str();
 }
 

@@ -42,6 +42,17 @@ std::string sweep_table(const SweepView& view) {
     if (scenario.test_result == TestResult::kFailed || scenario.test_result == TestResult::kError) {
       out += fmt::format("{}: {}\n", name, printable(scenario.scenario.reason, 1000));
     }
+    if (scenario.first_divergence) {
+      out += fmt::format("{}, first divergence: {}\n", name, printable(scenario.first_divergence->name));
+    }
+    if (const auto& comparison = scenario.scenario.comparison) {
+      if (const std::string missing = view_of(*comparison).missing; !missing.empty()) {
+        out += fmt::format("{}, not compared: {}\n", name, printable(missing, 1000));
+      }
+      for (const std::string& note : comparison->notes) {
+        out += fmt::format("{}, note: {}\n", name, printable(note, 1000));
+      }
+    }
     if (!scenario.repro.empty()) {
       out += fmt::format("{}, to reproduce: {}\n", name, scenario.repro);
     }
