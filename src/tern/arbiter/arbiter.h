@@ -109,8 +109,10 @@ class Arbiter {
                            const std::filesystem::path& folder = {}) const;
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
-  // From the list of faults: what has no estimator.
-  Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration) const;
+  // From the list of faults: what has no estimator. `measured`: a cause that leaves something unexplained, which is
+  // given where no fault mends more.
+  Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
+                                           const std::optional<outcome::Cause>& measured) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 
