@@ -110,6 +110,14 @@ TEST_F(EstimateRope, PartOfTheHead) {
   EXPECT_EQ(found.parameters["head"], 32) << found.parameters;
 }
 
+TEST_F(EstimateRope, PartOfThePairs) {
+  const Wrong wrong{.scaled = [](size_t i, double frequency) { return i < 11 ? frequency : 0; }};
+  for (const Proposal& found : {of_queries(wrong), of_a_decode_step(wrong)}) {
+    EXPECT_EQ(found.id, "rope_partial") << found.parameters;
+    EXPECT_EQ(found.parameters.value("pairs_turned", 0), 11) << found.parameters;
+  }
+}
+
 TEST_F(EstimateRope, FactorsOfEachFrequency) {
   const auto llama3 = [](double factor, double low, double high, double context) {
     return [=](size_t, double frequency) {

@@ -177,6 +177,22 @@ class Search {
     find_base(turns);
     find_positions(turns, usual);
     find_scaling(turns, usual);
+    if (turns.layout == textbook_.layout) {
+      find_turned_pairs(turns);
+    }
+  }
+
+  void find_turned_pairs(const Turns& turns) {
+    Values grid;
+    for (size_t n = 1; n < turns.n_pairs(); ++n) {
+      grid.push_back(turns.misfit(rope_pairs_fault(hp_, n).rule.frequencies, turns.positions()));
+    }
+    if (!grid.empty()) {
+      const auto n = static_cast<size_t>(std::min_element(grid.begin(), grid.end()) - grid.begin()) + 1;
+      RopeFault fault = rope_pairs_fault(hp_, n);
+      propose(turns, fault.id, std::move(fault.parameters), std::move(fault.says), std::move(fault.rule.frequencies),
+              nullptr, kNumberMeasured);
+    }
   }
 
   // `position`: null for the textbook's.

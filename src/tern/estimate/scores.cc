@@ -380,6 +380,9 @@ class Search {
       const std::optional<ScoreInputs> in = score_inputs(facts_, &fault.rule);
       return in ? rms_of(scores(*in, textbook_)) - rms : 0;
     };
+    for (size_t n = 1; 2 * n < in_.head_dim; ++n) {
+      add(rope_fault(hp_, rope_pairs_fault(hp_, n)));
+    }
     const auto base_fault = [&](double base) { return rope_base_fault(hp_, base); };
     const auto factor_fault = [&](double factor) { return rope_factor_fault(hp_, factor); };
     for (const double base : roots([&](double b) { return beyond(base_fault(b)); }, geometric_grid(10, 1e10, 91))) {
