@@ -70,7 +70,8 @@ class RmsFacts {
       }
       side_[id] = of_side;
       // Once something is wrong, what is behind it says nothing about rounding.
-      const double tolerance = std::clamp(kAllowance * std::max(stage_noise, observed), kLeastTolerance, kMostTolerance);
+      const double tolerance =
+          std::clamp(kAllowance * std::max(stage_noise, observed), kLeastTolerance, kMostTolerance);
       tolerance_[id] = tolerance;
       const double off = std::abs(of_side / rms - 1);
       if (!first_ && off > tolerance) {

@@ -301,15 +301,14 @@ void propose_mixed_rows(const Product& product, const Sources& sources, Proposal
     parameters = rows_parameters(product, keys_of(sources));
     parameters["factor"] = sources.begin()->second.factor;
   }
-  std::string says = is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)),
-                                             product.weight->name, sources.size() == 1 ? "is" : "are",
-                                             sources.begin()->second.factor)
-                               : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)),
-                                             product.weight->name, fmt::join(tensors, " and "));
+  std::string says =
+      is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)), product.weight->name,
+                              sources.size() == 1 ? "is" : "are", sources.begin()->second.factor)
+                : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)), product.weight->name,
+                              fmt::join(tensors, " and "));
   const double simplicity = tensors.size() > 1 ? kTableMeasured : 0.6;
   proposals.push_back(
-      propose(is_factor ? "weight_value" : "weight_rows", std::move(parameters), std::move(says),
-              simplicity,
+      propose(is_factor ? "weight_value" : "weight_rows", std::move(parameters), std::move(says), simplicity,
               only_of(*product.weight, [sources](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
                 Matrix y = there.should();
                 std::map<const gguf::Tensor*, std::pair<Rows, std::vector<uint64_t>>> by_tensor;

@@ -66,9 +66,9 @@ class WeightSearch {
       const size_t n_kept = std::min(kBeam, fits.size());
       std::partial_sort(fits.begin(), fits.begin() + static_cast<std::ptrdiff_t>(n_kept), fits.end(),
                         [&](const RowFit& a, const RowFit& b) { return rank(a) > rank(b); });
-      const bool fits_better = !fits.empty() && rank(fits.front()).first > 0 &&
-                               (found.changes.empty() || (rank(fits.front()).first == 2 &&
-                                                          fits.front().error < kMuchLess * found.error));
+      const bool fits_better =
+          !fits.empty() && rank(fits.front()).first > 0 &&
+          (found.changes.empty() || (rank(fits.front()).first == 2 && fits.front().error < kMuchLess * found.error));
       if (fits_better) {
         found = fits.front();
         found.n_alternatives = static_cast<size_t>(std::count_if(fits.begin(), fits.end(), [&](const RowFit& fit) {

@@ -14,8 +14,8 @@ using trace::TensorId;
 
 class SubstitutedPass final : public oracle::Oracle {
  public:
-  SubstitutedPass(Oracle&& plain, const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
-                  const oracle::Steps& steps)
+  SubstitutedPass(Oracle&& plain, const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
+                  const PassPlan& plan, const oracle::Steps& steps)
       : Oracle(std::move(plain)), proposal_(proposal), kinds_(kinds), plan_(plan), steps_(steps) {}
 
   // One piece after the other, or one decode step.

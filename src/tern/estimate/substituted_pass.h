@@ -20,7 +20,8 @@ struct PassPlan {
   Lookup given = {};
 };
 
-// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of Oracle::load() and Oracle::evaluate().
+// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of
+// Oracle::load() and Oracle::evaluate().
 using RmsOf = std::map<trace::TensorId, double>;
 Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
                        const oracle::Steps& steps);
