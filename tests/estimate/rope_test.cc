@@ -84,7 +84,7 @@ TEST_F(EstimateRope, Positions) {
     EXPECT_NEAR(found.parameters.value("offset", 0.0), 3, 1e-4) << found.parameters;
   }
   Proposal found;
-  for (const double factor : {3.5, 3.3, 0.7}) {
+  for (const double factor : {3.5, 3.3, 0.7, 0.5164828781775758}) {
     found = of_queries({.position = [factor](size_t t) { return static_cast<double>(t) / factor; }});
     EXPECT_EQ(found.id, "rope_scaling");
     EXPECT_EQ(found.parameters.value("type", ""), "linear");
