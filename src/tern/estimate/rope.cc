@@ -160,12 +160,17 @@ class Search {
         "rope_position", {{"restarts", "with each pass"}}, "positions start from 0 in each pass",
         [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); }, kNothingMeasured);
     const auto refined = [&](double number, const std::function<double(double number, double position)>& at) {
-      return shortest_that_fits(number, [&](double candidate) {
+      const auto misfit = [&](double candidate) {
         Values moved(positions.size());
         std::transform(positions.begin(), positions.end(), moved.begin(),
                        [&](double position) { return at(candidate, position); });
         return turns.misfit(frequencies, moved);
-      });
+      };
+      Values near;
+      for (int i = -10; i <= 10; ++i) {
+        near.push_back(number + 1e-6 * i * (1 + std::abs(number)));
+      }
+      return shortest_that_fits(argmin(misfit, near), misfit);
     };
     const double offset = refined(median(offsets), [](double by, double position) { return position + by; });
     const double constant = refined(median(measured), [](double at, double) { return at; });
@@ -220,7 +225,8 @@ class Search {
     std::string says = fmt::format("RoPE's positions are divided by {:.6g}", factor);
     propose(
         turns, "rope_scaling", parameters, says, frequencies,
-        [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; }, kNumberMeasured);
+        [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; },
+        facts_.id().seq > 0 ? kNumberMeasured * kNotBefore : kNumberMeasured);
     constexpr double kNone = 1e-4;
     if (std::abs(offset) > kNone) {
       parameters["offset"] = offset;
