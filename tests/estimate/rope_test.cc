@@ -84,7 +84,7 @@ TEST_F(EstimateRope, Positions) {
     EXPECT_NEAR(found.parameters.value("offset", 0.0), 3, 1e-4) << found.parameters;
   }
   Proposal found;
-  for (const double factor : {3.5, 3.3, 0.7}) {
+  for (const double factor : {3.5, 3.3, 0.7, 0.5164828781775758}) {
     found = of_queries({.position = [factor](size_t t) { return static_cast<double>(t) / factor; }});
     EXPECT_EQ(found.id, "rope_scaling");
     EXPECT_EQ(found.parameters.value("type", ""), "linear");
@@ -108,6 +108,14 @@ TEST_F(EstimateRope, PartOfTheHead) {
   const Proposal found = of_queries({.head = 32, .width = 32});
   EXPECT_EQ(found.id, "rope_partial");
   EXPECT_EQ(found.parameters["head"], 32) << found.parameters;
+}
+
+TEST_F(EstimateRope, PartOfThePairs) {
+  const Wrong wrong{.scaled = [](size_t i, double frequency) { return i < 11 ? frequency : 0; }};
+  for (const Proposal& found : {of_queries(wrong), of_a_decode_step(wrong)}) {
+    EXPECT_EQ(found.id, "rope_partial") << found.parameters;
+    EXPECT_EQ(found.parameters.value("pairs_turned", 0), 11) << found.parameters;
+  }
 }
 
 TEST_F(EstimateRope, FactorsOfEachFrequency) {

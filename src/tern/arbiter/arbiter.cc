@@ -182,16 +182,15 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
       return *measured;
     }
   }
-  TERN_ASSIGN_OR_RETURN(outcome::Cause listed, explain_by_faults(wrong, arbitration));
-  // Where both leave something wrong, the one that leaves less.
-  if (measured && !(listed.id != "unknown" && listed.confidence > measured->confidence)) {
-    return *measured;
+  TERN_ASSIGN_OR_RETURN(outcome::Cause listed, explain_by_faults(wrong, arbitration, measured));
+  if (listed.tried.is_null()) {
+    listed.tried = std::move(tried);
   }
-  listed.tried = std::move(tried);
   return listed;
 }
 
-Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration) const {
+Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
+                                                  const std::optional<outcome::Cause>& measured) const {
   const trace::TensorId first = *arbitration.first_wrong.subject.first();
   const std::optional<trace::TensorId> place =
       arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.around);
@@ -222,7 +221,7 @@ Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const c
       explanation.try_fault(fault, *run->run);
     }
   }
-  return explanation.conclude();
+  return measured && !explanation.mends_more_than(measured->confidence) ? *measured : explanation.conclude();
 }
 
 }  // namespace tern::arbiter

@@ -86,10 +86,10 @@ class Arbiter {
 
   // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: measured from
   // the data (OracleEngines::estimate), or else what it computed is held against what the oracle computes with each
-  // fault that could be meant, from the same inputs where there are any. Where none explains it but few rows of one weight do, the id is "weight_value", otherwise "unknown".
-  // Where neither is wrong and they differ all the same, the cause is who tokenized the prompt, or rounding. Errors:
-  // kIo, and kEngine when interrupted. `folder`: for the oracle's runs about these two; empty: the question's. It must
-  // exist, and judgements at the same time need one each.
+  // fault that could be meant, from the same inputs where there are any. Where none explains it but few rows of one
+  // weight do, the id is "weight_value", otherwise "unknown". Where neither is wrong and they differ all the same, the
+  // cause is who tokenized the prompt, or rounding. Errors: kIo, and kEngine when interrupted. `folder`: for the
+  // oracle's runs about these two; empty: the question's. It must exist, and judgements at the same time need one each.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject", const std::filesystem::path& folder = {}) const;
 
@@ -109,8 +109,10 @@ class Arbiter {
                            const std::filesystem::path& folder = {}) const;
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
-  // From the list of faults: what has no estimator.
-  Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration) const;
+  // From the list of faults: what has no estimator. `measured`: a cause that leaves something unexplained, which is
+  // given where no fault mends more.
+  Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
+                                           const std::optional<outcome::Cause>& measured) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 

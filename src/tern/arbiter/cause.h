@@ -30,6 +30,8 @@ class Explanation {
   bool is_settled() const { return best_ && best_->share() == 1; }
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
+  // Of what is wrong with or without a fault, by the best of them.
+  bool mends_more_than(double share) const { return best_ && best_->share() > share; }
   outcome::Cause conclude() const;
 
  private:

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "tern/estimate/explain_parts.h"
+#include "tern/estimate/numerics.h"
 #include "tern/estimate/site.h"
 
 namespace tern::estimate {
@@ -65,6 +66,9 @@ class Recomputation {
     const auto y = proposal.recompute(known);
     if (!y || y->values.size() != known.should().values.size()) {
       return std::nullopt;
+    }
+    if (known.is() && rms_of(*y) == 0 && rms_of(*known.is()) == 0) {  // a ratio to nothing is none
+      return compare::AgainstOracle{.error = {}, .local = compare::LocalError{}};
     }
     const std::vector<float> values(y->values.begin(), y->values.end());
     const trace::TraceRecord record = trace::make_record(id, wrong_.exact->find(id)->shape, values);
@@ -231,6 +235,7 @@ std::optional<Cause> explain_values(const WrongSide& wrong, const oracle::Steps&
   // Others that say something else, and explain as much, as simply.
   const auto n_equal = std::count_if(explained.begin(), explained.end(), [&](const Explained& other) {
     return other.mended.size() == best->mended.size() && other.proposal.simplicity == best->proposal.simplicity &&
+           other.error_at_first != best->error_at_first &&  // otherwise the same in other words
            (other.proposal.id != best->proposal.id || other.proposal.parameters != best->proposal.parameters);
   });
   std::vector<std::string> unexplained;

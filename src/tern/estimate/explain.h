@@ -1,6 +1,6 @@
-// Why a side is wrong, measured from the data: the estimator of the first wrong stage proposes transformations, the stage
-// is computed again with each, and one counts only if the error falls to rounding. What it mends elsewhere belongs to
-// the cause; what it leaves wrong is listed.
+// Why a side is wrong, measured from the data: the estimator of the first wrong stage proposes transformations, the
+// stage is computed again with each, and one counts only if the error falls to rounding. What it mends elsewhere
+// belongs to the cause; what it leaves wrong is listed.
 #pragma once
 
 #include <optional>
@@ -14,11 +14,11 @@ namespace tern::estimate {
 
 // All that is known of a side that is wrong. What is pointed to must outlive the call.
 struct WrongSide {
-  compare::RunToArbitrate side;                      // `isolation` is null where it has hashes and RMS only
-  const trace::EngineRun* exact = nullptr;           // StageFacts' `exact`
-  const compare::RoundingNoise* noise = nullptr;     // of this model on these tokens
+  compare::RunToArbitrate side;                       // `isolation` is null where it has hashes and RMS only
+  const trace::EngineRun* exact = nullptr;            // StageFacts' `exact`
+  const compare::RoundingNoise* noise = nullptr;      // of this model on these tokens
   const compare::Arbitration* arbitration = nullptr;  // with the side as the subject
-  const trace::EngineRun* before = nullptr;          // StageFacts' `before`; may be null
+  const trace::EngineRun* before = nullptr;           // StageFacts' `before`; may be null
   // A close look at the neighbourhood of this tensor alone: nothing else can be computed.
   std::optional<trace::TensorId> around = std::nullopt;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <tuple>
 
 #include "tern/base/check.h"
@@ -19,7 +20,10 @@ using outcome::Cause;
 using trace::StageKind;
 using trace::TensorId;
 
-constexpr int kRoundedBits = 11;  // float16's, coarser than what engines work in
+// Of each stage's values, in the passes that show what rounding does to an RMS: float16's, and finer ones. Each is one
+// sample of which int8 activations take another step.
+constexpr int kRoundedBits[] = {11, 12, 13, 14};
+constexpr double kAllowance = 3;  // times the largest that was seen
 constexpr double kLeastTolerance = 2e-5, kMostTolerance = 0.01;
 constexpr double kWorst = 30;  // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
@@ -29,14 +33,15 @@ constexpr double kMaxProducts = 1e10;
 constexpr size_t kMaxCandidates = 60;
 
 // Where else than in the first wrong tensor a proposal holds.
-enum class Scope { kThisTensor, kThisStage, kEverywhere };
-constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThisTensor};
+enum class Scope { kThisTensor, kThisStage, kThisLayer, kEverywhere };
+constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThisLayer, Scope::kThisTensor};
 
 Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
   Proposal limited = proposal;
   limited.recompute = [recompute = proposal.recompute, scope, at](const StageFacts& facts) -> std::optional<Matrix> {
-    const bool is_meant = scope == Scope::kEverywhere || (facts.id().stage == at.stage &&
-                                                          (scope == Scope::kThisStage || facts.id().layer == at.layer));
+    const bool any_stage = scope == Scope::kThisLayer || scope == Scope::kEverywhere;
+    const bool any_layer = scope == Scope::kThisStage || scope == Scope::kEverywhere;
+    const bool is_meant = (any_stage || facts.id().stage == at.stage) && (any_layer || facts.id().layer == at.layer);
     return is_meant ? recompute(facts) : std::nullopt;
   };
   return limited;
@@ -49,21 +54,24 @@ std::vector<int32_t> fed_tokens(const trace::RunResult& result, int n_steps) {
 // What is known of the tensors' RMS, and how far a right side may be from it.
 class RmsFacts {
  public:
-  RmsFacts(const trace::EngineRun& side, RmsOf plain, const RmsOf& rounded) : plain_(std::move(plain)) {
+  RmsFacts(const trace::EngineRun& side, RmsOf plain, const std::vector<RmsOf>& rounded) : plain_(std::move(plain)) {
     std::map<trace::Stage, double> noise;
     double observed = 0;
     for (const auto& [id, rms] : plain_) {
       const trace::TraceRecord* record = side.find(id);
       const double of_side = record == nullptr ? -1 : record->finite_rms().value_or(-1);
-      const auto of_rounded = rounded.find(id);
-      if (of_side < 0 || !(rms > 0) || of_rounded == rounded.end()) {
+      if (of_side < 0 || !(rms > 0)) {
         continue;
       }
       double& stage_noise = noise[id.stage];
-      stage_noise = std::max(stage_noise, std::abs(of_rounded->second / rms - 1));
+      for (const RmsOf& sample : rounded) {
+        const auto found = sample.find(id);
+        stage_noise = found == sample.end() ? stage_noise : std::max(stage_noise, std::abs(found->second / rms - 1));
+      }
       side_[id] = of_side;
       // Once something is wrong, what is behind it says nothing about rounding.
-      const double tolerance = std::clamp(std::max(2 * stage_noise, 4 * observed), kLeastTolerance, kMostTolerance);
+      const double tolerance =
+          std::clamp(kAllowance * std::max(stage_noise, observed), kLeastTolerance, kMostTolerance);
       tolerance_[id] = tolerance;
       const double off = std::abs(of_side / rms - 1);
       if (!first_ && off > tolerance) {
@@ -100,6 +108,19 @@ class RmsFacts {
     fit.distance /= static_cast<double>(std::max<size_t>(fit.n, 1));
     return fit;
   }
+  // The same over the tensors of one layer, in one pass.
+  double distance_in_layer(const RmsOf& computed, int layer, int seq) const {
+    double sum = 0;
+    size_t n = 0;
+    for (const auto& [id, of_side] : side_) {
+      const auto found = computed.find(id);
+      if (id.layer == layer && id.seq == seq && found != computed.end() && found->second > 0) {
+        sum += std::min(std::abs(of_side / found->second - 1) / tolerance_.at(id), kWorst);
+        ++n;
+      }
+    }
+    return sum / static_cast<double>(std::max<size_t>(n, 1));
+  }
   const RmsOf& plain() const { return plain_; }
 
  private:
@@ -111,6 +132,7 @@ class RmsFacts {
 struct Candidate {
   Proposal proposal;
   TensorId place;
+  std::vector<StageKind> kinds;
   RmsFacts::Fit fit = {};
 };
 
@@ -122,18 +144,25 @@ class RmsExplanation {
   Result<std::optional<Cause>> run() {
     const TensorId wrong = *wrong_.arbitration->first_wrong.subject.first();
     plan(wrong);
-    TERN_ASSIGN_OR_RETURN(RmsOf plain, rms_with(nullptr, StageKind::kOther, plan_, steps_));
-    PassPlan coarse = plan_;
-    coarse.significant_bits = kRoundedBits;
-    TERN_ASSIGN_OR_RETURN(const RmsOf rounded, rms_with(nullptr, StageKind::kOther, coarse, steps_));
+    TERN_ASSIGN_OR_RETURN(RmsOf plain, rms_with(nullptr, {}, plan_, steps_));
+    std::vector<RmsOf> rounded;
+    for (const int bits : kRoundedBits) {
+      PassPlan coarse = plan_;
+      coarse.significant_bits = bits;
+      TERN_ASSIGN_OR_RETURN(rounded.emplace_back(), rms_with(nullptr, {}, coarse, steps_));
+      if (max_candidates_ < kMaxCandidates) {
+        break;  // a large model
+      }
+    }
     known_.emplace(*wrong_.side.run, std::move(plain), rounded);
     first_ = known_->first() && *known_->first() < wrong ? *known_->first() : wrong;
     if (!known_->has(first_) || !has_facts(first_)) {
       return std::nullopt;
     }
     collect();
+    TERN_RETURN_IF_ERROR(collect_layer_order());
     for (Candidate& candidate : candidates_) {
-      TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&candidate.proposal, kind_of(candidate), plan_, steps_));
+      TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&candidate.proposal, candidate.kinds, plan_, steps_));
       candidate.fit = known_->fit(computed, first_);
     }
     return conclude();
@@ -176,28 +205,32 @@ class RmsExplanation {
   }
   bool has_facts(const TensorId& id) const { return wrong_.exact->find(id) != nullptr && given(id).has_value(); }
 
-  static StageKind kind_of(const Candidate& candidate) { return candidate.place.stage.kind(); }
-
+  // Those that fit the RMS of the first wrong tensor come first; then those of stages before it whose own RMS does not
+  // show them: neither a sign nor another order of rows does.
   void collect() {
     collect_at(first_);
-    // Neither a sign nor another order of rows shows in the stage's own RMS.
-    std::vector<TensorId> before;
+    by_simplicity();
+    std::vector<Candidate> of_first = std::move(candidates_);
+    candidates_.clear();
     for (const auto& [id, rms] : known_->plain()) {
       if (id < first_ && id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
           id.stage.kind() == StageKind::kProjection) {
-        before.push_back(id);
+        collect_at(id);
       }
     }
-    for (const TensorId& id : before) {
-      collect_at(id);
-    }
+    by_simplicity();
+    of_first.insert(of_first.end(), candidates_.begin(), candidates_.end());
+    candidates_ = std::move(of_first);
+    candidates_.resize(std::min(candidates_.size(), max_candidates_));
+  }
+  void by_simplicity() {
     std::stable_sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
       return a.proposal.simplicity > b.proposal.simplicity;
     });
-    candidates_.resize(std::min(candidates_.size(), max_candidates_));
   }
 
   void collect_at(const TensorId& id) {
+    constexpr double kUnseen = 1e-6;
     const Estimator estimator = estimator_of(id.stage.kind());
     if (estimator == nullptr || !known_->has(id) || !has_facts(id)) {
       return;
@@ -206,15 +239,55 @@ class RmsExplanation {
     for (const Proposal& proposal : estimator(facts)) {
       const auto y = proposal.recompute(facts);
       const double off = y ? misfit(facts, *y) : 1;
+      const bool is_unseen = y && std::abs(rms_of(*y) - rms_of(facts.should())) <= kUnseen * rms_of(facts.should());
       const bool fits = off <= known_->tolerance(id);
+      if (id != first_ && !is_unseen) {
+        continue;
+      }
       if (!fits) {
         tried_.push_back(tried_json(proposal, id, off, false));
         continue;
       }
       for (const Scope scope : kScopes) {
-        candidates_.push_back({within(proposal, scope, id), id});
+        candidates_.push_back({within(proposal, scope, id), id, {id.stage.kind()}});
       }
     }
+  }
+
+  // Layer by layer from the first wrong one on: whose weights bring the RMS of its tensors back?
+  Status collect_layer_order() {
+    const int n_layers = steps_.hyperparameters().n_layers;
+    const std::vector<StageKind> kinds = {StageKind::kNorm, StageKind::kProjection};
+    if (first_.layer < 0 || std::find(kinds.begin(), kinds.end(), first_.stage.kind()) == kinds.end()) {
+      return {};
+    }
+    std::vector<int> reads(static_cast<size_t>(n_layers));
+    std::iota(reads.begin(), reads.end(), 0);
+    bool found = false;
+    const int end = plan_.around ? first_.layer + 1 : n_layers;
+    for (int layer = first_.layer; layer < end && max_candidates_ == kMaxCandidates; ++layer) {
+      int& read = reads[static_cast<size_t>(layer)];
+      double best = INFINITY, own = INFINITY;
+      int best_read = layer;
+      for (int other = 0; other < n_layers; ++other) {
+        read = other;
+        const Proposal proposal = LayerOrder(reads).proposal();
+        TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&proposal, kinds, plan_, steps_));
+        const double distance = known_->distance_in_layer(computed, layer, first_.seq);
+        own = other == layer ? distance : own;
+        best_read = distance < best ? other : best_read;
+        best = std::min(best, distance);
+      }
+      read = best < 0.3 * own ? best_read : layer;
+      found = found || read != layer;
+      if (best > kWorst / 3) {
+        break;  // no order of layers explains it
+      }
+    }
+    if (found) {
+      candidates_.push_back({LayerOrder(reads).proposal(), first_, kinds});
+    }
+    return {};
   }
 
   std::optional<Cause> conclude() {

@@ -96,7 +96,7 @@ double shortest_within(double value, double uncertainty) {
 }
 
 double shortest_that_fits(double value, const std::function<double(double)>& f) {
-  constexpr double kAllowance = 1.1;
+  constexpr double kAllowance = 1.01;
   const double best = f(value);
   if (f(0) <= kAllowance * best) {
     return 0;

@@ -37,7 +37,7 @@ std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFac
 double shortest_within(double value, double uncertainty);
 
 // The number with the fewest significant digits, of at most nine, near `value` for which `f` is no greater than for
-// `value` itself by more than a tenth; `value` where there is none.
+// `value` itself by more than a hundredth; `value` where there is none.
 double shortest_that_fits(double value, const std::function<double(double)>& f);
 
 // `n` numbers from `low` to `high`, both above 0, each the same multiple of the one before. n >= 2.

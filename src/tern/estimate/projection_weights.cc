@@ -16,6 +16,8 @@ namespace {
 
 constexpr size_t kMostRows = 16;    // with changed weights; more of them are no matter of single weights
 constexpr size_t kMostWeights = 3;  // changed in one row
+constexpr double kMuchLess = 0.3;   // of an error, for one more weight to be believed
+constexpr size_t kBeam = 24;        // sets of columns that are looked at further
 
 struct Change {
   size_t row = 0, column = 0;
@@ -49,41 +51,64 @@ class WeightSearch {
     }
     oracle::WeightRow weights;
     oracle::decode_row(*product_.weight, row, weights);
-    std::vector<size_t> columns;
+    RowFit found;
+    std::vector<std::vector<size_t>> beam = {{}};
     // Fewer unknown numbers than equations, with one to spare.
     for (size_t n = 1; n <= kMostWeights && n < error.size(); ++n) {
-      RowFit best;
-      std::pair<int, double> best_rank{-1, -INFINITY};
-      for (size_t column = 0; column < features_.size(); ++column) {
-        if (std::find(columns.begin(), columns.end(), column) != columns.end()) {
-          continue;
-        }
-        std::vector<size_t> with = columns;
-        with.push_back(column);
-        RowFit fit = solved(row, with, error);
-        const bool fits = fit.error <= facts_.rounding();
-        // A changed code makes a weight of the same kind.
-        const std::pair<int, double> rank{fits ? 1 + all_are_codes(fit, weights) : 0, -fit.error};
-        const size_t n_alternatives = best.n_alternatives + (fits && best.error <= facts_.rounding());
-        if (rank > best_rank) {
-          best_rank = rank;
-          best = std::move(fit);
-        }
-        best.n_alternatives = n_alternatives;
+      std::vector<RowFit> fits;
+      for (const std::vector<size_t>& columns : beam) {
+        extend(row, columns, error, fits);
       }
-      if (best.error <= facts_.rounding()) {
-        best.n_alternatives = best_rank.first == 2 ? 0 : best.n_alternatives;
-        return best;
+      // A changed code makes a weight of the same kind.
+      const auto rank = [&](const RowFit& fit) {
+        return std::pair(fit.error <= facts_.rounding() ? 1 + all_are_codes(fit, weights) : 0, -fit.error);
+      };
+      const size_t n_kept = std::min(kBeam, fits.size());
+      std::partial_sort(fits.begin(), fits.begin() + static_cast<std::ptrdiff_t>(n_kept), fits.end(),
+                        [&](const RowFit& a, const RowFit& b) { return rank(a) > rank(b); });
+      const bool fits_better =
+          !fits.empty() && rank(fits.front()).first > 0 &&
+          (found.changes.empty() || (rank(fits.front()).first == 2 && fits.front().error < kMuchLess * found.error));
+      if (fits_better) {
+        found = fits.front();
+        found.n_alternatives = static_cast<size_t>(std::count_if(fits.begin(), fits.end(), [&](const RowFit& fit) {
+          return rank(fit).first == rank(found).first && !have_same_columns(fit, found);
+        }));
+      } else if (!found.changes.empty()) {
+        break;
       }
-      columns.clear();
-      for (const Change& change : best.changes) {
-        columns.push_back(change.column);
+      beam.clear();
+      for (size_t i = 0; i < n_kept; ++i) {
+        std::vector<size_t>& columns = beam.emplace_back();
+        for (const Change& change : fits[i].changes) {
+          columns.push_back(change.column);
+        }
       }
     }
-    return {};
+    return found;
   }
 
  private:
+  // Fits with one more column.
+  void extend(size_t row, const std::vector<size_t>& columns, const std::vector<double>& error,
+              std::vector<RowFit>& fits) const {
+    std::vector<size_t> with = columns;
+    with.push_back(0);
+    for (with.back() = 0; with.back() < features_.size(); ++with.back()) {
+      if (std::find(columns.begin(), columns.end(), with.back()) == columns.end()) {
+        fits.push_back(solved(row, with, error));
+      }
+    }
+  }
+
+  static bool have_same_columns(const RowFit& a, const RowFit& b) {
+    const auto has = [&](const Change& change) {
+      return std::any_of(b.changes.begin(), b.changes.end(),
+                         [&](const Change& other) { return other.column == change.column; });
+    };
+    return std::all_of(a.changes.begin(), a.changes.end(), has);
+  }
+
   RowFit solved(size_t row, const std::vector<size_t>& columns, const std::vector<double>& error) const {
     std::vector<std::span<const double>> terms;
     for (const size_t column : columns) {
@@ -109,7 +134,8 @@ class WeightSearch {
   bool all_are_codes(const RowFit& fit, const oracle::WeightRow& weights) const {
     return weights.scale != 1 && std::all_of(fit.changes.begin(), fit.changes.end(), [&](const Change& change) {
              const double now = weights.weights[change.column] + change.delta / weights.scale;
-             return std::abs(now - std::nearbyint(now)) < 0.02 && std::abs(now) < 2.5;
+             return std::abs(now - std::nearbyint(now)) < 0.05 && std::abs(now) < 2.5 &&
+                    std::abs(change.delta) > 0.5 * std::abs(weights.scale);
            });
   }
 

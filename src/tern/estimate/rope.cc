@@ -3,147 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <complex>
 #include <numbers>
 
 #include "tern/base/median.h"
 #include "tern/estimate/numerics.h"
-#include "tern/estimate/rope_rule.h"
+#include "tern/estimate/rope_turns.h"
 #include "tern/estimate/site.h"
 
 namespace tern::estimate {
 namespace {
 
 using Values = std::vector<double>;
-
-// What the pairs of a layout went through.
-struct Turns {
-  RopeLayout layout;
-  std::vector<RopeToken> tokens;
-  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex
-  // numbers: the argument, by which they were turned, and the absolute value, by which that counts.
-  Values angles, weights;
-  double residual = 0;   // what is no rotation, over the length of the output
-  double magnitude = 1;  // of the pairs, behind over before
-
-  size_t n_pairs() const { return layout.width / 2; }
-  double angle(size_t t, size_t i) const { return angles[t * n_pairs() + i]; }
-  double weight(size_t t, size_t i) const { return weights[t * n_pairs() + i]; }
-
-  // How far angles of frequency times position are from these, relative to what was turned: about the relative error
-  // of the stage.
-  double misfit(const Values& frequencies, const Values& positions) const {
-    double error = 0, size = 0;
-    for (size_t t = 0; t < tokens.size(); ++t) {
-      for (size_t i = 0; i < n_pairs(); ++i) {
-        const double chord = 2 * std::sin((angle(t, i) - frequencies[i] * positions[t]) / 2);
-        error += weight(t, i) * chord * chord;
-        size += weight(t, i);
-      }
-    }
-    return size > 0 ? std::sqrt(error / size) : 0;
-  }
-  // Some tokens of them.
-  Turns only(const std::vector<size_t>& chosen) const {
-    Turns some{layout, {}, {}, {}, residual, magnitude};
-    for (const size_t t : chosen) {
-      some.tokens.push_back(tokens[t]);
-      for (size_t i = 0; i < n_pairs(); ++i) {
-        some.angles.push_back(angle(t, i));
-        some.weights.push_back(weight(t, i));
-      }
-    }
-    return some;
-  }
-  Values positions() const {
-    Values positions;
-    for (const RopeToken& token : tokens) {
-      positions.push_back(static_cast<double>(token.position));
-    }
-    return positions;
-  }
-};
-
-Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const std::vector<RopeToken>& tokens) {
-  Turns found{layout, tokens, {}, {}};
-  double error = 0, size = 0, before = 0, turned = 0;
-  for (size_t t = 0; t < x.n_tokens; ++t) {
-    for (size_t i = 0; i < layout.width / 2; ++i) {
-      const auto [a, b] = layout.pair(i, layout.halves_in);
-      const auto [to_a, to_b] = layout.pair(i, layout.halves_out);
-      std::complex<double> sum;
-      double in = 0, out = 0;
-      for (size_t head = 0; head < x.n_features; head += layout.head) {
-        const std::complex<double> z(x.row(t)[head + a], x.row(t)[head + b]);
-        const std::complex<double> w(y.row(t)[head + to_a], y.row(t)[head + to_b]);
-        sum += w * std::conj(z);
-        in += std::norm(z);
-        out += std::norm(w);
-      }
-      found.angles.push_back(std::arg(sum));
-      found.weights.push_back(std::abs(sum));
-      error += in > 0 ? std::max(out - std::norm(sum) / in, 0.0) : out;
-      size += out;
-      before += in;
-      turned += std::abs(sum);
-    }
-    for (size_t f = 0; f < x.n_features; ++f) {
-      const size_t inside = f % layout.head;
-      if (inside < layout.begin || inside >= layout.begin + layout.width) {
-        const double off = y.row(t)[f] - x.row(t)[f];
-        error += off * off;
-        size += y.row(t)[f] * y.row(t)[f];
-      }
-    }
-  }
-  found.residual = size > 0 ? std::sqrt(error / size) : 0;
-  found.magnitude = before > 0 ? turned / before : 1;
-  return found;
-}
-
-// Enough tokens to tell rules apart: the first ones, between which no turn is missed, and ever fewer behind them.
-std::vector<size_t> telling_tokens(size_t n_tokens) {
-  constexpr size_t kAll = 24;
-  std::vector<size_t> chosen;
-  for (size_t t = 0; t < n_tokens; t += n_tokens <= kAll ? 1 : 1 + t / 6) {
-    chosen.push_back(t);
-  }
-  return chosen;
-}
-
-// Ways to pair features that come into question for rows of this width.
-std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook) {
-  std::vector<RopeLayout> found;
-  const auto add = [&](RopeLayout layout) {
-    for (const bool in : {textbook.halves_in, !textbook.halves_in}) {
-      for (const bool out : {in, !in}) {
-        layout.halves_in = in;
-        layout.halves_out = out;
-        if (std::find(found.begin(), found.end(), layout) == found.end()) {
-          found.push_back(layout);
-        }
-      }
-    }
-  };
-  const size_t head = textbook.head;
-  add(textbook);
-  for (size_t eighths = 1; eighths < 8; ++eighths) {
-    const size_t width = head * eighths / 8 / 2 * 2;
-    if (width > 0) {
-      for (const size_t begin : {size_t{0}, head - width}) {
-        for (const size_t exponent : {width, head}) {
-          add({head, begin, width, exponent});
-        }
-      }
-    }
-  }
-  for (const size_t other : {head / 2, head * 2, x.n_features}) {
-    if (other >= 2 && other % 2 == 0 && x.n_features % other == 0 && other != head) {
-      add({other, 0, other, other});
-    }
-  }
-  return found;
-}
 
 class Search {
  public:
@@ -177,6 +47,22 @@ class Search {
     find_base(turns);
     find_positions(turns, usual);
     find_scaling(turns, usual);
+    if (turns.layout == textbook_.layout) {
+      find_turned_pairs(turns);
+    }
+  }
+
+  void find_turned_pairs(const Turns& turns) {
+    Values grid;
+    for (size_t n = 1; n < turns.n_pairs(); ++n) {
+      grid.push_back(turns.misfit(rope_pairs_fault(hp_, n).rule.frequencies, turns.positions()));
+    }
+    if (!grid.empty()) {
+      const auto n = static_cast<size_t>(std::min_element(grid.begin(), grid.end()) - grid.begin()) + 1;
+      RopeFault fault = rope_pairs_fault(hp_, n);
+      propose(turns, fault.id, std::move(fault.parameters), std::move(fault.says), std::move(fault.rule.frequencies),
+              nullptr, kNumberMeasured);
+    }
   }
 
   // `position`: null for the textbook's.
@@ -274,12 +160,17 @@ class Search {
         "rope_position", {{"restarts", "with each pass"}}, "positions start from 0 in each pass",
         [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); }, kNothingMeasured);
     const auto refined = [&](double number, const std::function<double(double number, double position)>& at) {
-      return shortest_that_fits(number, [&](double candidate) {
+      const auto misfit = [&](double candidate) {
         Values moved(positions.size());
         std::transform(positions.begin(), positions.end(), moved.begin(),
                        [&](double position) { return at(candidate, position); });
         return turns.misfit(frequencies, moved);
-      });
+      };
+      Values near;
+      for (int i = -10; i <= 10; ++i) {
+        near.push_back(number + 1e-6 * i * (1 + std::abs(number)));
+      }
+      return shortest_that_fits(argmin(misfit, near), misfit);
     };
     const double offset = refined(median(offsets), [](double by, double position) { return position + by; });
     const double constant = refined(median(measured), [](double at, double) { return at; });
@@ -307,7 +198,8 @@ class Search {
     }
     if (line.slope > 0) {
       // One over the slope is what people set.
-      const double factor = refined(1 / line.slope, [](double by, double position) { return position / by; });
+      const auto divided = [](double by, double position) { return position / by; };
+      const double factor = refined(1 / line.slope, divided);
       const double behind =
           refined(line.intercept, [&](double by, double position) { return position * line.slope + by; });
       propose_factor(turns, frequencies, factor, behind);
@@ -333,7 +225,8 @@ class Search {
     std::string says = fmt::format("RoPE's positions are divided by {:.6g}", factor);
     propose(
         turns, "rope_scaling", parameters, says, frequencies,
-        [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; }, kNumberMeasured);
+        [factor](const RopeToken& token) { return static_cast<double>(token.position) / factor; },
+        facts_.id().seq > 0 ? kNumberMeasured * kNotBefore : kNumberMeasured);
     constexpr double kNone = 1e-4;
     if (std::abs(offset) > kNone) {
       parameters["offset"] = offset;

@@ -1,6 +1,7 @@
 // Ways in which RoPE is got wrong, by name.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tern/estimate/rope_rule.h"
@@ -36,6 +37,18 @@ RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base) {
   return {"rope_base",
           {{"rope_base", base}, {"expected", hp.rope_base}},
           fmt::format("the RoPE base is {:.6g} instead of {:.6g}", base, hp.rope_base),
+          std::move(rule)};
+}
+
+RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned) {
+  RopeRule rule = textbook_rope(hp);
+  const size_t n_pairs = rule.frequencies.size();
+  std::fill(rule.frequencies.begin() + static_cast<std::ptrdiff_t>(std::min(n_turned, n_pairs)), rule.frequencies.end(),
+            0.0);
+  return {"rope_partial",
+          {{"pairs_turned", n_turned}, {"features", 2 * n_turned}, {"expected", 2 * n_pairs}},
+          fmt::format("RoPE turns the first {} of {} pairs of a head, and leaves the others as they are", n_turned,
+                      n_pairs),
           std::move(rule)};
 }
 

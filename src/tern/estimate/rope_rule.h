@@ -79,6 +79,8 @@ struct RopeFault {
 };
 RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base);
 RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor);  // of linear scaling
+// Of all pairs of a head, only the first so many are turned, each as it should be.
+RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned);
 RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset);
 // Those that have no number in them, or one that others have too: what is left where the angles were not recorded.
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp);

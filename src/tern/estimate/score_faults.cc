@@ -85,11 +85,30 @@ ScoreFault window_fault(const oracle::Hyperparameters& hp, size_t window) {
       kNumberMeasured);
 }
 
-ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault) {
-  ScoreFault shown = score_fault(
-      std::move(fault.id), std::move(fault.parameters), fault.says + ", as the scores show", textbook_scores(hp),
-      kNothingMeasured, [rule = std::move(fault.rule)](const StageFacts& facts) { return score_inputs(facts, &rule); });
-  shown.proposal.place = trace::Stage::kQRope;
+std::optional<ScoreInputs> score_inputs_turned(const StageFacts& facts, const RopeRule& rule, Turned which) {
+  std::optional<ScoreInputs> in = score_inputs(facts, &rule);
+  if (!in || which == Turned::kBoth) {
+    return in;
+  }
+  std::optional<ScoreInputs> recorded = score_inputs(facts);
+  if (recorded) {
+    (which == Turned::kQueries ? recorded->q : recorded->k) = std::move(which == Turned::kQueries ? in->q : in->k);
+  }
+  return recorded;
+}
+
+ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault, Turned which) {
+  if (which != Turned::kBoth) {
+    const char* const what = which == Turned::kQueries ? "queries" : "keys";
+    fault.parameters["of"] = what;
+    fault.says += fmt::format(", of {} alone", what);
+  }
+  ScoreFault shown = score_fault(std::move(fault.id), std::move(fault.parameters), fault.says + ", as the scores show",
+                                 textbook_scores(hp), kNothingMeasured,
+                                 [rule = std::move(fault.rule), which](const StageFacts& facts) {
+                                   return score_inputs_turned(facts, rule, which);
+                                 });
+  shown.proposal.place = which == Turned::kKeys ? trace::Stage::kKRope : trace::Stage::kQRope;
   return shown;
 }
 

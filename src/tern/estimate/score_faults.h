@@ -33,8 +33,10 @@ ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap);
 ScoreFault mask_offset_fault(const oracle::Hyperparameters& hp, int offset);
 // Each token sees the last so many, itself included.
 ScoreFault window_fault(const oracle::Hyperparameters& hp, size_t window);
-// RoPE by another rule, as the scores show it.
-ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault);
+// RoPE by another rule, as the scores show it: of queries and keys, or of one of them.
+enum class Turned { kBoth, kQueries, kKeys };
+std::optional<ScoreInputs> score_inputs_turned(const StageFacts& facts, const RopeRule& rule, Turned which);
+ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault, Turned which);
 
 std::vector<ScoreFault> usual_mask_faults(const oracle::Hyperparameters& hp);
 // Those of heads, caches and RoPE left out. `n_keys`: that there are.

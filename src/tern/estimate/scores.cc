@@ -364,34 +364,48 @@ class Search {
     if (n_products > kAffordable || !facts_.input(trace::Stage::kQProj)) {
       return;
     }
+    for (const Turned which : {Turned::kBoth, Turned::kQueries, Turned::kKeys}) {
+      solve_rope_of(which, rms, n_products <= kOften);
+    }
+  }
+
+  void solve_rope_of(Turned which, double rms, bool often) {
+    const double less = which == Turned::kBoth ? 1 : kOneSide;
+    const auto add_rope = [&](RopeFault fault, double simplicity) {
+      add(rope_fault(hp_, std::move(fault), which), less * simplicity);
+    };
     for (RopeFault& fault : usual_rope_faults(hp_)) {
-      add(rope_fault(hp_, std::move(fault)));
+      add_rope(std::move(fault), kNothingMeasured);
     }
     const int most = in_.is_decode ? static_cast<int>(std::min<size_t>(in_.n_keys(), 64)) : 0;
     for (int offset = -most; offset <= most; ++offset) {
       if (offset != 0) {
-        add(rope_fault(hp_, rope_decode_offset_fault(hp_, offset)));
+        add_rope(rope_decode_offset_fault(hp_, offset), kNothingMeasured);
       }
     }
-    if (n_products > kOften) {
+    if (!often) {
       return;
     }
+    for (size_t n = 1; 2 * n < in_.head_dim; ++n) {
+      add_rope(rope_pairs_fault(hp_, n), kNothingMeasured);
+    }
     const auto beyond = [&](const RopeFault& fault) {
-      const std::optional<ScoreInputs> in = score_inputs(facts_, &fault.rule);
+      const std::optional<ScoreInputs> in = score_inputs_turned(facts_, fault.rule, which);
       return in ? rms_of(scores(*in, textbook_)) - rms : 0;
     };
     const auto base_fault = [&](double base) { return rope_base_fault(hp_, base); };
     const auto factor_fault = [&](double factor) { return rope_factor_fault(hp_, factor); };
     for (const double base : roots([&](double b) { return beyond(base_fault(b)); }, geometric_grid(10, 1e10, 91))) {
-      add(rope_fault(hp_, base_fault(base)), kNumberMeasured);
+      add_rope(base_fault(base), kNumberMeasured);
     }
     for (const double factor :
          roots([&](double f) { return beyond(factor_fault(f)); }, geometric_grid(0.05, 200, 61))) {
-      add(rope_fault(hp_, factor_fault(factor)), kNumberMeasured);
+      add_rope(factor_fault(factor), kNumberMeasured);
     }
   }
 
   static constexpr double kWorthIt = 0.5;  // of the error that there is
+  static constexpr double kOneSide = 0.9;  // RoPE is mostly one function for queries and keys
 
   const StageFacts& facts_;
   const oracle::Hyperparameters& hp_;

@@ -14,9 +14,9 @@ using trace::TensorId;
 
 class SubstitutedPass final : public oracle::Oracle {
  public:
-  SubstitutedPass(Oracle&& plain, const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
-                  const oracle::Steps& steps)
-      : Oracle(std::move(plain)), proposal_(proposal), kind_(kind), plan_(plan), steps_(steps) {}
+  SubstitutedPass(Oracle&& plain, const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
+                  const PassPlan& plan, const oracle::Steps& steps)
+      : Oracle(std::move(plain)), proposal_(proposal), kinds_(kinds), plan_(plan), steps_(steps) {}
 
   // One piece after the other, or one decode step.
   Status go(std::span<const int32_t> tokens, int seq, int ubatch) {
@@ -31,7 +31,7 @@ class SubstitutedPass final : public oracle::Oracle {
  protected:
   Status finish_stage(const Pass& pass, Stage stage, int layer, Matrix& matrix) const override {
     const TensorId id{pass.seq, pass.ubatch, layer, stage};
-    if (proposal_ != nullptr && stage.kind() == kind_) {
+    if (proposal_ != nullptr && std::find(kinds_.begin(), kinds_.end(), stage.kind()) != kinds_.end()) {
       const StageFacts facts({pieces_, tokens_, [this](const TensorId& wanted) { return computed(wanted); }}, steps_,
                              id, matrix);
       if (auto y = proposal_->recompute(facts); y && y->values.size() == matrix.values.size()) {
@@ -69,7 +69,7 @@ class SubstitutedPass final : public oracle::Oracle {
   }
 
   const Proposal* proposal_;
-  trace::StageKind kind_;
+  const std::vector<trace::StageKind>& kinds_;
   const PassPlan& plan_;
   const oracle::Steps& steps_;
   std::vector<std::pair<TensorId, size_t>> pieces_;
@@ -80,13 +80,13 @@ class SubstitutedPass final : public oracle::Oracle {
 
 }  // namespace
 
-Result<RmsOf> rms_with(const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
+Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
                        const oracle::Steps& steps) {
   oracle::Settings settings;
   settings.significant_bits = plan.significant_bits;
   settings.around = plan.around;
   TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(steps.view(), settings));
-  SubstitutedPass pass(std::move(plain), proposal, kind, plan, steps);
+  SubstitutedPass pass(std::move(plain), proposal, kinds, plan, steps);
   const std::span<const int32_t> prompt(plan.prompt);
   for (size_t begin = 0; begin < prompt.size(); begin += plan.ubatch) {
     const auto piece = prompt.subspan(begin, std::min(plan.ubatch, prompt.size() - begin));

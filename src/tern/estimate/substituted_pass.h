@@ -20,9 +20,10 @@ struct PassPlan {
   Lookup given = {};
 };
 
-// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of this kind. Errors: those of Oracle::load() and Oracle::evaluate().
+// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of
+// Oracle::load() and Oracle::evaluate().
 using RmsOf = std::map<trace::TensorId, double>;
-Result<RmsOf> rms_with(const Proposal* proposal, trace::StageKind kind, const PassPlan& plan,
+Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
                        const oracle::Steps& steps);
 
 }  // namespace tern::estimate

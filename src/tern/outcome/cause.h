@@ -13,9 +13,9 @@ struct Cause {
   std::string name;  // the first wrong tensor
   double confidence = 0;
   std::string evidence;
-  Json parameters = nullptr;                   // an object: what was measured; null where nothing was
-  std::vector<std::string> unexplained = {};   // tensors that are wrong by themselves, and that it leaves wrong
-  Json tried = nullptr;                        // an array: what else was held against the data, and how well it fits
+  Json parameters = nullptr;                  // an object: what was measured; null where nothing was
+  std::vector<std::string> unexplained = {};  // tensors that are wrong by themselves, and that it leaves wrong
+  Json tried = nullptr;                       // an array: what else was held against the data, and how well it fits
 };
 
 }  // namespace tern::outcome

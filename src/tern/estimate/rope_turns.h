@@ -1,0 +1,39 @@
+// How far each pair of features was turned from what went into RoPE to what came out of it.
+#pragma once
+
+#include <vector>
+
+#include "tern/estimate/rope_rule.h"
+
+namespace tern::estimate {
+
+// What the pairs of a layout went through.
+struct Turns {
+  RopeLayout layout;
+  std::vector<RopeToken> tokens;
+  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex
+  // numbers: the argument, by which they were turned, and the absolute value, by which that counts.
+  std::vector<double> angles, weights;
+  double residual = 0;   // what is no rotation, over the length of the output
+  double magnitude = 1;  // of the pairs, behind over before
+
+  size_t n_pairs() const { return layout.width / 2; }
+  double angle(size_t t, size_t i) const { return angles[t * n_pairs() + i]; }
+  double weight(size_t t, size_t i) const { return weights[t * n_pairs() + i]; }
+
+  // How far angles of frequency times position are from these, relative to what was turned: about the relative error
+  // of the stage.
+  double misfit(const std::vector<double>& frequencies, const std::vector<double>& positions) const;
+  Turns only(const std::vector<size_t>& chosen) const;  // some tokens of them
+  std::vector<double> positions() const;
+};
+
+Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const std::vector<RopeToken>& tokens);
+
+// Enough tokens to tell rules apart: the first ones, between which no turn is missed, and ever fewer behind them.
+std::vector<size_t> telling_tokens(size_t n_tokens);
+
+// Ways to pair features that come into question for rows of this width.
+std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook);
+
+}  // namespace tern::estimate
