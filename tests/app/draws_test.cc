@@ -245,6 +245,15 @@ TEST(Draws, HoldAsLongAsTheSharesAreReached) {
   EXPECT_THAT(to_text(misnamed), HasSubstr("expected weight_sign at blk0/q_proj, found nothing at blk0/q_proj"));
 }
 
+TEST(Draws, ARightNameWithAWrongFigureIsAMissThatShowsIt) {
+  DrawsResult result = all_found();
+  result.rows[0].named = false;
+  result.rows[0].expected_figures = {{{{"factor", -1.0}}}};
+  result.rows[0].cause["parameters"] = {{"factor", 0.5}};
+  EXPECT_THAT(to_text(result), HasSubstr("expected weight_sign with factor -1.0 at blk0/q_proj, found weight_sign with "
+                                         "{\"factor\":0.5} at blk0/q_proj"));
+}
+
 TEST(Draws, HiddenOnesAreLeftOutButNotManyOfThem) {
   DrawsResult hidden = all_found();
   for (const size_t i : {size_t{0}, size_t{2}}) {  // 2 of 40: 5 %

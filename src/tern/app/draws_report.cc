@@ -69,8 +69,17 @@ std::string figures_text(const DrawnRow& row) {
     text += fmt::format("{}{} {}", text.empty() ? " with " : ", ", figure.any_of.front().first,
                         to_json_line(figure.any_of.front().second));
   }
-  text.erase(std::remove(text.begin(), text.end(), '\n'), text.end());
   return text;
+}
+
+// The cause that was found; with its parameters where its id is right and its figures are not.
+std::string found_text(const DrawnRow& row) {
+  const std::string id = cause_id(row);
+  if (row.named || std::find(row.expected.begin(), row.expected.end(), id) == row.expected.end()) {
+    return id;
+  }
+  const Json parameters = row.cause.value("parameters", Json());
+  return id + (parameters.is_null() ? " without a figure" : " with " + to_json_line(parameters));
 }
 
 std::string share_text(const Count& count, size_t part, double threshold) {
@@ -91,7 +100,7 @@ std::string line_of(const DrawnRow& row) {
           : fmt::format("{}, {}",
                         row.placed ? "placed"
                                    : fmt::format("placed {} instead of {}", or_nowhere(row.found_at), row.expected_at),
-                        row.named ? "named" : "named " + cause_id(row));
+                        row.named ? "named" : "named " + found_text(row));
   return fmt::format("{}: {} ({}, the {}{}): {}", row.kind, row.does, row.model, compare::side_name(row.wrong),
                      row.with_values ? "" : ", hashes only", outcome);
 }
@@ -169,7 +178,7 @@ std::string to_text(const DrawsResult& result) {
         misses +=
             fmt::format("- {}: {} ({}, the {} is wrong{}): expected {}{} at {}, found {} at {}{}\n", kind, row.does,
                         row.model, compare::side_name(row.wrong), row.with_values ? "" : ", hashes only",
-                        fmt::join(row.expected, " or "), figures_text(row), row.expected_at, cause_id(row),
+                        fmt::join(row.expected, " or "), figures_text(row), row.expected_at, found_text(row),
                         or_nowhere(row.found_at), row.blames_right_side ? ", and blames the right side" : "");
       }
     }

@@ -7,7 +7,7 @@
 namespace tern::oracle {
 namespace {
 
-using namespace drawn;  // NOLINT(google-build-using-namespace): the rows' own vocabulary
+using namespace drawn;
 
 // --- RoPE
 

@@ -9,7 +9,7 @@
 namespace tern::oracle {
 namespace {
 
-using namespace drawn;  // NOLINT(google-build-using-namespace): the rows' own vocabulary
+using namespace drawn;
 
 Workbench::Change scaling(double factor) {
   return reading([factor](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
