@@ -135,7 +135,7 @@ TEST_F(FieldCases, NanInARecordIsAFindingAndNoSyntaxError) {
 // The order in which ggml gives dimensions: of an engine with values and the oracle's opinion, too.
 TEST_F(FieldCases, ShapesInGgmlsOrderAreNoDivergence) {
   const std::string turned =
-      engine("sed -i -E 's/\"shape\":\\[([0-9]+),([0-9]+)\\]/\"shape\":[\\2,\\1]/' \"$0/trace.jsonl\"");
+      engine("sed -i -E 's/\"shape\": ?\\[([0-9]+), ?([0-9]+)\\]/\"shape\":[\\2,\\1]/' \"$0/trace.jsonl\"");
   for (const char* oracle : {"never", "always"}) {
     std::vector<std::string> arguments = {"sweep",    model_,   tokenizer_,  path("out"),         "--reference",
                                           turned,     "--only", "scenario1", "--check-reference", "never",
