@@ -100,9 +100,8 @@ TEST(Compare, WhatWasNotComparedIsNoPassUnlessItIsAllowed) {
   EXPECT_EQ(comparison.exit_code, 5);
   const Json json = to_json(comparison);
   EXPECT_EQ(json["coverage"]["tensors_missing"], n_left_out);
-  EXPECT_THAT(to_text(comparison),
-              HasSubstr(std::to_string(n_left_out) + " missing: the subject has not traced " +
-                        std::to_string(n_left_out) + " tensors, the first is blk1/"));
+  EXPECT_THAT(to_text(comparison), HasSubstr(std::to_string(n_left_out) + " missing: the subject has not traced " +
+                                             std::to_string(n_left_out) + " tensors, the first is blk1/"));
   options.allow_missing = {"blk[1-3]/*"};
   EXPECT_EQ(compared(options).exit_code, 0);
   EXPECT_EQ(to_json(compared(options))["coverage"]["tensors_allowed_missing"], n_left_out);

@@ -17,7 +17,9 @@ TEST(PromptTexts, SpecialTokensAtEitherEndAreTakenOff) {
            Case{"<|begin_of_text|>the end", "the end"},
            Case{"<s> the end</s>", "the end"},
            Case{"<|begin_of_text|><|begin_of_text|>the end<|eot_id|>", "the end"},
-           Case{"<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>the end", "the end"},
+           Case{"<\xEF\xBD\x9C"
+                "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>the end",
+                "the end"},
            Case{"[CLS] the end [SEP]", "the end"},
            Case{" the end ", " the end "},
            Case{"a<|x|>b", "a<|x|>b"},

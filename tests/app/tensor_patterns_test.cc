@@ -16,8 +16,8 @@ bool matches_graph(const std::string& pattern) {
 }
 
 TEST(TensorPatterns, AStageOrATensorOfTheModelIsKnown) {
-  for (const char* known : {"attn_*", "*", "q_proj", "attn_sub_norm", "blk0/*", "blk3/q_proj", "t2/blk1/out", "t*/logits",
-                            "u1/blk0/*", "*/q_proj"}) {
+  for (const char* known : {"attn_*", "*", "q_proj", "attn_sub_norm", "blk0/*", "blk3/q_proj", "t2/blk1/out",
+                            "t*/logits", "u1/blk0/*", "*/q_proj"}) {
     EXPECT_TRUE(matches_graph(known)) << known;
   }
   for (const char* unknown :
@@ -28,7 +28,8 @@ TEST(TensorPatterns, AStageOrATensorOfTheModelIsKnown) {
 
 TEST(TensorPatterns, TheFirstUnknownOneIsAUsageError) {
   compare::CompareOptions options;
-  options.tolerances.by_stage = {{"q_proj", 0.1, {}, "t.toml line 2: stage"}, {"atn_*", 0.1, {}, "t.toml line 5: stage"}};
+  options.tolerances.by_stage = {{"q_proj", 0.1, {}, "t.toml line 2: stage"},
+                                 {"atn_*", 0.1, {}, "t.toml line 5: stage"}};
   options.allow_missing = {"out"};
   const auto known = [](const TensorPattern& pattern) { return matches_graph(pattern.pattern); };
   const Status status = check_patterns(patterns_in(options), known);

@@ -176,9 +176,8 @@ TEST_F(VerdictTest, WhatTheModelsGraphHasAndNeitherSideIsMissing) {
   RunComparison c = compare_runs(a_.build(folder_), b_.build(folder_), options);
   EXPECT_EQ(c.verdict.kind, VerdictKind::kMatch) << c.verdict.reason;
   for (RunBuilder* builder : {&a_, &b_}) {  // both stop in the prefill's first layer
-    std::erase_if(builder->tensors, [](const auto& entry) {
-      return entry.first.starts_with("t1/") || entry.first.starts_with("blk1/");
-    });
+    std::erase_if(builder->tensors,
+                  [](const auto& entry) { return entry.first.starts_with("t1/") || entry.first.starts_with("blk1/"); });
   }
   c = compare_runs(a_.build(folder_), b_.build(folder_), options);
   EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);

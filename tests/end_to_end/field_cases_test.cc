@@ -39,8 +39,8 @@ class FieldCases : public testing::Test {
     return "command:sh -c '. " + script + "' {out}";
   }
   Ended sweep(const std::string& reference, std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = {"sweep",   model_,      tokenizer_, path("out"),         "--reference",
-                                          reference, "--only",    "scenario1", "--check-reference", "never",
+    std::vector<std::string> arguments = {"sweep",    model_,   tokenizer_,  path("out"),         "--reference",
+                                          reference,  "--only", "scenario1", "--check-reference", "never",
                                           "--oracle", "never"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return tern(arguments);
@@ -92,8 +92,8 @@ TEST_F(FieldCases, AVocabularyWithoutItsPreTokenizerIsNamed) {
 TEST_F(FieldCases, BosTwiceIsAWarning) {
   const auto output_of = [&](const std::string& prompt, const std::string& option) {
     std::vector<std::string> arguments = {"run", "--model", model_, "--tokenizer", tokenizer_, "--max-tokens", "1"};
-    arguments.insert(arguments.end(), {prompt.starts_with("1,") || prompt.starts_with("266") ? "--token-ids" : "--prompt",
-                                       prompt});
+    arguments.insert(arguments.end(),
+                     {prompt.starts_with("1,") || prompt.starts_with("266") ? "--token-ids" : "--prompt", prompt});
     if (!option.empty()) {
       arguments.push_back(option);
     }
@@ -109,8 +109,9 @@ TEST_F(FieldCases, BosTwiceIsAWarning) {
 }
 
 TEST_F(FieldCases, WhatAnEngineStopsTracingIsNoPass) {
-  const std::string less = "grep -v 'blk[1-9]/' \"$0/trace.jsonl\" >\"$0/t\" && mv \"$0/t\" \"$0/trace.jsonl\"; rm -f "
-                           "\"$0/tensors.safetensors\"";
+  const std::string less =
+      "grep -v 'blk[1-9]/' \"$0/trace.jsonl\" >\"$0/t\" && mv \"$0/t\" \"$0/trace.jsonl\"; rm -f "
+      "\"$0/tensors.safetensors\"";
   const Ended ended = sweep(engine(less));
   EXPECT_THAT(ended.exit_code, testing::AnyOf(1, 5)) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("scenario1, not compared: "));
@@ -129,6 +130,22 @@ TEST_F(FieldCases, NanInARecordIsAFindingAndNoSyntaxError) {
   EXPECT_THAT(ended.output, HasSubstr("the reference: 1 of its trace records state an RMS that is NaN or infinite: "
                                       "blk1/q_proj"));
   EXPECT_THAT(ended.exit_code, testing::AnyOf(1, 5)) << ended.output;
+}
+
+// The order in which ggml gives dimensions: of an engine with values and the oracle's opinion, too.
+TEST_F(FieldCases, ShapesInGgmlsOrderAreNoDivergence) {
+  const std::string turned =
+      engine("sed -i -E 's/\"shape\": ?\\[([0-9]+), ?([0-9]+)\\]/\"shape\":[\\2,\\1]/' \"$0/trace.jsonl\"");
+  for (const char* oracle : {"never", "always"}) {
+    std::vector<std::string> arguments = {"sweep",    model_,   tokenizer_,  path("out"),         "--reference",
+                                          turned,     "--only", "scenario1", "--check-reference", "never",
+                                          "--oracle", oracle};
+    const Ended ended = tern(arguments);
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr("tensors have the same values, the shape reversed: embeddings is [5, "));
+  }
+  EXPECT_EQ(parity()["arbiter"]["wrong"], "neither");
+  EXPECT_EQ(parity()["arbiter"]["reference_tensors"], parity()["tensors_expected"]);
 }
 
 TEST_F(FieldCases, RecordsMayLeaveOutWhatTheValuesGive) {
@@ -152,9 +169,16 @@ TEST_F(FieldCases, AScenarioThatTheRecordingLacksIsWarnedOfAndNoPass) {
                          "[[scenario]]\nname = \"held\"\nprompt = \"2+2=\"\nmax_tokens = 1\n"
                          "[[scenario]]\nname = \"mine\"\nprompt = \"the end\"\nmax_tokens = 1\n"));
   const fs::path bundled = test::bundled_model_dir();
-  std::vector<std::string> arguments = {"sweep", (bundled / "tern-tiny-i2_s.gguf").string(),
-                                        (bundled / "tokenizer.json").string(), path("out"), "--scenarios",
-                                        path("own.toml"), "--oracle", "never", "--only", "mine"};
+  std::vector<std::string> arguments = {"sweep",
+                                        (bundled / "tern-tiny-i2_s.gguf").string(),
+                                        (bundled / "tokenizer.json").string(),
+                                        path("out"),
+                                        "--scenarios",
+                                        path("own.toml"),
+                                        "--oracle",
+                                        "never",
+                                        "--only",
+                                        "mine"};
   for (const bool chosen : {false, true}) {
     if (chosen) {
       arguments.insert(arguments.end(), {"--reference", "pack:" + (bundled / "reference").string()});
@@ -173,17 +197,18 @@ TEST_F(FieldCases, APatternThatMatchesNoStageIsRefusedBeforeAnythingRuns) {
   EXPECT_FALSE(fs::exists(path("out") + "/scenario1"));
   EXPECT_EQ(sweep("none", {"--allow-missing", "blk99/*"}).exit_code, 2);
   EXPECT_EQ(sweep(engine(""), {"--tolerances", path("t.toml")}).exit_code, 2) << "an engine with stages of its own";
-  EXPECT_EQ(sweep(engine("sed -i 's/\"blk0\\/out\"/\"blk0\\/atn_x\"/; s/\"stage\":\"out\",//' \"$0/trace.jsonl\"; rm -f "
-                         "\"$0/tensors.safetensors\""),
-                  {"--tolerances", path("t.toml"), "--allow-missing", "atn_x", "--allow-missing", "out", "--tolerant"})
-                .exit_code,
-            0)
+  EXPECT_EQ(
+      sweep(engine("sed -i 's/\"blk0\\/out\"/\"blk0\\/atn_x\"/; s/\"stage\":\"out\",//' \"$0/trace.jsonl\"; rm -f "
+                   "\"$0/tensors.safetensors\""),
+            {"--tolerances", path("t.toml"), "--allow-missing", "atn_x", "--allow-missing", "out", "--tolerant"})
+          .exit_code,
+      0)
       << "it may have such stages";
 }
 
 TEST_F(FieldCases, ARecordingOfAnotherPromptHasNoNoise) {
-  const Ended ended = tern({"noise", "--model", model_, "--tokenizer", tokenizer_, "--prompt", "the end", "--max-tokens",
-                            "1", "--recording", recording_.string()});
+  const Ended ended = tern({"noise", "--model", model_, "--tokenizer", tokenizer_, "--prompt", "the end",
+                            "--max-tokens", "1", "--recording", recording_.string()});
   EXPECT_EQ(ended.exit_code, 2) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("is of another prompt: "));
 }

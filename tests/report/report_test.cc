@@ -198,10 +198,14 @@ TEST_F(ReportTest, EveryOutputNamesTheSamePlaceAndWhatIsMissing) {
   subject.tensors["blk1/q_proj"][0] = 70;
   subject.tensors.erase("t1/blk0/k_proj");
   sweep_.scenarios = {compared(subject, RunBuilder::example())};
-  sweep_.scenarios[0].comparison->notes = {"the subject: a note"};
+  sweep_.scenarios[0].notes = {"the subject: a note"};
   const SweepView view = view_of(sweep_);
-  const std::string outputs[] = {sweep_table(view), sweep_json(view), summary_md(view), junit_xml(view),
-                                 report_text(view.scenarios[0]), receipt_json(view.scenarios[0])};
+  const std::string outputs[] = {sweep_table(view),
+                                 sweep_json(view),
+                                 summary_md(view),
+                                 junit_xml(view),
+                                 report_text(view.scenarios[0]),
+                                 receipt_json(view.scenarios[0])};
   for (const std::string& output : outputs) {
     EXPECT_THAT(output, HasSubstr("blk1/q_proj"));
     EXPECT_THAT(output, HasSubstr("the subject has not traced 1 tensor, the first is t1/blk0/k_proj"));

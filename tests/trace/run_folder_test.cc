@@ -144,8 +144,11 @@ TEST(RunFolder, ValuesWithoutRecordsAreEnough) {
 TEST(RunFolder, WhatRecordsLeaveOutIsDerivedFromTheValues) {
   const test::TemporaryFolder folder;
   ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
-  const std::string bare = R"({"name":"blk0/q_proj","shape":[1,2]})" "\n";
-  const auto lines = bare + golden_line("blk0/k_proj") + R"({"name":"blk0/odd","shape":[1,2]})" "\n";
+  const std::string bare = R"({"name":"blk0/q_proj","shape":[1,2]})"
+                           "\n";
+  const auto lines = bare + golden_line("blk0/k_proj") +
+                     R"({"name":"blk0/odd","shape":[1,2]})"
+                     "\n";
   ASSERT_TRUE(write_file(folder.path() / "trace.jsonl", lines));
   auto run = read_run_folder(folder.path());
   ASSERT_FALSE(run);
@@ -171,9 +174,9 @@ TEST(RunFolder, NanAsPythonWritesItIsReadAndNoted) {
   size_t n = 0;
   for (const char* rms : {"NaN", "Infinity", "-Infinity", "null"}) {
     const std::string name = "blk0/s" + std::to_string(n++);
-    ASSERT_TRUE(write_file(folder.path() / ("x" + std::to_string(n) + ".trace"),
-                           R"({"name":")" + name + R"(","dtype":"a, NaN","shape":[1,1],"blake3":")" + hash +
-                               R"(","rms": )" + rms + "}"));
+    ASSERT_TRUE(write_file(
+        folder.path() / ("x" + std::to_string(n) + ".trace"),
+        R"({"name":")" + name + R"(","dtype":"a, NaN","shape":[1,1],"blake3":")" + hash + R"(","rms": )" + rms + "}"));
   }
   auto run = read_run_folder(folder.path());
   ASSERT_TRUE(run) << run.error().line();
@@ -203,8 +206,9 @@ TEST(RunFolder, FieldsThatContradictEachOtherAreNoted) {
   EXPECT_TRUE(notes().empty());
   json["stage"] = "k_proj";
   json["layer"] = 2;
-  EXPECT_EQ(notes(), (std::vector<std::string>{"1 of its trace records contradict themselves: blk1/q_proj (its stage is "
-                                               "\"k_proj\", by its name \"q_proj\", its layer is 2, by its name 1)"}));
+  EXPECT_EQ(notes(),
+            (std::vector<std::string>{"1 of its trace records contradict themselves: blk1/q_proj (its stage is "
+                                      "\"k_proj\", by its name \"q_proj\", its layer is 2, by its name 1)"}));
   json["stage"] = "q_proj";
   json["layer"] = 1;
   json["rms"] = 3.0;

@@ -70,9 +70,7 @@ TEST(Safetensors, IntegersAreTakenOnlyWhereTheyAreExpected) {
   EXPECT_EQ(wider->find_integers("a"), nullptr);
 }
 
-std::string with_data(const std::string& header, const std::string& data) {
-  return file_with_header(header, 0) + data;
-}
+std::string with_data(const std::string& header, const std::string& data) { return file_with_header(header, 0) + data; }
 
 // The header may have any length, so that data need not be aligned.
 TEST(Safetensors, UnalignedDataIsRead) {
@@ -80,12 +78,11 @@ TEST(Safetensors, UnalignedDataIsRead) {
   const auto path = folder.path() / "x.safetensors";
   const float values[2] = {1.5F, -2.25F};
   for (size_t padding = 0; padding < 8; ++padding) {
-    const std::string header =
-        R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + std::string(padding, ' ');
+    const std::string header = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + std::string(padding, ' ');
     ASSERT_TRUE(write_file(path, with_data(header, {reinterpret_cast<const char*>(values), 8})));
-    const auto opened = Safetensors::open(path);
+    auto opened = Safetensors::open(path);
     ASSERT_TRUE(opened) << opened.error().line();
-    const Safetensors moved = std::move(const_cast<Result<Safetensors>&>(opened).value());
+    const Safetensors moved = std::move(*opened);
     ASSERT_EQ(moved.find("a")->values.size(), 2U);
     EXPECT_EQ(moved.find("a")->values[0], 1.5F);
     EXPECT_EQ(moved.find("a")->values[1], -2.25F);

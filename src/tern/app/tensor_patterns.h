@@ -1,5 +1,5 @@
-// The patterns of tensors' names that users give: rules of --tolerances, and --allow-missing. One that can match nothing
-// is an error, since it would silently do nothing.
+// The patterns of tensors' names that users give: rules of --tolerances, and --allow-missing. One that can match
+// nothing is an error, since it would silently do nothing.
 #pragma once
 
 #include <functional>

@@ -22,7 +22,7 @@ std::optional<OracleError> error_of(const Values& values, const TraceRecord* rec
   if (const auto own = values.of(oracle_record)) {
     return error_of_values(*own, oracle);
   }
-  if (record == nullptr || record->shape != oracle_record.shape) {
+  if (record == nullptr || !trace::is_same_or_reversed(record->shape, oracle_record.shape)) {
     return std::nullopt;
   }
   const auto rms = record->finite_rms(), should = oracle_record.finite_rms();

@@ -77,8 +77,8 @@ enum class TensorStatus {
   kClosedGate,   // zero on both sides because the ReLU before it let nothing through: legal, but proves nothing
   kOnlySubject,  // the other side has no such tensor
   kOnlyReference,
-  kMissing,      // neither side has it, though the model's graph does
-  kNotMeasured,  // hashes differ, and a side has neither values nor an RMS to say by how much
+  kMissing,             // neither side has it, though the model's graph does
+  kNotMeasured,         // hashes differ, and a side has neither values nor an RMS to say by how much
   kAfterTokenMismatch,  // the runs had generated different tokens before: not comparable
 };
 // "equal", "within_tolerance", "diverged", "shape_mismatch", "mistrusted", "closed_gate", "only_subject",
@@ -165,7 +165,7 @@ struct Coverage {
   size_t tensors_compared = 0, tensors_expected = 0;
   size_t tensors_missing = 0;          // expected, and not there on one side or both, or not measured
   size_t tensors_allowed_missing = 0;  // not compared, as the user allows
-  size_t tensors_of_one_graph = 0;  // of one engine under two settings: those that only one of the two graphs has
+  size_t tensors_of_one_graph = 0;     // of one engine under two settings: those that only one of the two graphs has
   size_t stages_compared = 0, stages_expected = 0;  // kinds of tensors: q_proj, ffn_act, ...
   size_t tokens_compared = 0, tokens_expected = 0;
   size_t positions_compared = 0, positions_expected = 0;

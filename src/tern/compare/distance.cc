@@ -20,7 +20,7 @@ std::map<trace::TensorId, size_t> first_rows(const trace::EngineRun& oracle) {
 
 std::optional<std::span<const float>> Values::of(const TraceRecord& wanted) const {
   if (const auto* entry = run_.values ? run_.values->find(wanted.id.name()) : nullptr;
-      entry != nullptr && entry->shape == wanted.shape) {
+      entry != nullptr && trace::is_same_or_reversed(entry->shape, wanted.shape)) {
     return entry->values;
   }
   const auto* logits = run_.logits();

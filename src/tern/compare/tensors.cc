@@ -65,15 +65,10 @@ const trace::Safetensors::Entry* values_of(const trace::EngineRun& run, const Te
   return run.values ? run.values->find(id.name()) : nullptr;
 }
 
-// [features, tokens] for [tokens, features]: the order in which ggml gives dimensions.
-bool is_reversed(const trace::Shape& a, const trace::Shape& b) {
-  return a != b && std::equal(a.begin(), a.end(), b.rbegin(), b.rend());
-}
-
 // Values that are not those of the record would make a comparison of something else.
 bool contradicts(const trace::Safetensors::Entry* values, const TraceRecord& record) {
-  return values != nullptr && ((values->shape != record.shape && !is_reversed(values->shape, record.shape)) ||
-                               blake3_hex(values->values) != record.blake3);
+  return values != nullptr &&
+         (!trace::is_same_or_reversed(values->shape, record.shape) || blake3_hex(values->values) != record.blake3);
 }
 
 double bound_of(const Tolerances& tolerances, const TensorId& id, std::optional<double> StageTolerance::*figure,
@@ -108,14 +103,14 @@ TensorStatus judge(TensorComparison& tensor, const Sided<Magnitude>& magnitudes,
   const auto& a = tensor.rms.subject;
   const auto& b = tensor.rms.reference;
   const bool same_shape = tensor.shape.subject == tensor.shape.reference;
-  tensor.shape_is_reversed = is_reversed(tensor.shape.subject, tensor.shape.reference);
+  tensor.shape_is_reversed = trace::is_reversed(tensor.shape.subject, tensor.shape.reference);
   if (!same_shape && !tensor.shape_is_reversed) {
     return TensorStatus::kShapeMismatch;
   }
   if (tensor.shape_is_reversed) {
-    tensor.note = fmt::format("{}the shape reversed: [{}], the reference's [{}]",
-                              tensor.hash_equal ? "the same values, " : "", fmt::join(tensor.shape.subject, ", "),
-                              fmt::join(tensor.shape.reference, ", "));
+    tensor.note =
+        fmt::format("{}the shape reversed: [{}], the reference's [{}]", tensor.hash_equal ? "the same values, " : "",
+                    fmt::join(tensor.shape.subject, ", "), fmt::join(tensor.shape.reference, ", "));
   }
   const auto is = [&](Magnitude magnitude) {
     return magnitudes.subject == magnitude && magnitudes.reference == magnitude;

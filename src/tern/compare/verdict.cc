@@ -68,8 +68,7 @@ class Judge {
   const TensorComparison* first_mistrusted_ = nullptr;
   const TensorComparison* first_not_finite_ = nullptr;
   const LogitsPosition* first_mistrusted_row_ = nullptr;
-  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0,
-         n_prove_nothing_ = 0;
+  size_t n_diverged_ = 0, n_mistrusted_ = 0, n_closed_gates_ = 0, n_both_sides_ = 0, n_prove_nothing_ = 0;
 };
 
 bool Judge::is_divergence(const TensorComparison& tensor) const {
@@ -325,8 +324,8 @@ Verdict Judge::agreement() const {
     missing = fmt::format("{} nodes are in one of the two graphs only", coverage.tensors_of_one_graph);
   }
   if (coverage.tensors_allowed_missing > 0) {
-    missing += fmt::format("{}{} tensors that may be missing", missing.empty() ? "" : ", ",
-                           coverage.tensors_allowed_missing);
+    missing +=
+        fmt::format("{}{} tensors that may be missing", missing.empty() ? "" : ", ", coverage.tensors_allowed_missing);
   }
   if (n_closed_gates_ > 0) {
     missing += fmt::format("{}{} are zero behind a closed gate", missing.empty() ? "" : ", ", n_closed_gates_);

@@ -40,7 +40,7 @@ struct SideOutcome {
 struct ScenarioOutcome {
   Scenario scenario;
   ParityStatus status = ParityStatus::kSubjectFailed;
-  std::string reason;  // one sentence
+  std::string reason;                    // one sentence
   bool reference_has_no_answer = false;  // it is a recording, and has none of this scenario
   compare::Sided<SideOutcome> sides;
   std::optional<size_t> logits_dim;  // of the subject
@@ -49,6 +49,7 @@ struct ScenarioOutcome {
   std::optional<compare::Arbitration> arbitration;  // where the oracle was asked
   std::string no_arbitration;                       // otherwise why not
   std::optional<Cause> cause;                       // where a side is wrong
+  std::vector<std::string> notes;                   // what is odd about either side's records: sentences
   std::filesystem::path folder;                     // final place of this scenario's files
 };
 

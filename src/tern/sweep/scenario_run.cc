@@ -227,6 +227,9 @@ class ScenarioRun {
     if (taught_ && taught_->run) {
       runs.free_running = std::exchange(runs.subject, &*taught_->run);
     }
+    for (const std::string& note : runs.reference == nullptr ? runs.subject->notes : std::vector<std::string>()) {
+      outcome_.notes.push_back(fmt::format("the {}: {}", compare::side_name(Side::kSubject), note));
+    }
     TERN_RETURN_IF_ERROR(judge(runs, plan_.compare, plan_.oracle));
     if (judgement_.verdict() == compare::VerdictKind::kDiverged && reference_) {
       TERN_RETURN_IF_ERROR(look_closely());
@@ -277,6 +280,9 @@ class ScenarioRun {
         judgement_.verdict() ? outcome::status_of(*judgement_.verdict()) : outcome::ParityStatus::kRustOnly;
     outcome_.reason = judgement_.reason();
     outcome_.comparison = std::move(judgement_.comparison);
+    if (outcome_.comparison) {
+      outcome_.notes = outcome_.comparison->notes;
+    }
     outcome_.arbitration = std::move(judgement_.arbitration);
     outcome_.no_arbitration = std::move(judgement_.no_arbitration);
     outcome_.cause = std::move(judgement_.cause);

@@ -15,24 +15,83 @@ constexpr const char* kTexts[] = {
     "The quick brown fox jumps over the lazy dog.",
     "Hello, world! hello World",
     // digits: groups of three from the left, of three from the right, single ones
-    "0", "12", "123", "1234", "12345", "1234567", "3.14159", "2024-01-31", "1,000,000", "v1.2.3", "x1y22z333",
+    "0",
+    "12",
+    "123",
+    "1234",
+    "12345",
+    "1234567",
+    "3.14159",
+    "2024-01-31",
+    "1,000,000",
+    "v1.2.3",
+    "x1y22z333",
     // contractions
-    "don't", "I'm you're he's we've they'll I'd", "DON'T I'M YOU'RE HE'S WE'VE THEY'LL", "rock'n'roll", "'s 'tis",
+    "don't",
+    "I'm you're he's we've they'll I'd",
+    "DON'T I'M YOU'RE HE'S WE'VE THEY'LL",
+    "rock'n'roll",
+    "'s 'tis",
     // white space
-    " ", "  ", "   a", "a   ", "a  b", "a\tb", "\t\ta", "\n", "\n\n", " \n", "a\n\nb", "a \n b", "a\r\nb", "\r", "a\n ",
-    "\u00A0a\u00A0", "a\u3000b", "a\u200Bb", "\u2028",
+    " ",
+    "  ",
+    "   a",
+    "a   ",
+    "a  b",
+    "a\tb",
+    "\t\ta",
+    "\n",
+    "\n\n",
+    " \n",
+    "a\n\nb",
+    "a \n b",
+    "a\r\nb",
+    "\r",
+    "a\n ",
+    "\u00A0a\u00A0",
+    "a\u3000b",
+    "a\u200Bb",
+    "\u2028",
     // code
-    "int main(void) { return 0; }", "for (int i = 0; i < n; ++i) {\n    a[i] += b[i];\n}\n",
-    "def f(x):\n\treturn x**2  # square\n", "if (a != b && c >= d || !e) x->y();", "SELECT * FROM t WHERE id=42;",
-    "<a href=\"https://example.com/?q=1&r=2\">link</a>", "camelCase snake_case SCREAMING_CASE kebab-case", "../a/b.c\n",
-    "$x = @{y}; `z` ~w ^v |u| \\t", "a+b=c", "a==b", "--", "...", "!!!", "?!", "#1", "(a)", "[b]", "{c}", "a/b/c/\n",
+    "int main(void) { return 0; }",
+    "for (int i = 0; i < n; ++i) {\n    a[i] += b[i];\n}\n",
+    "def f(x):\n\treturn x**2  # square\n",
+    "if (a != b && c >= d || !e) x->y();",
+    "SELECT * FROM t WHERE id=42;",
+    "<a href=\"https://example.com/?q=1&r=2\">link</a>",
+    "camelCase snake_case SCREAMING_CASE kebab-case",
+    "../a/b.c\n",
+    "$x = @{y}; `z` ~w ^v |u| \\t",
+    "a+b=c",
+    "a==b",
+    "--",
+    "...",
+    "!!!",
+    "?!",
+    "#1",
+    "(a)",
+    "[b]",
+    "{c}",
+    "a/b/c/\n",
     // scripts
-    "\u00C9t\u00E9 na\u00EFve fa\u00E7ade", "e\u0301", "Stra\u00DFe \u00DCBER", "\u041F\u0440\u0438\u0432\u0435\u0442",
-    "\u4F60\u597D\uFF0C\u4E16\u754C\u3002", "\u3053\u3093\u306B\u3061\u306F", "\uC548\uB155\uD558\uC138\uC694",
-    "\u0645\u0631\u062D\u0628\u0627", "\u0928\u092E\u0938\u094D\u0924\u0947", "\u0661\u0662\u0663", "\u00BD\u00B2\u2167",
+    "\u00C9t\u00E9 na\u00EFve fa\u00E7ade",
+    "e\u0301",
+    "Stra\u00DFe \u00DCBER",
+    "\u041F\u0440\u0438\u0432\u0435\u0442",
+    "\u4F60\u597D\uFF0C\u4E16\u754C\u3002",
+    "\u3053\u3093\u306B\u3061\u306F",
+    "\uC548\uB155\uD558\uC138\uC694",
+    "\u0645\u0631\u062D\u0628\u0627",
+    "\u0928\u092E\u0938\u094D\u0924\u0947",
+    "\u0661\u0662\u0663",
+    "\u00BD\u00B2\u2167",
     // emoji: alone, with a skin tone, joined, a flag
-    "\U0001F600", "\U0001F44D\U0001F3FD", "\U0001F468\u200D\U0001F469\u200D\U0001F467", "\U0001F1E9\U0001F1EA",
-    "\u2764\uFE0F", "a\U0001F600b",
+    "\U0001F600",
+    "\U0001F44D\U0001F3FD",
+    "\U0001F468\u200D\U0001F469\u200D\U0001F467",
+    "\U0001F1E9\U0001F1EA",
+    "\u2764\uFE0F",
+    "a\U0001F600b",
 };
 
 void append_utf8(uint32_t c, std::string& out) {
@@ -113,7 +172,8 @@ std::string likely_reason(const std::vector<Piece>& json, const std::vector<Piec
     return "only one of them takes that for a special token: look at tokenizer.ggml.token_type and added_tokens";
   }
   if (pre && pre->empty()) {
-    return "the GGUF lacks the key tokenizer.ggml.pre, so that engines cut and join texts by the 'default' rules; convert "
+    return "the GGUF lacks the key tokenizer.ggml.pre, so that engines cut and join texts by the 'default' rules; "
+           "convert "
            "the model again, or add the key";
   }
   if (both_there && json[at].text == gguf[at].text) {
@@ -152,14 +212,14 @@ std::optional<std::string> behaviour_difference(const Tokenizer& json, const Tok
     }
     const auto a = json.pieces(text), b = gguf.pieces(text);
     if (!a || !b) {
-      first = "'" + printable(text, 60) + "' cannot be encoded by " + (a ? "the GGUF's vocabulary" : "the tokenizer.json") +
-              ": " + (a ? b : a).error().line();
+      first = "'" + printable(text, 60) + "' cannot be encoded by " +
+              (a ? "the GGUF's vocabulary" : "the tokenizer.json") + ": " + (a ? b : a).error().line();
       continue;
     }
     const auto at = static_cast<size_t>(std::mismatch(a->begin(), a->end(), b->begin(), b->end()).first - a->begin());
     first = "'" + printable(text, 60) + "', where the first piece that differs is " + in_words(*a, at) +
-            " by the tokenizer.json and " + in_words(*b, at) + " by the GGUF; likely reason: " +
-            likely_reason(*a, *b, at, gguf.pre_tokenizer_name());
+            " by the tokenizer.json and " + in_words(*b, at) +
+            " by the GGUF; likely reason: " + likely_reason(*a, *b, at, gguf.pre_tokenizer_name());
   }
   if (n_different == 0) {
     return std::nullopt;

@@ -68,8 +68,7 @@ std::vector<std::string> disagreements(const Tokenizer& json, const Tokenizer& g
   }
   if (json.bos() != gguf.bos()) {
     found.push_back("BOS: the tokenizer.json puts " + id_and_spelling(json, json.bos()) +
-                    " in front of a text, the GGUF " + id_and_spelling(gguf, gguf.bos()) +
-                    why_no_bos(gguf) + ".");
+                    " in front of a text, the GGUF " + id_and_spelling(gguf, gguf.bos()) + why_no_bos(gguf) + ".");
   }
   if (json.bos() && gguf.declared_bos() && json.bos() != gguf.declared_bos() && gguf.bos() != gguf.declared_bos()) {
     found.push_back("BOS: the GGUF names " + id_and_spelling(gguf, gguf.declared_bos()) +

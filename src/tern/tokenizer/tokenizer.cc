@@ -67,7 +67,10 @@ struct Tokenizer::Impl {
 
   Status pieces_of(std::string_view text, std::vector<Piece>& pieces) const {
     return cut(
-        text, [&](int32_t id) { pieces.push_back({std::string(definition.vocabulary.spelling(id)), {id}, true}); },
+        text,
+        [&](int32_t id) {
+          pieces.push_back({std::string(definition.vocabulary.spelling(id)), {id}, true});
+        },
         [&](std::string_view piece) {
           pieces.push_back({std::string(piece), {}, false});
           return definition.token_model->encode(definition.vocabulary, piece, pieces.back().ids);
@@ -174,9 +177,7 @@ std::optional<int32_t> Tokenizer::bos() const {
 
 std::span<const int32_t> Tokenizer::suffix() const { return impl_->definition.suffix; }
 
-const std::optional<std::string>& Tokenizer::pre_tokenizer_name() const {
-  return impl_->definition.pre_tokenizer_name;
-}
+const std::optional<std::string>& Tokenizer::pre_tokenizer_name() const { return impl_->definition.pre_tokenizer_name; }
 
 std::optional<int32_t> Tokenizer::declared_bos() const { return impl_->definition.declared_bos; }
 

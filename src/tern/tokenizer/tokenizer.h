@@ -62,7 +62,7 @@ class Tokenizer {
   // One sentence each, with the place: what was read, but may give other ids than the user expects (a GGUF without
   // tokenizer.ggml.pre, for instance).
   std::span<const std::string> warnings() const;
-  std::string_view kind() const;      // "hf-json" or "gguf"
+  std::string_view kind() const;  // "hf-json" or "gguf"
   // GGUF with byte-level BPE: its tokenizer.ggml.pre, empty where it is missing. Absent: no such key decides.
   const std::optional<std::string>& pre_tokenizer_name() const;
   const std::string& where() const;   // the file, as given

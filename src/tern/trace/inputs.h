@@ -25,7 +25,7 @@ class Inputs {
   template <class Real>
   bool take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
     const Safetensors::Entry* theirs = values_.find(id.name());
-    const bool taken = theirs != nullptr && (!before_ || id < *before_) && theirs->shape == shape &&
+    const bool taken = theirs != nullptr && (!before_ || id < *before_) && is_same_or_reversed(theirs->shape, shape) &&
                        theirs->values.size() == computed.size();
     if (taken) {
       std::copy(theirs->values.begin(), theirs->values.end(), computed.begin());

@@ -84,6 +84,10 @@ std::string contradictions(const Json& json, const TensorId& id) {
 
 }  // namespace
 
+bool is_reversed(const Shape& a, const Shape& b) {
+  return a != b && std::equal(a.begin(), a.end(), b.rbegin(), b.rend());
+}
+
 std::optional<double> rms_of(std::span<const float> values) {
   const Squares squares = sum_of_squares(values);
   return !values.empty() && std::isfinite(squares.sum)
@@ -112,12 +116,9 @@ TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> 
 
 Json to_json(const TraceRecord& record) {
   Json json = {
-      {"name", record.id.name()},
-      {"seq", record.id.seq},
-      {"ubatch", record.id.ubatch},
-      {"layer", record.id.layer},
-      {"stage", record.id.stage.name()},
-      {"shape", record.shape},
+      {"name", record.id.name()},        {"seq", record.id.seq},
+      {"ubatch", record.id.ubatch},      {"layer", record.id.layer},
+      {"stage", record.id.stage.name()}, {"shape", record.shape},
       {"dtype", record.dtype},
   };
   if (!record.blake3.empty()) {

@@ -17,6 +17,10 @@ namespace tern::trace {
 // Row-major, slowest dimension first: [tokens, features], or [heads, tokens, keys] for attention scores.
 using Shape = std::vector<int64_t>;
 
+// [features, tokens] for [tokens, features]: the order in which ggml gives dimensions. The values are the same.
+bool is_reversed(const Shape& a, const Shape& b);
+inline bool is_same_or_reversed(const Shape& a, const Shape& b) { return a == b || is_reversed(a, b); }
+
 struct TraceRecord {
   TensorId id;
   std::optional<uint64_t> index = {};  // place in execution order; absent where the engine does not state it

@@ -23,11 +23,11 @@ struct DType {
   int exponent_bits = 0;     // 0: no float that is read
   bool has_infinity = true;  // otherwise all bits set is NaN, and the largest exponent holds numbers
 };
-constexpr DType kDTypes[] = {{"F64", 64, 11}, {"F32", 32, 8},      {"F16", 16, 5},      {"BF16", 16, 8},
-                             {"F8_E5M2", 8, 5}, {"F8_E4M3", 8, 4, false}, {"F8_E8M0", 8}, {"F6_E2M3", 6},
-                             {"F6_E3M2", 6},  {"F4", 4},           {"C64", 64},         {"BOOL", 8},
-                             {"U8", 8},       {"I8", 8},           {"U16", 16},         {"I16", 16},
-                             {"U32", 32},     {"I32", 32},         {"U64", 64},         {"I64", 64}};
+constexpr DType kDTypes[] = {
+    {"F64", 64, 11}, {"F32", 32, 8}, {"F16", 16, 5}, {"BF16", 16, 8}, {"F8_E5M2", 8, 5}, {"F8_E4M3", 8, 4, false},
+    {"F8_E8M0", 8},  {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},       {"C64", 64},       {"BOOL", 8},
+    {"U8", 8},       {"I8", 8},      {"U16", 16},    {"I16", 16},     {"U32", 32},       {"I32", 32},
+    {"U64", 64},     {"I64", 64}};
 
 // Null where the format has none of that name.
 const DType* find_dtype(std::string_view name) {
@@ -121,8 +121,8 @@ Result<RawEntry> entry_from_json(const Json& json, uint64_t data_size, const std
   const uint64_t n_bytes = entry.end - entry.begin;
   uint64_t n_bits = 0;
   if (__builtin_mul_overflow(n_elements, entry.dtype->bits, &n_bits) || n_bits % 8 != 0 || n_bits / 8 != n_bytes) {
-    return invalid_input(where, fmt::format("has {} elements by its shape, but {} bytes of {}", n_elements,
-                                            n_bytes, entry.dtype->name));
+    return invalid_input(
+        where, fmt::format("has {} elements by its shape, but {} bytes of {}", n_elements, n_bytes, entry.dtype->name));
   }
   entry.n_elements = n_elements;
   return entry;
@@ -154,7 +154,7 @@ Status check_layout(const std::map<std::string, RawEntry, std::less<>>& entries,
 }
 
 Result<std::map<std::string, std::string, std::less<>>> metadata_from_json(const nlohmann::json& json,
-                                                                            const std::string& where) {
+                                                                           const std::string& where) {
   std::map<std::string, std::string, std::less<>> metadata;
   if (!json.is_object()) {
     return invalid_input(where, "is not a JSON object");

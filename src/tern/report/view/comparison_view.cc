@@ -29,9 +29,9 @@ std::string in_words(std::string_view name) {
 
 std::string tensor_counts(const RunComparison& c) {
   constexpr std::array kAll = {
-      TensorStatus::kHashEqual,     TensorStatus::kWithinTolerance, TensorStatus::kDiverged,
-      TensorStatus::kShapeMismatch, TensorStatus::kMistrusted,      TensorStatus::kClosedGate,
-      TensorStatus::kOnlySubject,   TensorStatus::kOnlyReference,   TensorStatus::kMissing,
+      TensorStatus::kHashEqual,     TensorStatus::kWithinTolerance,   TensorStatus::kDiverged,
+      TensorStatus::kShapeMismatch, TensorStatus::kMistrusted,        TensorStatus::kClosedGate,
+      TensorStatus::kOnlySubject,   TensorStatus::kOnlyReference,     TensorStatus::kMissing,
       TensorStatus::kNotMeasured,   TensorStatus::kAfterTokenMismatch};
   std::string out;
   for (const TensorStatus status : kAll) {

@@ -120,6 +120,9 @@ Section parity_metrics(const ScenarioView& view) {
       {},
       {},
       {}};
+  for (const std::string& note : view.scenario.notes) {
+    section.facts.push_back({"Note", note});
+  }
   if (!view.scenario.comparison) {
     return section;
   }
@@ -132,9 +135,6 @@ Section parity_metrics(const ScenarioView& view) {
                                coverage.positions_compared, coverage.positions_expected)});
   if (!c.missing.empty()) {
     section.facts.push_back({"Not compared", view_of(c).missing});
-  }
-  for (const std::string& note : c.notes) {
-    section.facts.push_back({"Note", note});
   }
   if (c.free_running) {
     section.facts.push_back({"Teacher forcing", fmt::format("fed the reference's tokens, the subject chooses {} of {} "

@@ -101,7 +101,7 @@ Json parity_json(const ScenarioView& view) {
   parity["tensors_expected"] = count(coverage.tensors_expected);
   parity["tensors_missing"] = count(coverage.tensors_missing);
   parity["missing"] = compared ? text_or_null(scenario.comparison->missing) : Json(nullptr);
-  parity["notes"] = compared ? Json(scenario.comparison->notes) : Json::array();
+  parity["notes"] = scenario.notes;
   parity["tensors_equal"] = compared ? Json(scenario.comparison->n_hash_equal) : Json(nullptr);
   parity["stages_compared"] = count(coverage.stages_compared);
   parity["stages_expected"] = count(coverage.stages_expected);

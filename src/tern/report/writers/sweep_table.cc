@@ -49,9 +49,9 @@ std::string sweep_table(const SweepView& view) {
       if (const std::string missing = view_of(*comparison).missing; !missing.empty()) {
         out += fmt::format("{}, not compared: {}\n", name, printable(missing, 1000));
       }
-      for (const std::string& note : comparison->notes) {
-        out += fmt::format("{}, note: {}\n", name, printable(note, 1000));
-      }
+    }
+    for (const std::string& note : scenario.scenario.notes) {
+      out += fmt::format("{}, note: {}\n", name, printable(note, 1000));
     }
     if (!scenario.repro.empty()) {
       out += fmt::format("{}, to reproduce: {}\n", name, scenario.repro);
