@@ -28,6 +28,8 @@ constexpr double kLeastTolerance = 2e-5, kMostTolerance = 0.01;
 constexpr double kWorst = 30;  // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
 constexpr double kConfidenceOfRms = 0.7;
+// A number that would fit any RMS, and that equals nothing, is what a list of known faults may explain better.
+constexpr double kConfidenceOfAnyNumber = 0.28;
 // Products of all passes together: some ten seconds.
 constexpr double kMaxProducts = 1e10;
 constexpr size_t kMaxCandidates = 60;
@@ -323,7 +325,8 @@ class RmsExplanation {
     return Cause{
         best.proposal.id,
         place.name(),
-        kConfidenceOfRms * share / static_cast<double>(1 + n_equal),
+        (best.proposal.simplicity > kFitsAnything ? kConfidenceOfRms : kConfidenceOfAnyNumber) * share /
+            static_cast<double>(1 + n_equal),
         fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and {} of {} tensors from there on "
                     "have an RMS within {:.2g} of it; only their RMS is known{}",
                     best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n_within,
