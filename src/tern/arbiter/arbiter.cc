@@ -67,6 +67,9 @@ int ubatch_of(const EngineRun& run) {
   return more && first != run.trace.end() ? n_tokens(*first) : 0;
 }
 
+// A measured cause of less confidence is given where no known fault explains more.
+constexpr double kWeak = 0.3;
+
 // By hash, all that both have recorded, and values of it on both sides.
 bool have_equal_tensors(const EngineRun& a, const EngineRun& b) {
   return a.values && b.values && !a.trace.empty() && a.values->entries().size() == b.values->entries().size() &&
@@ -178,7 +181,7 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
   Json tried;
   if (engines_->estimate) {
     TERN_ASSIGN_OR_RETURN(measured, engines_->estimate({wrong.question, side, exact, noise_, arbitration}, tried));
-    if (measured && measured->unexplained.empty()) {
+    if (measured && measured->unexplained.empty() && measured->confidence > kWeak) {
       return *measured;
     }
   }

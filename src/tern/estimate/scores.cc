@@ -377,10 +377,12 @@ class Search {
     for (RopeFault& fault : usual_rope_faults(hp_)) {
       add_rope(std::move(fault), kNothingMeasured);
     }
-    const int most = in_.is_decode ? static_cast<int>(std::min<size_t>(in_.n_keys(), 64)) : 0;
+    // Many offsets fit one RMS: those other than one step, only where queries and keys share them.
+    const int all = which == Turned::kBoth ? static_cast<int>(std::min<size_t>(in_.n_keys(), 64)) : 1;
+    const int most = in_.is_decode ? all : 0;
     for (int offset = -most; offset <= most; ++offset) {
       if (offset != 0) {
-        add_rope(rope_decode_offset_fault(hp_, offset), kNothingMeasured);
+        add_rope(rope_decode_offset_fault(hp_, offset), std::abs(offset) == 1 ? kNothingMeasured : kNumberMeasured);
       }
     }
     if (!often) {
