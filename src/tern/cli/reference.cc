@@ -28,7 +28,9 @@ Result<int> build(const std::string& text) {
   if (spec.scheme == "auto") {
     spec = {"bitnet.cpp", options.bitnet_cpp_dir.string()};
   }
-  if (!registry.find(spec.scheme)->has_adapter) {
+  // Null for bitnet.cpp where the folder of adapters is gone; open() then states what there is.
+  const peer::EngineScheme* const scheme = registry.find(spec.scheme);
+  if (scheme != nullptr && !scheme->has_adapter) {
     return fail(ErrorCode::kUsage, "--reference " + printable(text), "needs no adapter",
                 "only these do: " + adapters(registry));
   }
