@@ -192,7 +192,7 @@ MarkedTable neighbours_of(const RunComparison& c, const trace::TensorId& around)
           rows_around(c.tensors, at, tensor_cells)};
 }
 
-ComparisonView view_of(const RunComparison& c) {
+ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   const compare::Coverage& coverage = c.coverage;
   ComparisonView view{
       .comparison = c,
@@ -218,7 +218,7 @@ ComparisonView view_of(const RunComparison& c) {
     view.place_title = c.first_divergence ? "first divergence" : "first tensor whose bits differ";
     view.place = fmt::format("{} ({})", where->name(), compare::place_of(*where));
     view.neighbours = neighbours_of(c, *where);
-    view.advice = c.first_divergence ? advice_on(*where) : "";
+    view.advice = c.first_divergence ? advice_on(*where, is_known_graph) : "";
   }
   return view;
 }

@@ -53,11 +53,6 @@ void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcom
                             run.failure.empty() ? scenario.reason : run.failure, last, log));
 }
 
-// Names of another architecture's nodes may be those of stages and mean something else.
-bool is_known_graph(const SweepOutcome& sweep) {
-  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
-}
-
 void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, Grade grade) {
   if (!scenario.comparison) {
     out.push_back("The scenario diverged: " + scenario.reason);
@@ -110,7 +105,7 @@ void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
 }
 
 // What the oracle found, which no advice that is based on two sides alone can outrank.
-void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
+void add_arbitration(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   if (!scenario.arbitration) {
     return;
   }
@@ -128,7 +123,7 @@ void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
                             arbitration.wrong() == compare::Wrong::kBoth ? "both sides go wrong, the subject"
                             : subject                                    ? "the subject goes wrong"
                                       : "the reference goes wrong, and not the subject,",
-                            id.name(), advice_on(id)));
+                            id.name(), advice_on(id, is_known_graph(sweep))));
   if (scenario.cause && scenario.cause->id != "unknown") {
     out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
   }
@@ -184,6 +179,10 @@ void add_coverage(Sentences& out, const ScenarioOutcome& scenario) {
 
 }  // namespace
 
+bool is_known_graph(const SweepOutcome& sweep) {
+  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
+}
+
 std::string advice_on(const trace::TensorId& id, bool is_known_graph) {
   std::string advice = advice_on_stage(id, is_known_graph);
   if (id.seq > 0) {
@@ -217,7 +216,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_mistrusted(out, scenario);
       break;
   }
-  add_arbitration(out, scenario);
+  add_arbitration(out, sweep, scenario);
   add_coverage(out, scenario);
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     out.push_back("The tokenizer and the model disagree: " + disagreement);
