@@ -146,7 +146,7 @@ Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, 
 }
 
 SweepEnd interrupted_at(int signal, const sweep::SweepPlan& plan, outcome::SweepOutcome outcome) {
-  return {std::move(outcome), plan.scenarios.size(), signal, plan.kept_runs->has_any()};
+  return {std::move(outcome), plan.scenarios.size(), signal, plan.kept_runs != nullptr && plan.kept_runs->has_any()};
 }
 
 Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
@@ -226,17 +226,21 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
 
   outcome::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
-  TERN_ASSIGN_OR_RETURN(SweepEngines engines, open_engines(options, reference_spec, opened, arithmetic));
+  outcome.output_dir = options.output_dir;
+  auto first_engines = open_engines(options, reference_spec, opened, arithmetic, interrupt);
+  if (interrupt.signal() != 0) {
+    return interrupted_at(interrupt.signal(), plan, std::move(outcome));
+  }
+  TERN_ASSIGN_OR_RETURN(SweepEngines engines, std::move(first_engines));
   TERN_ASSIGN_OR_RETURN(const auto kept_runs, keep_runs(options, opened, plan, engines));
   plan.kept_runs = kept_runs.get();
   engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer));
   TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, engines.reference, plan, outcome, arithmetic));
   if (interrupt.signal() != 0) {
-    outcome.output_dir = options.output_dir;
     return interrupted_at(interrupt.signal(), plan, std::move(outcome));
   }
   if (arithmetic != options.reference_arithmetic) {
-    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic));
+    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic, interrupt));
     engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer), arithmetic);
   }
   engines.subject.peer = kept_runs->keep(std::move(engines.subject.peer), arithmetic);
