@@ -251,7 +251,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
                            : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
-  plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
+  plan.close_look = plan.oracle == nullptr && may_look && check_oracle_can_compute(opened.view) ? &oracle : nullptr;
   // Only now: the checks, and whether the oracle arbitrates, follow from all scenarios, whichever of them run.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
