@@ -64,7 +64,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   check.prompt = scenario.prompt;
   check.token_ids = scenario.token_ids;
   check.max_tokens = scenario.max_tokens;
-  spdlog::info("checking the reference on {} before it is believed", scenario.name);
+  spdlog::info("checking the reference on {} before the scenarios run", scenario.name);
   auto result = check_reference(
       check, options.ask, opened,
       [](const outcome::ReferenceCheck& done) {

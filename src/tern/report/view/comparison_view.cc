@@ -155,6 +155,7 @@ std::vector<Ranking> rankings_of(const Arbitration& arbitration) {
                     compare::side_name(*arbitration.inputs_of)),
         rank_stages(
             arbitration, "apart", [](const auto& stage) -> const auto& { return stage.on_same_inputs; },
+            // Two right sides are at most twice as far apart as each is from the oracle.
             2 * compare::kFloorAllowance));
   }
   return rankings;

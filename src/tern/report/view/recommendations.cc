@@ -61,11 +61,9 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
   const compare::RunComparison& c = *scenario.comparison;
   if (!c.tokens.prompt_equal) {
     out.push_back(
-        "The prompt became different token ids, so nothing else was compared. Look at the tokenizer before the engine: "
-        "BOS, "
-        "the pre-tokenizer (tokenizer.ggml.pre), merges, and whether special tokens are parsed. `tern tokenize` shows "
-        "the "
-        "ids of a tokenizer.json or a GGUF.");
+        "The prompt became different token ids. Nothing else was compared. Look at the tokenizer before the engine: "
+        "BOS, the pre-tokenizer (tokenizer.ggml.pre), the merges and the special tokens. `tern tokenize` shows the ids "
+        "of a tokenizer.json or a GGUF.");
     return;
   }
   if (c.first_divergence) {
@@ -95,10 +93,9 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
 
 void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
   out.push_back(
-      fmt::format("There was no reference{}, so nothing says whether the subject is right. Set BITNET_CPP_DIR to a "
-                  "built bitnet.cpp, or "
-                  "pass --reference pack:DIR with a recording of this model (`tern pack` makes one where a reference "
-                  "is installed).",
+      fmt::format("There was no reference{}. The result shows neither right nor wrong. Set BITNET_CPP_DIR to a built "
+                  "bitnet.cpp, or pass --reference pack:DIR with a recording of this model (`tern pack` makes one "
+                  "where a reference is installed).",
                   sweep.reference.note.empty() ? "" : " (" + sweep.reference.note + ")"));
   out.push_back(
       "Until then the traces can serve as a baseline: keep the scenario's folder and hold later runs against it.");
@@ -134,7 +131,7 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
                             scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
   if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
-        "The subject wrote no trace files. Check that it honours BITNET_TRACE_DIR and that tracing is compiled in.");
+        "The subject wrote no trace files. Check that it writes to BITNET_TRACE_DIR and that tracing is compiled in.");
   }
   if (scenario.sides.reference.n_traces == 0) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");

@@ -26,8 +26,7 @@ void add_verdict(SweepView& view) {
     case 0:
       view.verdict = all_ok ? "Parity" : "No reference";
       view.verdict_note =
-          (all_ok ? " in every scenario" : " for at least one scenario: the subject ran, nothing says it is right") +
-          code;
+          (all_ok ? " in every scenario" : " for at least one scenario: the subject ran and was not compared") + code;
       return;
     case 1:
       view.verdict = "Divergence";
