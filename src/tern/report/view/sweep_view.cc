@@ -14,7 +14,7 @@ using compare::Side;
 using outcome::ParityStatus;
 using outcome::SweepOutcome;
 
-constexpr size_t kMinTraces = 90;  // mission text: 90+ trace files per scenario
+constexpr size_t kMinTraces = 90;  // trace files per scenario
 
 void add_verdict(SweepView& view) {
   const std::string code = fmt::format(" (exit code {})", view.exit_code);
