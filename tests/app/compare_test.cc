@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
+#include "tern/gguf/writer.h"
 
 namespace tern::app {
 namespace {
@@ -42,6 +43,23 @@ TEST(Compare, OtherPromptsDivergeAndHowToReproduceItIsTold) {
   EXPECT_EQ(to_json(comparison)["first_divergence"], "tokens");
   EXPECT_THAT(comparison.repro, HasSubstr("compare " + options.subject + " " + options.reference));
   EXPECT_THAT(to_text(comparison), HasSubstr("\nto reproduce: "));
+}
+
+TEST(Compare, AdviceIsGeneralWhereTheModelsGraphIsNotKnown) {
+  CompareOptions options;
+  options.subject = recording("scenario1");
+  options.reference = (test::golden_dir() / "tiny-silu-i2_s" / "scenario1").string();
+  options.ask = AskOracle::kNever;
+  EXPECT_THAT(to_text(compared(options)), testing::Not(HasSubstr("how this node is computed")));
+
+  const test::TemporaryFolder folder;
+  options.model = (folder.path() / "qwen3.gguf").string();
+  gguf::Header header;
+  header.add("general.architecture", std::string("qwen3"));
+  auto writer = gguf::Writer::create(options.model, std::move(header));
+  ASSERT_TRUE(writer) << writer.error().line();
+  ASSERT_TRUE(writer->commit());
+  EXPECT_THAT(to_text(compared(options)), HasSubstr("how this node is computed"));
 }
 
 TEST(Compare, WhatIsNoRecordingIsNamed) {
