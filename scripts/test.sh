@@ -110,6 +110,8 @@ tidy() {
       [ "$(date +%s)" -lt "$TIDY_END" ] || exit 0
       clang-tidy -quiet -p "$TIDY_BUILD" "$1" 2>/dev/null && echo "$1" >>"$TIDY_CHECKED"' _ {}) || code=$?
   echo "$(wc -l <"$TIDY_CHECKED") of $(wc -l <<<"$sources") sources without a finding"
+  # Not one source checked is no pass: the compile commands name none, or the time was too short for the first.
+  [ -s "$TIDY_CHECKED" ] || return 1
   return $code
 }
 

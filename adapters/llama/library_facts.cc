@@ -33,8 +33,8 @@ Json ask(const char* function) {
 constexpr const char* kLoadBest = "ggml_backend_load_all_from_path";
 const std::string kCpuLibrary = "libggml-cpu-";
 
-// Where backends are loaded from: `folder`, or libggml's own; empty for a library that loads none, since it knows no
-// such thing or has one linked in.
+// Where backends are loaded from: `folder`, or libggml's own. Empty where the library loads no backends or has one
+// linked in.
 fs::path backends_folder(const std::string& folder) {
   auto* const load = find_function<void(const char*)>(kLoadBest);
   auto* const count = find_function<size_t()>("ggml_backend_reg_count");

@@ -98,7 +98,7 @@ class Generation {
     if (observer_ != nullptr) observer_->begin_pass(seq, ubatch, n_tokens, position_ + n_tokens);
     const Status evaluated = engine_.evaluate(tokens, position_);
     if (observer_ != nullptr) {
-      TERN_RETURN_IF_ERROR(observer_->end_pass());  // first: it knows better than the library why it stopped
+      TERN_RETURN_IF_ERROR(observer_->end_pass());  // first: its error is more precise than llama_decode's
     }
     TERN_RETURN_IF_ERROR(evaluated);
     position_ += n_tokens;

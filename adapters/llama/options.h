@@ -19,7 +19,7 @@ struct Options {
   std::string trace_folder;        // BITNET_TRACE_DIR; empty: traces go to trace.jsonl in `out`
   std::string backends;            // folder of libggml-cpu-*.so; empty: beside libggml
   std::string engine;              // how result.json names the engine
-  std::string arithmetic;          // result.json's `arithmetic`, as the caller knows it; empty: not claimed
+  std::string arithmetic;          // as --arithmetic gives it; empty: not claimed
   std::vector<int32_t> teacher;    // fed instead of the engine's own choices, from the first decode step on
   std::map<std::string, std::string> settings;  // settings.h
   bool has_prompt = false;

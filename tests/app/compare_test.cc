@@ -7,6 +7,7 @@
 
 #include "support/paths.h"
 #include "tern/base/file.h"
+#include "tern/gguf/writer.h"
 
 namespace tern::app {
 namespace {
@@ -129,6 +130,23 @@ TEST(Compare, APatternThatMatchesNothingIsAUsageError) {
   EXPECT_EQ(code_of("blk77/*"), 2);
   EXPECT_EQ(code_of("attn_*"), 0);
   EXPECT_EQ(code_of("t1/blk0/*"), 0);
+}
+
+TEST(Compare, AdviceIsGeneralWhereTheModelsGraphIsNotKnown) {
+  CompareOptions options;
+  options.subject = recording("scenario1");
+  options.reference = (test::golden_dir() / "tiny-silu-i2_s" / "scenario1").string();
+  options.ask = AskOracle::kNever;
+  EXPECT_THAT(to_text(compared(options)), testing::Not(HasSubstr("how this node is computed")));
+
+  const test::TemporaryFolder folder;
+  options.model = (folder.path() / "qwen3.gguf").string();
+  gguf::Header header;
+  header.add("general.architecture", std::string("qwen3"));
+  auto writer = gguf::Writer::create(options.model, std::move(header));
+  ASSERT_TRUE(writer) << writer.error().line();
+  ASSERT_TRUE(writer->commit());
+  EXPECT_THAT(to_text(compared(options)), HasSubstr("how this node is computed"));
 }
 
 TEST(Compare, WhatIsNoRecordingIsNamed) {

@@ -321,6 +321,8 @@ TEST_F(SweepCommand, BadInputIsOneLineAndLeavesNothing) {
       {sweep_of(model_, {"--only", "scenario4"}), {}, 2, "there are: scenario1, scenario2, scenario3"},
       {sweep_of(model_, {"--reference", "vllm:x"}), {}, 2, "bitnet.cpp:DIR"},
       {sweep_of(model_, {"--subject", "none"}), {}, 2, "--subject"},
+      {sweep_of(model_, {"--subject", "command:e {threads}", "--subject-option", "threads=abc"}), {}, 2, "1 to 1024"},
+      {sweep_of(model_, {"--subject-option", "ubatch=65537"}), {}, 2, "1 to 65536"},
       {sweep_of(model_, {"--reference", "pack:/no/pack"}), {}, 3, "/no/pack"},
       {sweep_of(model_, {"--reference", "bitnet.cpp:/no/tree"}), {}, 3, "there is no such folder"},
       {sweep_of(model_, {"--reference", "none", "--reference-arithmetic", "a"}), {}, 2, "--reference-arithmetic"},
@@ -378,6 +380,14 @@ TEST(BundledModel, SweepsToParityAndValidates) {
   }
   const Ended validated = tern({"validate", model.string(), tokenizer.string()});
   EXPECT_EQ(validated.exit_code, 0) << validated.output;
+}
+
+TEST(BundledModel, IsSweptWhereNoModelIsNamed) {
+  const test::TemporaryFolder folder;
+  const Ended swept =
+      run({test::tern_binary().string(), "sweep", "--only", "scenario1", "--require-reference"}, {}, folder.path());
+  EXPECT_EQ(swept.exit_code, 0) << swept.output;
+  EXPECT_EQ(json_in(folder.path() / "crossval-results" / "sweep.json")["scenarios"][0]["name"], "scenario1");
 }
 
 TEST(BundledModel, OracleAgreesWithTheEngine) {

@@ -163,7 +163,9 @@ TEST_F(ThirdOpinionDeep, SelftestNamesEveryFault) {
     }
   }
   const fs::path wanted = test::source_dir() / "tests" / "end_to_end" / "selftest_table.txt";
-  EXPECT_EQ(table, read_file(wanted, 1 << 20).value_or(""));
+  const auto expected = read_file(wanted, 1 << 20);
+  ASSERT_TRUE(expected) << expected.error().line();
+  EXPECT_EQ(table, *expected);
 }
 
 TEST_F(ThirdOpinion, ASweepDoesNotBelieveAFaultyReference) {

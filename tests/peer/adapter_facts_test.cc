@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 namespace tern::peer {
 namespace {
 
@@ -74,6 +76,14 @@ TEST(AdapterFacts, AreRefusedWhereTheyAreNotWhole) {
 TEST(AdapterFacts, DeepNestingIsRefused) {
   const std::string deep = std::string(100, '[') + std::string(100, ']');
   EXPECT_FALSE(read_adapter_facts(facts(R"({"commit":"c"})", "{\"a\":" + deep + "}"), "w"));
+}
+
+TEST(AdapterFacts, AnInterruptEndsTheAdapter) {
+  const Interrupt interrupt;
+  ASSERT_EQ(std::raise(SIGINT), 0);
+  const auto facts = ask_adapter({"sh", "-c", "sleep 20"}, {}, &interrupt);
+  ASSERT_FALSE(facts);
+  EXPECT_THAT(facts.error().line(), HasSubstr("was interrupted"));
 }
 
 TEST(Settings, AreGivenOnce) {

@@ -57,6 +57,17 @@ TEST(EngineRegistry, OthersAreUsageErrorsThatNameTheForms) {
   }
 }
 
+TEST(EngineRegistry, NumbersOfACommandAreChecked) {
+  for (const std::string setting : {"threads=abc", "threads=0", "threads=1025", "ubatch=65537", "ubatch=1.5"}) {
+    OpenOptions options;
+    options.settings = {setting};
+    const auto opened = registry().open({"command", "engine {threads} {ubatch}"}, {}, options);
+    ASSERT_FALSE(opened) << setting;
+    EXPECT_EQ(opened.error().code, ErrorCode::kUsage);
+    EXPECT_THAT(opened.error().line(), HasSubstr("is no value of"));
+  }
+}
+
 TEST(EngineRegistry, AnAdapterThatCannotBeUsedIsNamedWhereASchemeIsUnknown) {
   const test::TemporaryFolder folder;
   ASSERT_TRUE(write_file(folder.path() / "broken" / "manifest.json", "{"));

@@ -178,6 +178,14 @@ TEST_F(CommandPeerTest, SettingsFillPlacesAndReplaceTheRunsThreads) {
   EXPECT_EQ(output(), "7\n");
 }
 
+TEST_F(CommandPeerTest, StagesAreTheKnownOnesUnlessAllAreAskedFor) {
+  run("echo \"$@\"; exit 9", "{stages}");
+  EXPECT_EQ(output(), "known\n");
+  request_.all_stages = true;
+  run("echo \"$@\"; exit 9", "{stages}");
+  EXPECT_EQ(output(), "all\n");
+}
+
 TEST_F(CommandPeerTest, AnEngineThatIgnoresWhatItIsToldFails) {
   by_option_ = all_abilities();
   request_.teacher_tokens = {7};

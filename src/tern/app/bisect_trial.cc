@@ -94,7 +94,8 @@ Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const st
                                                const std::vector<std::string>& settings) const {
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(text, option));
-  return registry.open(spec, subject_of(options_.model, opened_), reference_options(option, settings));
+  return registry.open(spec, subject_of(options_.model, opened_),
+                       reference_options(option, settings, setting_.interrupt));
 }
 
 // A sweep of one scenario without reports.
@@ -177,8 +178,8 @@ Result<Found> find_changes(const std::vector<std::string>& names, const RunChang
     TERN_ASSIGN_OR_RETURN(TrialResult result, run(changes));
     ++found.n_trials;
     found.n_untestable += result.outcome == Outcome::kUntestable ? 1 : 0;
-    spdlog::info("run {}, with {}: {}: {}", found.n_trials, listed(names, changes), bisect::outcome_name(result.outcome),
-                 printable(result.reason, 300));
+    spdlog::info("run {}, with {}: {}: {}", found.n_trials, listed(names, changes),
+                 bisect::outcome_name(result.outcome), printable(result.reason, 300));
     return result;
   };
   const auto end_is = [&](const char* name, size_t n, Outcome wanted) -> Result<TrialResult> {

@@ -164,6 +164,18 @@ void add_evidence_of_tokenizers(const std::string& model, const gguf::View& view
   }
 }
 
+Result<bool> ran_known_graph(const compare::Sided<Recording>& sides, const std::string& model) {
+  if (!model.empty()) {
+    TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(model));
+    const auto architecture = view.get_string("general.architecture");
+    return architecture && !trace::stages_of_graph(*architecture).empty();
+  }
+  const auto is_known = [](const trace::TraceRecord& record) { return record.id.stage.is_known(); };
+  const auto& [subject, reference] = sides;
+  return std::all_of(subject.run.trace.begin(), subject.run.trace.end(), is_known) &&
+         std::all_of(reference.run.trace.begin(), reference.run.trace.end(), is_known);
+}
+
 // `judge_options`: all but what concerns the oracle.
 Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, const CompareOptions& options,
                                             arbiter::JudgeOptions judge_options, const Interrupt& interrupt) {
@@ -228,6 +240,7 @@ Result<std::optional<Comparison>> compare_recordings(const CompareOptions& optio
   TERN_ASSIGN_OR_RETURN(comparison.sides, settle_scenario(std::move(a), std::move(b), options));
   TERN_RETURN_IF_ERROR(check_prompts(comparison.sides.subject.run.result, comparison.sides.reference.run.result));
   TERN_ASSIGN_OR_RETURN(comparison.notes, notes_on_models(comparison.sides, options.model));
+  TERN_ASSIGN_OR_RETURN(comparison.is_known_graph, ran_known_graph(comparison.sides, options.model));
   arbiter::JudgeOptions judge_options;
   judge_options.compare.exactness = exactness_of(options.exact, options.tolerant);
   if (!options.tolerances.empty()) {
@@ -283,7 +296,7 @@ std::string to_text(const Comparison& comparison) {
     out += fmt::format("note       {}\n", printable(note, 1000));
   }
   const arbiter::Judgement& judgement = comparison.judgement;
-  out += report::comparison_text(report::view_of(*judgement.comparison));
+  out += report::comparison_text(report::view_of(*judgement.comparison, comparison.is_known_graph));
   if (judgement.arbitration) {
     out +=
         "\nthe oracle's opinion\n" + report::arbitration_text(report::view_of(*judgement.arbitration, judgement.cause));

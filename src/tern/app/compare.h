@@ -33,6 +33,9 @@ struct Comparison {
   compare::Sided<Recording> sides;
   std::vector<std::string> notes;  // what must be known before a difference is blamed on an engine
   arbiter::Judgement judgement;    // with a comparison
+  // Whether the stages mean what tern's own mean: by --model's architecture; without --model, where no side recorded a
+  // node that is no known stage.
+  bool is_known_graph = true;
   int exit_code = 0;
   std::string repro;  // the command as one line for a shell; empty where exit_code is 0
 };

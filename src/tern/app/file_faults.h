@@ -12,7 +12,7 @@ namespace tern::app {
 struct FileFault {
   const char* name;   // "one negated row"
   const char* does;   // one line
-  const char* cause;  // the contract's id
+  const char* cause;  // a cause id, as tern selftest prints it
   // Changes `bytes`, a copy of the file behind `view`; tensors keep their places and sizes. Errors: kInvalidInput where
   // the file lacks the tensor.
   Status (*apply)(const gguf::View& view, std::string& bytes);

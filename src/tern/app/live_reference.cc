@@ -23,10 +23,12 @@ std::string engines_help() {
   return text;
 }
 
-peer::OpenOptions reference_options(const std::string& option, const std::vector<std::string>& settings) {
+peer::OpenOptions reference_options(const std::string& option, const std::vector<std::string>& settings,
+                                    const Interrupt* interrupt) {
   peer::OpenOptions options;
   options.option = option;
   options.settings = settings;
+  options.interrupt = interrupt;
   options.on_build = [](const std::string& tree) {
     spdlog::info("building the adapter for {} (once; some ten seconds)", printable(tree, 1000));
   };

@@ -17,6 +17,8 @@ peer::EngineRegistry engine_registry();
 std::string engines_help();
 
 // bitnet_cpp_dir from $BITNET_CPP_DIR, by default ~/.cache/bitnet_cpp, and a log line before a compilation.
-peer::OpenOptions reference_options(const std::string& option, const std::vector<std::string>& settings = {});
+// `interrupt` ends a compilation and an adapter that is asked for its facts.
+peer::OpenOptions reference_options(const std::string& option, const std::vector<std::string>& settings = {},
+                                    const Interrupt* interrupt = nullptr);
 
 }  // namespace tern::app

@@ -7,6 +7,7 @@
 
 #include "tern/base/hash.h"
 #include "tern/model/forward.h"
+#include "tern/oracle/oracle.h"
 #include "tern/quant/format.h"
 
 namespace tern::app {
@@ -176,6 +177,11 @@ Result<size_t> count_prompt_ids(const OpenedModel& opened, const std::string& pr
 
 Status check_computable(const gguf::View& view) {
   TERN_RETURN_IF_ERROR(model::Model::load(view));
+  return {};
+}
+
+Status check_oracle_can_compute(const gguf::View& view) {
+  TERN_RETURN_IF_ERROR(oracle::Oracle::load(view));
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include "tern/app/build_facts.h"
 #include "tern/base/file.h"
 #include "tern/kernels/dispatch.h"
+#include "tern/peer/number_limits.h"
 
 namespace tern::app {
 
@@ -48,8 +49,8 @@ Result<peer::OpenedEngine> open_tern(const peer::EngineRegistry&, const peer::En
     tables.emplace_back(table->name);
   }
   own.known_settings = {{.key = "isa", .values = std::move(tables)},
-                        {.key = "threads", .values = {}, .low = 1, .high = 1024},
-                        {.key = "ubatch", .values = {}, .low = 1, .high = 1 << 20}};
+                        {.key = "threads", .values = {}, .low = 1, .high = peer::kMostThreads},
+                        {.key = "ubatch", .values = {}, .low = 1, .high = peer::kMostTokensAtOnce}};
   TERN_RETURN_IF_ERROR(peer::check_settings(own.settings, own.known_settings, "tern", setting_option));
   own.details = {{"settings", own.settings}};
   const auto isa = own.settings.find("isa");

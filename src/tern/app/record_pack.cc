@@ -41,7 +41,8 @@ Result<std::vector<Prompt>> read_prompts(const RecordPackOptions& options, const
   return prompts;
 }
 
-Result<peer::OpenedEngine> open_live_engine(const RecordPackOptions& options, const OpenedModel& opened) {
+Result<peer::OpenedEngine> open_live_engine(const RecordPackOptions& options, const OpenedModel& opened,
+                                            const Interrupt& interrupt) {
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(options.reference, "--reference"));
   const peer::EngineScheme& scheme = *registry.find(spec.scheme);
@@ -54,7 +55,7 @@ Result<peer::OpenedEngine> open_live_engine(const RecordPackOptions& options, co
                 "goes with " + registry.forms([](const peer::EngineScheme& s) { return s.has_adapter; }),
                 "others state their arithmetic in result.json");
   }
-  peer::OpenOptions open_options = reference_options("--reference", options.settings);
+  peer::OpenOptions open_options = reference_options("--reference", options.settings, &interrupt);
   open_options.arithmetic = options.arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine engine,
                         registry.open(spec, subject_of(options.model, opened), open_options));
@@ -197,7 +198,11 @@ Result<std::optional<trace::Pack>> record_pack(const RecordPackOptions& options,
   }
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened, open_model_and_tokenizer(options.model, options.tokenizer));
   TERN_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, read_prompts(options, *opened.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine engine, open_live_engine(options, opened));
+  auto live = open_live_engine(options, opened, interrupt);
+  if (interrupt.signal() != 0) {
+    return std::optional<trace::Pack>();
+  }
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine engine, std::move(live));
   const bool takes_ids = engine.peer->abilities().token_ids;
   for (const Prompt& prompt : prompts) {
     if (!prompt.scenario.token_ids.empty() && !takes_ids) {

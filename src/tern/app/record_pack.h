@@ -20,7 +20,8 @@ struct RecordPackOptions {
 };
 
 // Progress goes to the log. nullopt: interrupted, and nothing was written. Errors: kUsage for an engine that cannot be
-// recorded or does not take what a scenario gives; kEngine where a run failed, or ran other than it was told; kIo.
+// recorded or does not take what a scenario gives; kEngine where a run failed, or its result.json differs from the
+// request; kIo.
 Result<std::optional<trace::Pack>> record_pack(const RecordPackOptions& options, const Interrupt& interrupt);
 
 }  // namespace tern::app

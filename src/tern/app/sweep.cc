@@ -66,7 +66,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
   check.prompt = scenario.prompt;
   check.token_ids = scenario.token_ids;
   check.max_tokens = scenario.max_tokens;
-  spdlog::info("checking the reference on {} before it is believed", scenario.name);
+  spdlog::info("checking the reference on {} before the scenarios run", scenario.name);
   auto result = check_reference(
       check, options.ask, opened,
       [](const outcome::ReferenceCheck& done) {
@@ -194,7 +194,7 @@ Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, 
 }
 
 SweepEnd interrupted_at(int signal, const sweep::SweepPlan& plan, outcome::SweepOutcome outcome) {
-  return {std::move(outcome), plan.scenarios.size(), signal, plan.kept_runs->has_any()};
+  return {std::move(outcome), plan.scenarios.size(), signal, plan.kept_runs != nullptr && plan.kept_runs->has_any()};
 }
 
 Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolder& output, bool resume,
@@ -279,7 +279,12 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
 
   outcome::SweepOutcome outcome;
   std::string arithmetic = options.reference_arithmetic;
-  TERN_ASSIGN_OR_RETURN(SweepEngines engines, open_engines(options, reference_spec, opened, arithmetic));
+  outcome.output_dir = options.output_dir;
+  auto first_engines = open_engines(options, reference_spec, opened, arithmetic, interrupt);
+  if (interrupt.signal() != 0) {
+    return interrupted_at(interrupt.signal(), plan, std::move(outcome));
+  }
+  TERN_ASSIGN_OR_RETURN(SweepEngines engines, std::move(first_engines));
   if (!may_have_other_stages(options, plan, engines)) {
     TERN_RETURN_IF_ERROR(check_patterns_before(plan, n_positions));
   }
@@ -288,11 +293,10 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer));
   TERN_RETURN_IF_ERROR(check_before_sweep(options, opened, engines.reference, plan, outcome, arithmetic));
   if (interrupt.signal() != 0) {
-    outcome.output_dir = options.output_dir;
     return interrupted_at(interrupt.signal(), plan, std::move(outcome));
   }
   if (arithmetic != options.reference_arithmetic) {
-    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic));
+    TERN_ASSIGN_OR_RETURN(engines, open_engines(options, reference_spec, opened, arithmetic, interrupt));
     engines.reference.peer = kept_runs->keep(std::move(engines.reference.peer), arithmetic);
   }
   engines.subject.peer = kept_runs->keep(std::move(engines.subject.peer), arithmetic);
@@ -303,7 +307,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
                            : why_no_oracle(options.ask, opened.view, n_positions);
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
-  plan.close_look = plan.oracle == nullptr && may_look && check_computable(opened.view) ? &oracle : nullptr;
+  plan.close_look = plan.oracle == nullptr && may_look && check_oracle_can_compute(opened.view) ? &oracle : nullptr;
   // Only now: the checks, and whether the oracle arbitrates, follow from all scenarios, whichever of them run.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.

@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 namespace {
 
 Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const OpenedModel& opened,
-                                        const peer::Subject& about, const std::string& arithmetic) {
+                                        const peer::Subject& about, const std::string& arithmetic,
+                                        const Interrupt& interrupt) {
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, registry.parse(options.subject, "--subject"));
   if (spec.scheme == "none") {
@@ -27,16 +28,17 @@ Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const Opene
   if (spec.scheme == "tern") {
     TERN_RETURN_IF_ERROR(check_computable(opened.view));
   }
-  peer::OpenOptions open_options = reference_options("--subject", options.subject_settings);
+  peer::OpenOptions open_options = reference_options("--subject", options.subject_settings, &interrupt);
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.meet_arithmetic = arithmetic;
   return registry.open(spec, about, open_options);
 }
 
 Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
-                                          const peer::Subject& about, const std::string& arithmetic) {
+                                          const peer::Subject& about, const std::string& arithmetic,
+                                          const Interrupt& interrupt) {
   const peer::EngineRegistry registry = engine_registry();
-  peer::OpenOptions open_options = reference_options("--reference", options.reference_settings);
+  peer::OpenOptions open_options = reference_options("--reference", options.reference_settings, &interrupt);
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.arithmetic = arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, registry.open(spec, about, open_options));
@@ -77,11 +79,12 @@ outcome::EngineFacts facts_of(const peer::OpenedEngine& opened) {
 }
 
 Result<SweepEngines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
-                                  const OpenedModel& opened, const std::string& arithmetic) {
+                                  const OpenedModel& opened, const std::string& arithmetic,
+                                  const Interrupt& interrupt) {
   const peer::Subject about = subject_of(options.model, opened);
   SweepEngines engines;
-  TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic));
-  TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic));
+  TERN_ASSIGN_OR_RETURN(engines.reference, open_reference(options, reference_spec, about, arithmetic, interrupt));
+  TERN_ASSIGN_OR_RETURN(engines.subject, open_subject(options, opened, about, arithmetic, interrupt));
   return engines;
 }
 

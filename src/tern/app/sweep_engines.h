@@ -20,7 +20,7 @@ using SweepEngines = compare::Sided<peer::OpenedEngine>;
 // `arithmetic`: what the reference is known to follow; empty: not known. Errors: kUsage, and those of an engine that
 // cannot be opened.
 Result<SweepEngines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
-                                  const OpenedModel& opened, const std::string& arithmetic);
+                                  const OpenedModel& opened, const std::string& arithmetic, const Interrupt& interrupt);
 
 // As far as it is known before they run.
 bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened, const std::string& arithmetic);

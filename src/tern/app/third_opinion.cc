@@ -118,7 +118,7 @@ std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positi
                ? "--oracle never"
                : "--oracle near asks it only about a difference, of a subject that can keep the values around it";
   }
-  if (const Status computable = check_computable(view); !computable) {
+  if (const Status computable = check_oracle_can_compute(view); !computable) {
     return "it cannot compute this model: " + computable.error().line();
   }
   const uint64_t n_products = products_per_token(view) * n_positions;

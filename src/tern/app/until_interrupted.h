@@ -1,4 +1,4 @@
-// Work of a command that Ctrl-C ends: whatever it says then, the exit code is that of the signal.
+// Runs a command's work. After Ctrl-C the exit code is the signal's, whatever the work returns.
 #pragma once
 
 #include "tern/base/error.h"

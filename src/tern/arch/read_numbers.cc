@@ -129,7 +129,8 @@ Status Reader::check_unknown_keys() const {
     const auto* const count = std::get_if<uint64_t>(&entry.value);
     const bool is_zero = count != nullptr && *count == 0;  // no experts, no window
     if (part != kChanging.end() && !is_zero && name != kInformationOnly && !lists(name)) {
-      return wrong(name, fmt::format("tern does not know how this changes what {} computes", family_.name));
+      return wrong(name,
+                   fmt::format("this key changes what {} computes, and tern does not implement it", family_.name));
     }
   }
   return {};
@@ -142,8 +143,7 @@ Result<const Family*> family_of(const gguf::View& view) {
   TERN_ASSIGN_OR_RETURN(const std::string_view name, view.get_string(kKey));
   const Family* family = find_family(name);
   if (family == nullptr) {
-    return invalid_input(view.where_key(kKey),
-                         fmt::format("tern does not know the architecture \"{}\"", printable(name)),
+    return invalid_input(view.where_key(kKey), fmt::format("the architecture \"{}\" is not supported", printable(name)),
                          "known are " + family_names());
   }
   return family;

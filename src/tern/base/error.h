@@ -31,7 +31,7 @@ struct Error {
   std::string line() const;
 };
 
-// The process exit code that the contract assigns: 2 usage, 3 input or I/O, 4 engine, 5 no verdict.
+// The process exit code (docs/cross-validation.md): 2 usage, 3 input or I/O, 4 engine, 5 no verdict.
 int exit_code(ErrorCode code);
 
 template <class T>

@@ -1,8 +1,7 @@
 // A fixed set of threads that share out loops. Made for many short loops in a row (a forward pass has hundreds):
 // waiting threads spin for some microseconds, then sleep, so that more threads than cores stay usable.
 //
-// The pool decides only who computes an item, never how: callers split by independent outputs, so results are the same
-// bits for every number of threads.
+// The number of threads never changes a bit: callers split by independent outputs.
 #pragma once
 
 #include <atomic>
@@ -26,8 +25,8 @@ class ThreadPool {
   int n_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(begin, end, thread) for pieces of [0, n_items) of at most `grain` items; returns when all are done.
-  // `thread` is in [0, n_threads()): for scratch memory of each thread's own. Pieces go to whoever is free. Only from
-  // the thread that owns the pool, and not from inside a body.
+  // `thread` is in [0, n_threads()): for scratch memory of each thread's own. The next free thread takes a piece.
+  // Only from the thread that owns the pool, and not from inside a body.
   template <class Body>
   void for_each_piece(size_t n_items, size_t grain, const Body& body) {
     run(

@@ -46,9 +46,8 @@ void add_bisect_commits(Command& group, Action& action) {
   add_trial_options(*command, options->trial);
   command->add_flag("--json", options->json, "As JSON");
   command->footer(
-      "The commits are checked out in a temporary git worktree, one after the other; submodules are the build's "
-      "matter\n"
-      "(--build 'git submodule update --init && make'). A commit that cannot be tested is passed over.\n"
+      "The commits are checked out in a temporary git worktree, one after the other; submodules are the build's\n"
+      "matter (--build 'git submodule update --init && make'). A commit that cannot be tested is passed over.\n"
       "Exit codes: 0 found, 2 no such revision, 3 unreadable, 5 the good one is not good, the bad one not bad, or too\n"
       "many could not be tested.\n"
       "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "

@@ -95,11 +95,9 @@ void add_bisect_step(Command& group, Action& action) {
                       "No verdict: keep what is computed as a pack in this new folder, to be the others' reference");
   command->add_option("--report", options->report, "Also write the verdict to this file, as JSON");
   command->footer(
-      "Exit codes, made for git: 0 good, 1 bad, 125 cannot be tested (it does not build, crashes or gives nothing "
-      "that\n"
-      "can be compared); 129, which ends the search, where the fault is not the commit's: a wrong option, an "
-      "unreadable\n"
-      "model or reference. Ctrl-C: 130.\n"
+      "Exit codes, made for git: 0 good, 1 bad, 125 cannot be tested (it does not build, crashes or gives nothing\n"
+      "that can be compared); 129, which ends the search, where the fault is not the commit's: a wrong option, an\n"
+      "unreadable model or reference. Ctrl-C: 130.\n"
       "Example: git bisect start BAD GOOD && git bisect run tern bisect step --build 'make -j2' \\\n"
       "           --subject 'command:./engine' --model m.gguf --reference pack:/path/to/reference");
   command->callback([options, &action] { action = [options] { return step(*options); }; });

@@ -47,8 +47,8 @@ void add_head_copy_option(Command& command, engine::HeadCopy& head_copy) {
   add_choice<engine::HeadCopy>(command, "--head-copy", head_copy,
                                {{"auto", kWhenWorthIt}, {"always", kAlways}, {"never", kNever}},
                                "Whether greedy steps look through an int8 copy of the head first (the same tokens, "
-                               "faster): auto (from 64 tokens "
-                               "on), always, never. Only where neither logits nor traces are recorded");
+                               "faster): auto (from 64 tokens on), always, never. Only where neither "
+                               "logits nor traces are recorded");
 }
 
 void add_oracle_option(Command& command, app::AskOracle& ask) {
@@ -56,8 +56,7 @@ void add_oracle_option(Command& command, app::AskOracle& ask) {
       command, "--oracle", ask, app::oracle_words(),
       "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
       "small enough for it to take seconds; otherwise, in a sweep, as near), always, near (only about the layer in "
-      "which "
-      "two sides first differ), never");
+      "which two sides first differ), never");
 }
 
 void add_setting_option(Command& command, const std::string& option, std::vector<std::string>& settings) {

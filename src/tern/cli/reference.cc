@@ -28,7 +28,9 @@ Result<int> build(const std::string& text) {
   if (spec.scheme == "auto") {
     spec = {"bitnet.cpp", options.bitnet_cpp_dir.string()};
   }
-  if (!registry.find(spec.scheme)->has_adapter) {
+  // Null for bitnet.cpp where the folder of adapters is gone; open() then states what there is.
+  const peer::EngineScheme* const scheme = registry.find(spec.scheme);
+  if (scheme != nullptr && !scheme->has_adapter) {
     return fail(ErrorCode::kUsage, "--reference " + printable(text), "needs no adapter",
                 "only these do: " + adapters(registry));
   }
@@ -111,9 +113,12 @@ Result<int> check(const CheckOptions& options) {
   setting.tokenizer = app::tokenizer_for(options.model, options.tokenizer);
   setting.interrupt = &interrupt;
   TERN_ASSIGN_OR_RETURN(const app::OpenedModel model, app::open_model_and_tokenizer(setting.model, setting.tokenizer));
-  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened,
-                        registry.open(spec, app::subject_of(options.model, model),
-                                      app::reference_options("--reference", options.settings)));
+  auto live = registry.open(spec, app::subject_of(options.model, model),
+                            app::reference_options("--reference", options.settings, &interrupt));
+  if (interrupt.signal() != 0) {
+    return 128 + interrupt.signal();
+  }
+  TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, std::move(live));
   if (!opened.peer) {
     return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened.note,
                 "name one: " + registry.forms());

@@ -11,6 +11,7 @@
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 #include "tern/oracle/faults.h"
+#include "tern/peer/number_limits.h"
 
 namespace tern::cli {
 namespace {
@@ -88,7 +89,7 @@ void add_engine_options(Command& command, RunOptions& options) {
       });
   command.add_option("--threads", options.threads, "Threads; default: RAYON_NUM_THREADS, or one for each core");
   command.add_option("--ubatch", options.ubatch, "Prompt tokens evaluated at once")
-      ->check(in_range(1, 1 << 16))
+      ->check(in_range(1, peer::kMostTokensAtOnce))
       ->capture_default_str();
   command
       .add_option(

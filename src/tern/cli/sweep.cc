@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/build_facts.h"
 #include "tern/app/live_reference.h"
+#include "tern/app/opened_model.h"
 #include "tern/app/sweep_progress.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
@@ -18,7 +20,21 @@
 namespace tern::cli {
 namespace {
 
-Result<int> sweep(const app::SweepOptions& options) {
+// With the bundled model where none is named.
+Result<app::SweepOptions> with_model(app::SweepOptions options) {
+  if (options.model.empty()) {
+    options.model = app::bundled_model();
+    options.tokenizer = app::tokenizer_for(options.model, "");
+  }
+  if (options.tokenizer.empty()) {
+    return fail(ErrorCode::kUsage, "tokenizer", "is required beside a model",
+                "tern sweep model.gguf tokenizer.json [output_dir]");
+  }
+  return options;
+}
+
+Result<int> sweep(const app::SweepOptions& asked) {
+  TERN_ASSIGN_OR_RETURN(const app::SweepOptions options, with_model(asked));
   TERN_ASSIGN_OR_RETURN(const app::SweepEnd end, app::sweep_and_report(options, [](size_t n_scenarios) {
                           return app::make_sweep_progress(n_scenarios, ::isatty(STDERR_FILENO) == 1);
                         }));
@@ -38,8 +54,8 @@ Result<int> sweep(const app::SweepOptions& options) {
 void add_sweep(Command& app, Action& action) {
   Command* command = app.add_subcommand("sweep", "Cross-validate an engine over scenarios and write every report");
   auto options = std::make_shared<app::SweepOptions>();
-  command->add_option("model", options->model, "The GGUF model")->required();
-  command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)")->required();
+  command->add_option("model", options->model, "The GGUF model [the bundled model]");
+  command->add_option("tokenizer", options->tokenizer, "Its tokenizer.json (or a GGUF with a vocabulary)");
   command->add_option("output_dir", options->output_dir, "Where the results go")->capture_default_str();
   command->add_option("--reference", options->reference, "What to hold it against: " + app::engine_registry().forms())
       ->capture_default_str();

@@ -36,7 +36,7 @@ struct SessionOptions {
 };
 
 struct GenerationRequest {
-  std::span<const int32_t> prompt = {};  // ids, BOS included where the model wants it
+  std::span<const int32_t> prompt = {};  // ids, BOS included where the model takes BOS
   int max_tokens = 1;
   Sampling sampling = {};
   std::span<const int32_t> end_ids = {};  // generation stops after one of these; empty: never before max_tokens

@@ -107,7 +107,7 @@ void Attention::attend_tile(const Tile& tile, Scratch& scratch) {
   scratch.weights.resize(n_rows * size(padded));
 
   // query [rows, head_dim]. With one head a batch's queries are contiguous, which lets llamafile's sgemm take them as
-  // they are; otherwise ggml_vec_dot_f16 wants them in float16.
+  // they are; otherwise ggml_vec_dot_f16 takes float16.
   const bool sgemm = h_.n_heads == 1 && !tile.single && head_dim % 8 == 0;
   for (size_t r = 0; r < n_rows; ++r) {
     const float* from = tile.q + r * size(tile.q_stride);

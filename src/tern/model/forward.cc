@@ -147,8 +147,7 @@ Status Forward::feed_forward_block(const Batch& batch, int64_t layer, const Reco
 
 Result<Output> Forward::head(const Batch& batch, const Recording& recording) {
   const auto n_tokens = static_cast<int64_t>(batch.tokens.size());
-  // A trace holds the logits of every token, whatever the caller wants of them; unless the caller wants the sums of an
-  // engine that never computes the others.
+  // A trace holds every token's logits. With head_as_single only the last token's are computed.
   const bool all = batch.logits == WantedLogits::kAllTokens || (batch.recorder != nullptr && !batch.head_as_single);
   if (batch.logits == WantedLogits::kNone && !all) {
     return Output{};

@@ -105,7 +105,8 @@ void Multiplier::prepare(const Job& job, std::initializer_list<Product> products
     const Matrix& w = *product.w;
     TERN_CHECK(w.n_cols == job.n_cols);
     integers |= product_kernel(*w.format).activations == ActivationForm::kInt8;
-    if (const quant::ActivationRule* rule = rule_for(job, w); rule != nullptr) {
+    const quant::ActivationRule* rule = rule_for(job, w);
+    if (rule != nullptr && std::find(rules.begin(), rules.end(), rule) == rules.end()) {
       rules.push_back(rule);
     }
   }

@@ -51,7 +51,7 @@ Result<Hyperparameters> hyperparameters_of(const gguf::View& view, const arch::M
 
 Status check_formats(const gguf::View& view) {
   for (const gguf::Tensor& tensor : view.tensors()) {
-    if (!Oracle::can_compute(*tensor.format)) {
+    if (tensor.format == nullptr || !Oracle::can_compute(*tensor.format)) {
       return invalid_input(view.where_tensor(tensor),
                            "is " + quant::type_name_and_id(tensor.type_id) + ", which the oracle cannot compute with");
     }

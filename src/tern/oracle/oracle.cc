@@ -217,11 +217,13 @@ Status Oracle::check_cache(const Layer& layer, int index) const {
 Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, int index, const Pass& pass) const {
   TERN_RETURN_IF_ERROR(check_cache(layer, index));
   const auto n_embd = static_cast<size_t>(hp_.n_embd);
+  const auto q_width = static_cast<size_t>(hp_.n_heads) * static_cast<size_t>(hp_.head_dim);
   const auto kv_width = static_cast<size_t>(hp_.n_kv_heads) * static_cast<size_t>(hp_.head_dim);
   TERN_ASSIGN_OR_RETURN(const Matrix normed,
                         stage(pass, Stage::kAttnNorm, index, n_embd, [&] { return norm(x, layer.attn_norm); }));
-  TERN_ASSIGN_OR_RETURN(Matrix q, stage(pass, Stage::kQProj, index, n_embd, [&] { return project(normed, *layer.q); }));
-  TERN_ASSIGN_OR_RETURN(q, stage(pass, Stage::kQRope, index, n_embd, [&] { return rope(q, hp_.n_heads); }));
+  TERN_ASSIGN_OR_RETURN(Matrix q,
+                        stage(pass, Stage::kQProj, index, q_width, [&] { return project(normed, *layer.q); }));
+  TERN_ASSIGN_OR_RETURN(q, stage(pass, Stage::kQRope, index, q_width, [&] { return rope(q, hp_.n_heads); }));
   TERN_ASSIGN_OR_RETURN(Matrix k,
                         stage(pass, Stage::kKProj, index, kv_width, [&] { return project(normed, *layer.k); }));
   TERN_ASSIGN_OR_RETURN(k, stage(pass, Stage::kKRope, index, kv_width, [&] { return rope(k, hp_.n_kv_heads); }));
@@ -234,10 +236,10 @@ Result<Oracle::Matrix> Oracle::attention_block(const Matrix& x, Layer& layer, in
   TERN_ASSIGN_OR_RETURN(const Matrix scores, stage(pass, Stage::kAttnScoresSoftmax, index, layer.keys.size() / kv_width,
                                                    [&] { return attention_scores(q, layer); }));
   TERN_ASSIGN_OR_RETURN(Matrix heads,
-                        stage(pass, Stage::kAttnOut, index, n_embd, [&] { return mix_values(scores, layer); }));
+                        stage(pass, Stage::kAttnOut, index, q_width, [&] { return mix_values(scores, layer); }));
   if (hp_.sub_norms) {
     TERN_ASSIGN_OR_RETURN(
-        heads, stage(pass, Stage::kAttnSubNorm, index, n_embd, [&] { return norm(heads, layer.attn_sub_norm); }));
+        heads, stage(pass, Stage::kAttnSubNorm, index, q_width, [&] { return norm(heads, layer.attn_sub_norm); }));
   }
   return stage(pass, Stage::kOProj, index, n_embd, [&] { return project(heads, *layer.o); });
 }

@@ -10,7 +10,7 @@ namespace tern::outcome {
 
 enum class ParityStatus {
   kOk,        // compared with the reference, and no divergence
-  kRustOnly,  // no reference (the mission's name for it)
+  kRustOnly,  // no reference
   kDiverged,
   kMistrusted,
   kReferenceFailed,
@@ -23,7 +23,7 @@ std::string_view parity_status_name(ParityStatus status);
 // Of two runs that were compared.
 ParityStatus status_of(compare::VerdictKind verdict);
 
-// The contract's exit code. `reference_required`: a missing reference gives no verdict.
+// The exit code that docs/cross-validation.md lists. `reference_required`: a missing reference gives no verdict.
 int exit_code(ParityStatus status, bool reference_required = false);
 
 // Of several exit codes the one that outranks the others: 3 before 4 before 1 before 5 before 0. 5 where there is none.

@@ -79,7 +79,8 @@ Result<AdapterFacts> read_adapter_facts(std::string_view output, const std::stri
   return facts;
 }
 
-Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const Settings& settings) {
+Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const Settings& settings,
+                                 const Interrupt* interrupt) {
   TERN_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::in_temporary_folder());
   ChildCommand child;
   child.argv = command;
@@ -89,15 +90,17 @@ Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const 
   child.output_path = scratch.path() / "facts";
   child.max_output_bytes = kMostBytes;
   child.timeout_s = kTimeoutS;
+  child.interrupt = interrupt;
   const std::string where = command.front() + " --facts";
   TERN_ASSIGN_OR_RETURN(const ChildResult ended, run_child(child));
   if (ended.exit_code != 0) {
     std::string output = ended.output_tail;
     output.erase(output.find_last_not_of(" \n") + 1);
     return fail(ErrorCode::kEngine, command.front(),
-                ended.timed_out ? "did not answer"
-                : ended.signal  ? "was killed by " + signal_name(*ended.signal)
-                                : "cannot run: " + printable(output, 400));
+                ended.interrupted ? "was interrupted"
+                : ended.timed_out ? "did not answer"
+                : ended.signal    ? "was killed by " + signal_name(*ended.signal)
+                                  : "cannot run: " + printable(output, 400));
   }
   TERN_ASSIGN_OR_RETURN(const std::string output, read_file(child.output_path, 2 * kMostBytes));
   return read_adapter_facts(output, where);

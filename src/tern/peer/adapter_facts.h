@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/base/interrupt.h"
 #include "tern/base/json.h"
 #include "tern/peer/abilities.h"
 #include "tern/peer/settings.h"
@@ -31,8 +32,10 @@ struct AdapterFacts {
 Result<AdapterFacts> read_adapter_facts(std::string_view output, const std::string& where);
 
 // Starts `command` (the adapter and the words that make it this engine) with --facts and the settings, which may decide
-// what it is. Errors: kEngine where it cannot run or refuses the settings; those of read_adapter_facts().
-Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const Settings& settings);
+// what it is. Errors: kEngine where it cannot run, refuses the settings or is interrupted; those of
+// read_adapter_facts().
+Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const Settings& settings,
+                                 const Interrupt* interrupt = nullptr);
 
 // --setting KEY=VALUE for each but threads and ubatch, which a run has options for.
 std::vector<std::string> setting_words(const Settings& settings);

@@ -3,9 +3,23 @@
 
 #include "tern/peer/command_template.h"
 #include "tern/peer/engine_schemes.h"
+#include "tern/peer/number_limits.h"
 
 namespace tern::peer {
 namespace {
+
+// "threads" and "ubatch" replace the run's numbers (peer.h); every other value is the command's own.
+Status check_numbers(const Settings& settings, const std::string& setting_option) {
+  const std::vector<KnownSetting> known = {{.key = "threads", .values = {}, .low = 1, .high = kMostThreads},
+                                           {.key = "ubatch", .values = {}, .low = 1, .high = kMostTokensAtOnce}};
+  Settings numbers;
+  for (const KnownSetting& setting : known) {
+    if (const auto found = settings.find(setting.key); found != settings.end()) {
+      numbers.insert(*found);
+    }
+  }
+  return check_settings(numbers, known, "a command", setting_option);
+}
 
 Result<OpenedEngine> open_command(const EngineRegistry&, const EngineSpec& spec, const Subject&,
                                   const OpenOptions& options) {
@@ -21,6 +35,7 @@ Result<OpenedEngine> open_command(const EngineRegistry&, const EngineSpec& spec,
                   fmt::format("the command has no place {{{}}} for it", printable(key)));
     }
   }
+  TERN_RETURN_IF_ERROR(check_numbers(opened.settings, setting_option));
   opened.kind = "command";
   opened.spec = spec.text();
   opened.details = {{"settings", opened.settings}};

@@ -148,8 +148,8 @@ std::string disobedience(const RunRequest& request, const trace::RunResult& resu
     return request.teacher_tokens.empty() ? "states teacher_tokens, where none were given"
            : result.teacher_tokens.empty()
                ? "states no teacher_tokens: it went on with its own tokens, where it was given the ones to go on with"
-               : fmt::format("states teacher_tokens [{}], where it was given [{}]",
-                             ids_text(result.teacher_tokens), ids_text(request.teacher_tokens));
+               : fmt::format("states teacher_tokens [{}], where it was given [{}]", ids_text(result.teacher_tokens),
+                             ids_text(request.teacher_tokens));
   }
   const bool by_ids = !request.token_ids.empty() && !result.prompt_tokens.empty();
   return by_ids && result.prompt_tokens != request.token_ids
@@ -233,6 +233,7 @@ class CommandPeer final : public Peer {
                            {"threads", std::to_string(request.threads)},
                            {"ubatch", "0"},
                            {"seed", "42"},
+                           {"stages", "known"},
                            {"out", fs::absolute(request.run_folder).string()},
                            {"trace_dir", fs::absolute(trace_folder_of(request)).string()}};
     for (const Ability& ability : known_abilities()) {

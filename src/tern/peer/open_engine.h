@@ -27,9 +27,10 @@ struct OpenOptions {
   bool allow_model_mismatch = false;
   std::filesystem::path bitnet_cpp_dir;  // $BITNET_CPP_DIR or its default, for `auto`
   bool bitnet_cpp_dir_is_set = false;    // by the user, who then means it: it comes before a pack
-  std::string arithmetic;                // the arithmetic that the user claims for an adapter's engine; empty: not claimed
-  std::string meet_arithmetic;           // what the other side follows: tern's own engine then rounds as that does
-  std::vector<std::string> settings;     // "KEY=VALUE" each, as after --reference-option
+  std::string arithmetic;             // the arithmetic that the user claims for an adapter's engine; empty: not claimed
+  std::string meet_arithmetic;        // what the other side follows: tern's own engine then rounds as that does
+  std::vector<std::string> settings;  // "KEY=VALUE" each, as after --reference-option
+  const Interrupt* interrupt = nullptr;  // where set and signalled, what is compiled or asked is ended: kEngine
   AdapterRecipe recipe = AdapterRecipe::of_this_build();
   std::function<void(const std::string& tree)> on_build;  // before an adapter is compiled
 };

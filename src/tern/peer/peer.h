@@ -1,4 +1,4 @@
-// Other engines, and our own as a child process: whoever ran, and however, what comes out is a trace::EngineRun.
+// Engines: other programs, recordings, tern itself as a child process. Each run becomes a trace::EngineRun.
 // Nothing above this folder depends on the difference.
 #pragma once
 

@@ -1,5 +1,5 @@
 // An engine's settings: what --subject-option and --reference-option KEY=VALUE may set, as the engine states it (an
-// adapter in its --facts, tern's own engine in engine_schemes.cc), and what was set.
+// adapter in its --facts, tern's own engine in app/own_engine.cc), and what was set.
 #pragma once
 
 #include <cstdint>

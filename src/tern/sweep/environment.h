@@ -13,7 +13,7 @@ namespace tern::sweep {
 Result<int> thread_count(const char* option, const char* environment);        // 1 to 1024, default 4
 Result<double> timeout_seconds(const char* option, const char* environment);  // above 0, default 180
 
-// The variables of the contract as they are in this sweep, "cpu", "logical_cpus", "os", "compiler".
+// The variables of docs/cross-validation.md as they are in this sweep, "cpu", "logical_cpus", "os", "compiler".
 std::map<std::string, std::string> describe_environment(int threads, double timeout_s);
 
 // "2026-03-14T15:09:26Z"

@@ -67,7 +67,7 @@ uint64_t bytes_in(const fs::path& folder) {
   return n_bytes;
 }
 
-// At one blow, so that whoever is killed here does not leave a journal of runs that are gone.
+// One rename removes all of it. A kill leaves no journal of runs that are gone.
 Status remove_kept(const fs::path& folder) {
   const fs::path removed = folder.string() + ".removed";
   std::error_code error;
@@ -110,9 +110,7 @@ Json to_json(const peer::RunRequest& request, const peer::Peer& engine, const st
 // As it comes out of a journal.
 Json read_back(const Json& json) { return Json::parse(to_json_line(json)); }
 
-// An engine's own failure is a result like any other. Not so what others did to it: it was stopped together with the
-// sweep, ended where it differed from the other side, or killed, as the kernel does when memory runs out and as kill -9
-// does to all that is called tern.
+// A failure of the engine itself is kept. An end caused from outside (interrupt, first difference, SIGKILL) is not.
 bool is_its_own_doing(const peer::PeerRun& run, const peer::RunRequest& request) {
   if (run.run) {
     return true;

@@ -2,8 +2,8 @@
 //
 // Norms of the BitNet architectures and the RMS of their float projections: the bounds that BitNet-rs found on
 // published files (EffortlessMetrics/BitNet-rs, crates/bitnet-validation/src/rules.rs at 10aa2de; its rules for
-// `bitnet` with file type F16 and I2_S; it does not judge I2_S projections). What is said to be ours below is not from
-// there.
+// `bitnet` with file type F16 and I2_S; it does not judge I2_S projections). Bounds marked
+// "Ours" are tern's own.
 #include <fmt/format.h>
 #include <toml++/toml.h>
 

@@ -35,9 +35,10 @@ Result<AdapterFacts> facts_under(const std::vector<std::string>& engine, const O
                                  Settings& settings) {
   const std::string setting_option = options.option + "-option";
   TERN_ASSIGN_OR_RETURN(settings, parse_settings(options.settings, setting_option));
-  TERN_ASSIGN_OR_RETURN(AdapterFacts facts, ask_adapter(engine, {}));
+  TERN_ASSIGN_OR_RETURN(AdapterFacts facts, ask_adapter(engine, {}, options.interrupt));
   TERN_RETURN_IF_ERROR(check_settings(settings, facts.settings, facts.name, setting_option));
-  return setting_words(settings).empty() ? Result<AdapterFacts>(std::move(facts)) : ask_adapter(engine, settings);
+  return setting_words(settings).empty() ? Result<AdapterFacts>(std::move(facts))
+                                         : ask_adapter(engine, settings, options.interrupt);
 }
 
 Result<OpenedEngine> open_adapter(const AdapterManifest& manifest, const AdapterScheme& scheme, const EngineSpec& spec,
@@ -45,11 +46,14 @@ Result<OpenedEngine> open_adapter(const AdapterManifest& manifest, const Adapter
   const std::string where = fmt::format("{} {}", options.option, printable(spec.text(), 1000));
   TERN_ASSIGN_OR_RETURN(const AdapterLibrary library,
                         find_adapter_library(scheme, spec.argument, options.recipe.cache, where));
-  TERN_ASSIGN_OR_RETURN(const fs::path program, build_adapter(manifest, library, options.recipe, [&] {
-                          if (options.on_build) {
-                            options.on_build(spec.text());
-                          }
-                        }));
+  TERN_ASSIGN_OR_RETURN(const fs::path program, build_adapter(
+                                                    manifest, library, options.recipe,
+                                                    [&] {
+                                                      if (options.on_build) {
+                                                        options.on_build(spec.text());
+                                                      }
+                                                    },
+                                                    options.interrupt));
   const std::vector<std::string> engine = engine_words(program, scheme, spec);
   OpenedEngine opened;
   TERN_ASSIGN_OR_RETURN(AdapterFacts facts, facts_under(engine, options, opened.settings));

@@ -133,7 +133,8 @@ std::string place_of(const AdapterManifest& manifest, const AdapterLibrary& libr
                      library.link.empty() ? manifest.folder.string() : library.link.front().string());
 }
 
-Status compile(std::vector<std::string> call, const fs::path& program, const std::string& where) {
+Status compile(std::vector<std::string> call, const fs::path& program, const std::string& where,
+               const Interrupt* interrupt) {
   const fs::path temporary = fmt::format("{}.tmp-{}", program.string(), ::getpid());
   const fs::path log = program.parent_path() / "build.log";
   ChildCommand compiler;
@@ -141,6 +142,7 @@ Status compile(std::vector<std::string> call, const fs::path& program, const std
   compiler.argv.insert(compiler.argv.end(), {"-o", temporary.string()});
   compiler.output_path = log;
   compiler.timeout_s = kCompileTimeoutS;
+  compiler.interrupt = interrupt;
   const std::string& name = compiler.argv.front();
   const auto ended = run_child(compiler);
   std::error_code error;
@@ -150,6 +152,9 @@ Status compile(std::vector<std::string> call, const fs::path& program, const std
   }
   if (ended->exit_code != 0) {
     fs::remove(temporary, error);
+    if (ended->interrupted) {
+      return fail(ErrorCode::kEngine, where, fmt::format("{} was interrupted", name));
+    }
     const auto output = read_file(log, compiler.max_output_bytes + 4096);
     return fail(ErrorCode::kEngine, where,
                 ended->timed_out ? fmt::format("{} took longer than {} s", name, kCompileTimeoutS)
@@ -194,7 +199,8 @@ AdapterRecipe AdapterRecipe::of_this_build() {
 }
 
 Result<fs::path> build_adapter(const AdapterManifest& manifest, const AdapterLibrary& library,
-                               const AdapterRecipe& recipe, const std::function<void()>& on_build) {
+                               const AdapterRecipe& recipe, const std::function<void()>& on_build,
+                               const Interrupt* interrupt) {
   const std::string where = place_of(manifest, library);
   if (manifest.sources.empty()) {
     const fs::path program = manifest.folder / manifest.program;
@@ -218,7 +224,7 @@ Result<fs::path> build_adapter(const AdapterManifest& manifest, const AdapterLib
   if (on_build) {
     on_build();
   }
-  TERN_RETURN_IF_ERROR(compile(compiler_call(manifest, library, recipe), program, where));
+  TERN_RETURN_IF_ERROR(compile(compiler_call(manifest, library, recipe), program, where, interrupt));
   return program;
 }
 

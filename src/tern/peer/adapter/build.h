@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tern/base/error.h"
+#include "tern/base/interrupt.h"
 #include "tern/peer/adapter/library.h"
 #include "tern/peer/adapter/manifest.h"
 
@@ -31,8 +32,9 @@ struct AdapterRecipe {
 // tern's libraries, the compiler's path and flags, the user's headers and libraries and where they are. `on_build` is
 // called before a compilation, which takes some ten seconds. An adapter without sources is its program as it is.
 // Errors: kEngine, where there is no compiler, it fails (its first error is in the message, all it printed in
-// build.log), or the program may not be run; kIo.
+// build.log), it is interrupted, or the program may not be run; kIo.
 Result<std::filesystem::path> build_adapter(const AdapterManifest& manifest, const AdapterLibrary& library,
-                                            const AdapterRecipe& recipe, const std::function<void()>& on_build);
+                                            const AdapterRecipe& recipe, const std::function<void()>& on_build,
+                                            const Interrupt* interrupt = nullptr);
 
 }  // namespace tern::peer

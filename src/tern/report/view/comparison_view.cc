@@ -156,6 +156,7 @@ std::vector<Ranking> rankings_of(const Arbitration& arbitration) {
                     compare::side_name(*arbitration.inputs_of)),
         rank_stages(
             arbitration, "apart", [](const auto& stage) -> const auto& { return stage.on_same_inputs; },
+            // Two right sides are at most twice as far apart as each is from the oracle.
             2 * compare::kFloorAllowance));
   }
   return rankings;
@@ -193,7 +194,7 @@ MarkedTable neighbours_of(const RunComparison& c, const trace::TensorId& around)
           rows_around(c.tensors, at, tensor_cells)};
 }
 
-ComparisonView view_of(const RunComparison& c) {
+ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   const compare::Coverage& coverage = c.coverage;
   ComparisonView view{
       .comparison = c,
@@ -224,7 +225,7 @@ ComparisonView view_of(const RunComparison& c) {
     view.place_title = c.first_divergence ? "first divergence" : "first tensor whose bits differ";
     view.place = fmt::format("{} ({})", where->name(), compare::place_of(*where));
     view.neighbours = neighbours_of(c, *where);
-    view.advice = c.first_divergence ? advice_on(*where) : "";
+    view.advice = c.first_divergence ? advice_on(*where, is_known_graph) : "";
   }
   return view;
 }

@@ -52,7 +52,8 @@ struct ComparisonView {
   MarkedTable neighbours;           // of that place
   std::string advice;               // on it; empty where it did not diverge
 };
-ComparisonView view_of(const compare::RunComparison& comparison);
+// `is_known_graph`: false where nodes may have the names of stages and mean something else; the advice is then general.
+ComparisonView view_of(const compare::RunComparison& comparison, bool is_known_graph);
 
 struct Ranking {
   std::string title;

@@ -22,7 +22,7 @@ std::string memory_figure(const std::optional<uint64_t>& n_bytes);
 // "[1, 2, 3]", or n/a.
 std::string token_list(const std::optional<trace::RunResult>& result);
 
-// The mission's colors; kNone where there is no figure. Green is what the verdict demands.
+// The colors of docs/validation-framework.md; kNone where there is no figure. Green is what the verdict demands.
 enum class Grade { kNone, kGreen, kYellow, kRed };
 Grade grade_of(const std::optional<double>& cosine, const compare::CosineGrades& limits);
 std::string_view grade_words(Grade grade);  // "green: excellent parity"

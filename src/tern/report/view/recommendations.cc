@@ -53,11 +53,6 @@ void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcom
                             run.failure.empty() ? scenario.reason : run.failure, last, log));
 }
 
-// Names of another architecture's nodes may be those of stages and mean something else.
-bool is_known_graph(const SweepOutcome& sweep) {
-  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
-}
-
 void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario, Grade grade) {
   if (!scenario.comparison) {
     out.push_back("The scenario diverged: " + scenario.reason);
@@ -66,11 +61,9 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
   const compare::RunComparison& c = *scenario.comparison;
   if (!c.tokens.prompt_equal) {
     out.push_back(
-        "The prompt became different token ids, so nothing else was compared. Look at the tokenizer before the engine: "
-        "BOS, "
-        "the pre-tokenizer (tokenizer.ggml.pre), merges, and whether special tokens are parsed. `tern tokenize` shows "
-        "the "
-        "ids of a tokenizer.json or a GGUF.");
+        "The prompt became different token ids. Nothing else was compared. Look at the tokenizer before the engine: "
+        "BOS, the pre-tokenizer (tokenizer.ggml.pre), the merges and the special tokens. `tern tokenize` shows the ids "
+        "of a tokenizer.json or a GGUF.");
     return;
   }
   if (c.first_divergence) {
@@ -100,17 +93,16 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
 
 void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
   out.push_back(
-      fmt::format("There was no reference{}, so nothing says whether the subject is right. Set BITNET_CPP_DIR to a "
-                  "built bitnet.cpp, or "
-                  "pass --reference pack:DIR with a recording of this model (`tern pack` makes one where a reference "
-                  "is installed).",
+      fmt::format("There was no reference{}. The result shows neither right nor wrong. Set BITNET_CPP_DIR to a built "
+                  "bitnet.cpp, or pass --reference pack:DIR with a recording of this model (`tern pack` makes one "
+                  "where a reference is installed).",
                   sweep.reference.note.empty() ? "" : " (" + sweep.reference.note + ")"));
   out.push_back(
       "Until then the traces can serve as a baseline: keep the scenario's folder and hold later runs against it.");
 }
 
 // What the oracle found, which no advice that is based on two sides alone can outrank.
-void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
+void add_arbitration(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcome& scenario) {
   if (!scenario.arbitration) {
     return;
   }
@@ -128,7 +120,7 @@ void add_arbitration(Sentences& out, const ScenarioOutcome& scenario) {
                             arbitration.wrong() == compare::Wrong::kBoth ? "both sides go wrong, the subject"
                             : subject                                    ? "the subject goes wrong"
                                       : "the reference goes wrong, and not the subject,",
-                            id.name(), advice_on(id)));
+                            id.name(), advice_on(id, is_known_graph(sweep))));
   if (scenario.cause && scenario.cause->id != "unknown") {
     out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
   }
@@ -151,7 +143,7 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   }
   if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
-        "The subject wrote no trace files. Check that it honours BITNET_TRACE_DIR and that tracing is compiled in.");
+        "The subject wrote no trace files. Check that it writes to BITNET_TRACE_DIR and that tracing is compiled in.");
   }
   if (scenario.sides.reference.n_traces == 0) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
@@ -196,6 +188,10 @@ void add_coverage(Sentences& out, const ScenarioOutcome& scenario) {
 
 }  // namespace
 
+bool is_known_graph(const SweepOutcome& sweep) {
+  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
+}
+
 std::string advice_on(const trace::TensorId& id, bool is_known_graph) {
   std::string advice = advice_on_stage(id, is_known_graph);
   if (id.seq > 0) {
@@ -229,7 +225,7 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_mistrusted(out, scenario);
       break;
   }
-  add_arbitration(out, scenario);
+  add_arbitration(out, sweep, scenario);
   add_coverage(out, scenario);
   for (const std::string& disagreement : sweep.tokenizer.disagreements) {
     out.push_back("The tokenizer and the model disagree: " + disagreement);

@@ -14,7 +14,7 @@ using compare::Side;
 using outcome::ParityStatus;
 using outcome::SweepOutcome;
 
-constexpr size_t kMinTraces = 90;  // mission text: 90+ trace files per scenario
+constexpr size_t kMinTraces = 90;  // trace files per scenario
 
 void add_verdict(SweepView& view) {
   const std::string code = fmt::format(" (exit code {})", view.exit_code);
@@ -26,8 +26,7 @@ void add_verdict(SweepView& view) {
     case 0:
       view.verdict = all_ok ? "Parity" : "No reference";
       view.verdict_note =
-          (all_ok ? " in every scenario" : " for at least one scenario: the subject ran, nothing says it is right") +
-          code;
+          (all_ok ? " in every scenario" : " for at least one scenario: the subject ran and was not compared") + code;
       return;
     case 1:
       view.verdict = "Divergence";

@@ -64,7 +64,7 @@ struct ScenarioView {
   std::optional<double> min_cosine, mean_cosine;     // over the compared rows of logits
   std::optional<double> exact_match_rate;
   Grade grade = Grade::kNone;                  // of min_cosine
-  std::optional<Divergence> first_divergence;  // the contract's
+  std::optional<Divergence> first_divergence;  // as in logits-comparison.json
 
   std::vector<std::string> recommendations;  // plain sentences, most important first; at least one
   std::string repro;              // runs just this scenario again, into a folder of its own; empty: needs no attention
@@ -101,7 +101,7 @@ struct SweepView {
   Mark mark = Mark::kPass;
   std::string verdict, verdict_note;                 // "Parity", " in every scenario"
   std::vector<std::pair<std::string, Spans>> facts;  // label, value
-  std::vector<Criterion> criteria;                   // the mission's
+  std::vector<Criterion> criteria;                   // of summary.md
   std::vector<SharedRecommendation> recommendations;
   std::string repeat_line;        // the sweep again; empty where everything is well
   std::vector<std::string> tree;  // the output directory, a line for each entry

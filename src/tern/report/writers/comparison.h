@@ -20,7 +20,7 @@ std::string comparison_text(const ComparisonView& view);
 Json arbitration_json(const compare::Arbitration& arbitration);
 // Who is wrong, from where on, why, and the errors around that place.
 std::string arbitration_text(const ArbitrationView& view);
-// The contract's `cause`; null where none was looked for.
+// `cause`, by docs/validation-framework.md; null where none was looked for.
 Json cause_json(const std::optional<outcome::Cause>& cause);
 // `tern reference check --json`, and `reference_check` in sweep.json.
 Json reference_check_json(const outcome::ReferenceCheckResult& result);
