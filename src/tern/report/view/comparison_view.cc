@@ -194,6 +194,15 @@ MarkedTable neighbours_of(const RunComparison& c, const trace::TensorId& around)
           rows_around(c.tensors, at, tensor_cells)};
 }
 
+std::string missing_clause(const RunComparison& c) {
+  std::string clause = c.missing.empty() ? "" : fmt::format("{} missing: {}", c.coverage.tensors_missing, c.missing);
+  if (c.coverage.tensors_allowed_missing > 0) {
+    clause += fmt::format("{}{} may be missing (--allow-missing)", clause.empty() ? "" : "; ",
+                          c.coverage.tensors_allowed_missing);
+  }
+  return clause;
+}
+
 ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   const compare::Coverage& coverage = c.coverage;
   ComparisonView view{
@@ -204,7 +213,7 @@ ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
                               coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,
                               coverage.tokens_expected, coverage.positions_compared, coverage.positions_expected,
                               coverage.stages_compared, coverage.stages_expected),
-      .missing = c.missing.empty() ? "" : fmt::format("{} missing: {}", coverage.tensors_missing, c.missing),
+      .missing = missing_clause(c),
       .other_graph = "",
       .tokens = tokens_line(c),
       .logits = logits_lines(c),
@@ -216,10 +225,6 @@ ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   if (coverage.tensors_of_one_graph > 0) {
     view.other_graph = fmt::format("{} nodes are in one of the two graphs only, as the settings differ",
                                    coverage.tensors_of_one_graph);
-  }
-  if (coverage.tensors_allowed_missing > 0) {
-    view.missing += fmt::format("{}{} may be missing (--allow-missing)", view.missing.empty() ? "" : "; ",
-                                coverage.tensors_allowed_missing);
   }
   if (const auto& where = c.first_divergence ? c.first_divergence : c.first_hash_difference) {
     view.place_title = c.first_divergence ? "first divergence" : "first tensor whose bits differ";

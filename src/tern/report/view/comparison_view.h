@@ -52,6 +52,9 @@ struct ComparisonView {
   MarkedTable neighbours;           // of that place
   std::string advice;               // on it; empty where it did not diverge
 };
+// Which expected tensors were not compared, and how many of them may be missing; empty: none.
+std::string missing_clause(const compare::RunComparison& comparison);
+
 // `is_known_graph`: false where nodes may have the names of stages and mean something else; the advice is then general.
 ComparisonView view_of(const compare::RunComparison& comparison, bool is_known_graph);
 

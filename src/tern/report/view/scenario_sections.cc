@@ -135,7 +135,7 @@ Section parity_metrics(const ScenarioView& view) {
                                coverage.stages_expected, coverage.tokens_compared, coverage.tokens_expected,
                                coverage.positions_compared, coverage.positions_expected)});
   if (!c.missing.empty()) {
-    section.facts.push_back({"Not compared", view_of(c).missing});
+    section.facts.push_back({"Not compared", missing_clause(c)});
   }
   if (c.free_running) {
     section.facts.push_back({"Teacher forcing", fmt::format("fed the reference's tokens, the subject chooses {} of {} "

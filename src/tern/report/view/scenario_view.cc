@@ -84,7 +84,7 @@ std::string compared_sentence(const ScenarioOutcome& scenario) {
     return {};
   }
   const compare::RunComparison& c = *scenario.comparison;
-  const std::string missing = c.missing.empty() ? "" : fmt::format(" ({})", view_of(c).missing);
+  const std::string missing = c.missing.empty() ? "" : fmt::format(" ({})", missing_clause(c));
   return fmt::format("{} of {} tensors compared{}, {} equal by hash, held to {}", c.coverage.tensors_compared,
                      c.coverage.tensors_expected, missing, c.n_hash_equal, c.exact ? "equal hashes" : "tolerances");
 }

@@ -46,7 +46,7 @@ std::string sweep_table(const SweepView& view) {
       out += fmt::format("{}, first divergence: {}\n", name, printable(scenario.first_divergence->name));
     }
     if (const auto& comparison = scenario.scenario.comparison) {
-      if (const std::string missing = view_of(*comparison).missing; !missing.empty()) {
+      if (const std::string missing = missing_clause(*comparison); !missing.empty()) {
         out += fmt::format("{}, not compared: {}\n", name, printable(missing, 1000));
       }
     }
