@@ -285,8 +285,8 @@ TEST(EstimateHead, SoftCapAndFactor) {
     value = cap * std::tanh(value / cap);
   }
   const Proposal capped = simplest(run.facts("logits", y), estimate_head);
-  EXPECT_EQ(capped.id, "logit_soft_cap");
-  EXPECT_NEAR(capped.parameters.value("soft_cap", 0.0), cap, 0.01 * cap);
+  EXPECT_EQ(capped.id, "logits_soft_cap");
+  EXPECT_NEAR(capped.parameters.value("cap", 0.0), cap, 0.01 * cap);
   const Proposal scaled = simplest(run.facts("logits", times(run.values("logits"), 0.81)), estimate_head);
   EXPECT_EQ(scaled.id, "weight_scale");
   EXPECT_NEAR(scaled.parameters.value("factor", 0.0), 0.81, 1e-4);

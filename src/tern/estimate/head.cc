@@ -47,8 +47,8 @@ void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
   const double cap = argmin(distance, geometric_grid(largest / 20, largest * 20, 40));
   if (distance(cap) < 0.05 * misfit(facts, facts.should())) {
     const double given = shortest_within(cap, 1e-5 * cap);
-    proposals.push_back({"logit_soft_cap",
-                         {{"soft_cap", given}, {"expected", nullptr}},
+    proposals.push_back({"logits_soft_cap",
+                         {{"cap", given}, {"expected", nullptr}},
                          fmt::format("the logits are capped softly at {:.6g}", given),
                          [cap](const StageFacts& there) -> std::optional<Matrix> {
                            return there.id().stage == trace::Stage::kLogits ? std::optional(capped(there.should(), cap))

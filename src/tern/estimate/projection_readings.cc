@@ -86,6 +86,10 @@ std::string and_scale(double factor, double scale) {
                                        : std::string();
 }
 
+// A weight that is read in another order is held whole.
+constexpr uint64_t kMostWeights = uint64_t{1} << 26;
+bool is_readable(const gguf::Tensor& weight) { return weight.n_elements() <= kMostWeights; }
+
 // Proposes a reading where it explains the sample but for a factor.
 void propose_reading(const Product& product, const Sample& sample, std::string id, Json parameters, std::string says,
                      const std::function<RowsOf(const gguf::Tensor& weight)>& reading, Proposals& proposals) {
@@ -102,8 +106,8 @@ void propose_reading(const Product& product, const Sample& sample, std::string i
   const double factor = is_scaled ? fit.factor : 1;
   proposals.push_back(
       propose(std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
-              [=](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
-                if (at.weight->format != &quant::kI2sBitnetCpp) {
+              [=, format = product.weight->format](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
+                if (at.weight->format != format || !is_readable(*at.weight)) {
                   return std::nullopt;
                 }
                 const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
@@ -123,14 +127,20 @@ RowsOf in_layout(const gguf::Tensor& weight, const Layout& layout) {
   };
 }
 
+// The same data, taken for a matrix of n_cols rows of n_rows weights each.
 RowsOf transposed(const gguf::Tensor& weight) {
   auto all = std::make_shared<std::vector<float>>();
+  all->reserve(weight.n_elements());
   WeightRow row;
+  double scale = 1;  // of the first row
   for (uint64_t r = 0; r < weight.n_rows(); ++r) {
     oracle::decode_row(weight, r, row);
-    all->insert(all->end(), row.weights.begin(), row.weights.end());
+    scale = r == 0 && row.scale != 0 ? row.scale : scale;
+    for (const double value : row.weights) {
+      all->push_back(static_cast<float>(value * (row.scale / scale)));
+    }
   }
-  return [all, n_cols = weight.n_cols(), n_rows = weight.n_rows(), scale = row.scale](uint64_t r, WeightRow& out) {
+  return [all, n_cols = weight.n_cols(), n_rows = weight.n_rows(), scale](uint64_t r, WeightRow& out) {
     out.scale = scale;
     out.weights.resize(n_cols);
     for (uint64_t c = 0; c < n_cols; ++c) {
@@ -269,11 +279,18 @@ void propose_rounding(const Product& product, Json parameters, const std::string
 }  // namespace
 
 void propose_readings(const StageFacts& facts, const Product& product, Proposals& proposals) {
-  if (!facts.is() || !is_i2s(*product.weight) || wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
+  if (!facts.is() || wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
     return;
   }
   const Sample sample = sample_of(facts, product, 64, 8);
   const std::string name(product.weight->name);
+  if (is_readable(*product.weight)) {
+    propose_reading(product, sample, "weights_transposed", {{"weight", name}},
+                    fmt::format("rows and columns of {} change places", name), transposed, proposals);
+  }
+  if (!is_i2s(*product.weight)) {
+    return;
+  }
   for (const Layout& layout : kLayouts) {
     if (product.weight->n_cols() % layout.block != 0) {
       continue;
@@ -292,8 +309,6 @@ void propose_readings(const StageFacts& facts, const Product& product, Proposals
         product, sample, is_order ? "i2s_unpack_order" : "i2s_block_size", std::move(parameters), says,
         [layout](const gguf::Tensor& weight) { return in_layout(weight, layout); }, proposals);
   }
-  propose_reading(product, sample, "weights_transposed", {{"weight", name}},
-                  fmt::format("rows and columns of {} change places", name), transposed, proposals);
   propose_code_map(product, sample, proposals);
 }
 
