@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/site.h"
@@ -79,17 +78,18 @@ Proposal row_table(std::map<int64_t, int64_t> read) {
           0.7};
 }
 
-Proposal scaled(double factor, double n_embd, double simplicity) {
+// `measured`, as it is written down: `factor`.
+Proposal scaled(double measured, double factor, double n_embd, double simplicity) {
   const bool is_root = std::abs(factor - std::sqrt(n_embd)) < 1e-3 * factor;
   return {"embedding_scale",
           {{"factor", factor}, {"expected", 1.0}},
           factor == 0 ? std::string("the embeddings are all zero")
                       : fmt::format("the embeddings are multiplied with {:.6g}{}", factor,
                                     is_root ? ", the root of their width" : ""),
-          [factor](const StageFacts& facts) -> std::optional<Matrix> {
+          [measured](const StageFacts& facts) -> std::optional<Matrix> {
             Matrix y = facts.should();
             std::transform(y.values.begin(), y.values.end(), y.values.begin(),
-                           [factor](double value) { return value * factor; });
+                           [measured](double value) { return value * measured; });
             return y;
           },
           simplicity};
@@ -133,9 +133,15 @@ void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_toke
   if (read.size() < 2 && n_tokens > 1) {
     return;
   }
-  // One of the two differences is not that of a token that went round.
-  for (const int64_t by : std::set{read.begin()->second - read.begin()->first,
-                                   read.rbegin()->second - read.rbegin()->first}) {
+  // The first and the last token do not both leave the table at one end.
+  std::vector<int64_t> offsets;
+  for (const auto& [token, row] : {*read.begin(), *read.rbegin()}) {
+    for (const int64_t round : {int64_t{0}, n_rows, -n_rows}) {
+      offsets.push_back(row - token + round);
+    }
+  }
+  std::stable_sort(offsets.begin(), offsets.end(), [](int64_t a, int64_t b) { return std::abs(a) < std::abs(b); });
+  for (const int64_t by : offsets) {
     for (const Outside outside : kOutside) {
       const bool is_common = std::all_of(read.begin(), read.end(), [&](const auto& entry) {
         return row_inside(entry.first + by, n_rows, outside) == entry.second;
@@ -175,13 +181,13 @@ std::vector<Proposal> estimate_embeddings(const StageFacts& facts) {
       own += facts.should().values[i] * facts.should().values[i];
     }
     const double factor = both / own;
-    proposals.push_back(scaled(shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
+    proposals.push_back(scaled(factor, shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
     if (const auto read = rows_taken(facts, *table)) {
       propose_common_offset(*read, facts.tokens().size(), static_cast<int64_t>(table->n_rows()), proposals);
       proposals.push_back(row_table(*read));
     }
   } else if (facts.rms()) {
-    proposals.push_back(scaled(*facts.rms() / should, n_embd, kFitsAnything));
+    proposals.push_back(scaled(*facts.rms() / should, *facts.rms() / should, n_embd, kFitsAnything));
     for (int64_t by = 1; by <= kMostOff; ++by) {
       propose_offset_blindly(facts, *table, by, proposals);
       propose_offset_blindly(facts, *table, -by, proposals);

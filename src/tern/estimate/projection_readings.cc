@@ -252,7 +252,20 @@ Matrix rounded_to_levels(const Matrix& x, double levels, bool whole_batch) {
   return y;
 }
 
-Matrix truncated(const Matrix& x) {
+// How many steps a value is: the largest one may come out below 127, which cutting off makes 126.
+using InSteps = double (*)(double value, double largest);
+constexpr InSteps kInSteps[] = {
+    [](double value, double largest) { return value * (127 / largest); },
+    [](double value, double largest) { return value / (largest / 127); },
+    [](double value, double largest) {
+      return static_cast<double>(static_cast<float>(value) * (127 / static_cast<float>(largest)));
+    },
+    [](double value, double largest) {
+      return static_cast<double>(static_cast<float>(value) / (static_cast<float>(largest) / 127));
+    },
+};
+
+Matrix truncated(const Matrix& x, InSteps in_steps) {
   Matrix y = x;
   for (size_t t = 0; t < y.n_tokens; ++t) {
     double largest = 1e-5;
@@ -260,7 +273,7 @@ Matrix truncated(const Matrix& x) {
       largest = std::max(largest, std::abs(value));
     }
     for (double& value : y.row(t)) {
-      value = std::trunc(value * (127 / largest)) * (largest / 127);
+      value = std::trunc(in_steps(value, largest)) * (largest / 127);
     }
   }
   return y;
@@ -332,9 +345,12 @@ void propose_roundings(const StageFacts& facts, const Product& product, Proposal
     propose_rounding(product, {{"rounding", "one scale for the batch"}},
                      "rounded to int8 with one scale for the whole batch", 0.9, batch, proposals);
   }
-  if (is_better(truncated, sample.x)) {
-    propose_rounding(product, {{"rounding", "truncated"}}, "cut off instead of rounded to the nearest step", 0.9,
-                     truncated, proposals);
+  for (const InSteps in_steps : kInSteps) {
+    const auto cut = [in_steps](const Matrix& x) { return truncated(x, in_steps); };
+    if (is_better(cut, sample.x)) {
+      propose_rounding(product, {{"rounding", "truncated"}}, "cut off instead of rounded to the nearest step", 0.9, cut,
+                       proposals);
+    }
   }
   for (int levels = 1; levels <= 1024; ++levels) {
     const auto rounding = [levels](const Matrix& x) { return rounded_to_levels(x, levels, false); };
