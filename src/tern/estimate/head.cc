@@ -36,6 +36,7 @@ Matrix capped(Matrix y, double cap) {
 
 // cap · tanh(x / cap): how much a value of this size is pressed down, falls as the cap rises.
 void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
+  constexpr double kLeftOver = 0.2;  // where the input is known but for rounding
   double largest = 0;
   for (const double value : facts.should().values) {
     largest = std::max(largest, std::abs(value));
@@ -45,7 +46,7 @@ void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
   }
   const auto distance = [&](double cap) { return misfit(facts, capped(facts.should(), cap)); };
   const double cap = argmin(distance, geometric_grid(largest / 20, largest * 20, 40));
-  if (distance(cap) < 0.05 * misfit(facts, facts.should())) {
+  if (distance(cap) < kLeftOver * misfit(facts, facts.should())) {
     const double given = shortest_within(cap, 1e-5 * cap);
     proposals.push_back({"logits_soft_cap",
                          {{"cap", given}, {"expected", nullptr}},
@@ -54,7 +55,7 @@ void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
                            return there.id().stage == trace::Stage::kLogits ? std::optional(capped(there.should(), cap))
                                                                             : std::nullopt;
                          },
-                         kNumberMeasured});
+                         facts.is() ? kNumberMeasured : kFitsAnything});
   }
 }
 

@@ -18,6 +18,8 @@ namespace {
 
 using Rows = std::vector<size_t>;
 
+constexpr double kRowsAndNumber = 0.55;  // less simple than the number for all rows
+
 // Where each output of the stage came from.
 struct Source {
   const gguf::Tensor* tensor = nullptr;  // null: it is zero
@@ -310,7 +312,7 @@ void propose_mixed_rows(const Product& product, const Sources& sources, Proposal
                                 verb, factor)
                   : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)), product.weight->name,
                                 fmt::join(tensors, " and "));
-  const double simplicity = tensors.size() > 1 ? kTableMeasured : 0.6;
+  const double simplicity = tensors.size() > 1 ? kTableMeasured : is_factor ? kRowsAndNumber : kNumberMeasured;
   proposals.push_back(
       propose(is_sign ? "weight_sign" : "weight_rows", std::move(parameters), std::move(says), simplicity,
               only_of(*product.weight, [sources](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
