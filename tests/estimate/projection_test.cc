@@ -353,5 +353,34 @@ TEST(EstimateHead, SoftCapAndFactor) {
   EXPECT_EQ(test::listed(estimate_head(run.facts("logits", run.values("logits")))), "");
 }
 
+// Where the input is known but for rounding, the logits' values still tell a factor from a cap.
+TEST(EstimateHead, OnAnInputThatIsALittleOff) {
+  AlteredRun run;
+  const Matrix right = run.values("logits");
+  double largest = 0;
+  for (const double value : right.values) {
+    largest = std::max(largest, std::abs(value));
+  }
+  const auto a_little_off = [&](const std::function<double(double)>& change) {
+    Matrix y = right;
+    for (size_t i = 0; i < y.values.size(); ++i) {
+      y.values[i] = change(y.values[i]) * (1 + (i % 2 == 0 ? 0.02 : -0.02));
+    }
+    return y;
+  };
+  const double cap = 0.4 * largest;
+  const auto capped =
+      estimate_head(run.facts("logits", a_little_off([cap](double value) { return cap * std::tanh(value / cap); })));
+  const Proposal* const soft_cap = test::find(capped, "logits_soft_cap");
+  ASSERT_NE(soft_cap, nullptr) << test::listed(capped);
+  EXPECT_NEAR(soft_cap->parameters.value("cap", 0.0), cap, 0.02 * cap);
+  EXPECT_EQ(test::find(capped, "weight_scale"), nullptr) << test::listed(capped);
+  const auto scaled = estimate_head(run.facts("logits", a_little_off([](double value) { return 0.19 * value; })));
+  const Proposal* const factor = test::find(scaled, "weight_scale");
+  ASSERT_NE(factor, nullptr) << test::listed(scaled);
+  EXPECT_NEAR(factor->parameters.value("factor", 0.0), 0.19, 0.02 * 0.19);
+  EXPECT_EQ(test::find(scaled, "logits_soft_cap"), nullptr) << test::listed(scaled);
+}
+
 }  // namespace
 }  // namespace tern::estimate

@@ -46,9 +46,9 @@ Proposal row_offset(int64_t by, Outside outside) {
           fmt::format("each token gets the row of the token {} {} it", std::abs(by), by > 0 ? "behind" : "before"),
           [by, outside](const StageFacts& facts) -> std::optional<Matrix> {
             const gguf::Tensor* table = weight_of_stage(facts);
-            return table == nullptr ? std::nullopt
-                                    : std::optional(rows_of(facts.steps(), *table,
-                                                            shifted(facts.tokens(), by, *table, outside)));
+            return table == nullptr
+                       ? std::nullopt
+                       : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by, *table, outside)));
           },
           1};
 }
@@ -59,23 +59,22 @@ Proposal row_table(std::map<int64_t, int64_t> read) {
     tokens.push_back(token);
     rows.push_back(row);
   }
-  return {"embedding_row",
-          {{"tokens", tokens}, {"rows", rows}},
-          fmt::format("{} token{} the row of another, the first {} that of {}", tokens.size(),
-                      tokens.size() == 1 ? " gets" : "s get", tokens[0], rows[0]),
-          [read = std::move(read)](const StageFacts& facts) -> std::optional<Matrix> {
-            const gguf::Tensor* table = weight_of_stage(facts);
-            Ids ids;
-            for (const int32_t token : facts.tokens()) {
-              const auto other = read.find(token);
-              const int64_t id = other == read.end() ? token : other->second;
-              ids.push_back(table == nullptr
-                                ? 0
-                                : row_inside(id, static_cast<int64_t>(table->n_rows()), Outside::kStays));
-            }
-            return table == nullptr ? std::nullopt : std::optional(rows_of(facts.steps(), *table, ids));
-          },
-          0.7};
+  return {
+      "embedding_row",
+      {{"tokens", tokens}, {"rows", rows}},
+      fmt::format("{} token{} the row of another, the first {} that of {}", tokens.size(),
+                  tokens.size() == 1 ? " gets" : "s get", tokens[0], rows[0]),
+      [read = std::move(read)](const StageFacts& facts) -> std::optional<Matrix> {
+        const gguf::Tensor* table = weight_of_stage(facts);
+        Ids ids;
+        for (const int32_t token : facts.tokens()) {
+          const auto other = read.find(token);
+          const int64_t id = other == read.end() ? token : other->second;
+          ids.push_back(table == nullptr ? 0 : row_inside(id, static_cast<int64_t>(table->n_rows()), Outside::kStays));
+        }
+        return table == nullptr ? std::nullopt : std::optional(rows_of(facts.steps(), *table, ids));
+      },
+      0.7};
 }
 
 // `measured`, as it is written down: `factor`.
@@ -158,8 +157,7 @@ void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_toke
 void propose_offset_blindly(const StageFacts& facts, const gguf::Tensor& table, int64_t by,
                             std::vector<Proposal>& proposals) {
   proposals.push_back(row_offset(by, Outside::kGoesRound));
-  if (shifted(facts.tokens(), by, table, Outside::kGoesRound) !=
-      shifted(facts.tokens(), by, table, Outside::kStays)) {
+  if (shifted(facts.tokens(), by, table, Outside::kGoesRound) != shifted(facts.tokens(), by, table, Outside::kStays)) {
     proposals.push_back(row_offset(by, Outside::kStays));
   }
 }

@@ -46,7 +46,9 @@ void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
   }
   const auto distance = [&](double cap) { return misfit(facts, capped(facts.should(), cap)); };
   const double cap = argmin(distance, geometric_grid(largest / 20, largest * 20, 40));
-  if (distance(cap) < kLeftOver * misfit(facts, facts.should())) {
+  // A number times all of it is told from a cap by its values alone.
+  const bool is_number = facts.is() && distance(cap) > 0.5 * best_factor(facts.should(), *facts.is()).error;
+  if (!is_number && distance(cap) < kLeftOver * misfit(facts, facts.should())) {
     const double given = shortest_within(cap, 1e-5 * cap);
     proposals.push_back({"logits_soft_cap",
                          {{"cap", given}, {"expected", nullptr}},

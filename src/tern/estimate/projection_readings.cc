@@ -104,20 +104,20 @@ void propose_reading(const Product& product, const Sample& sample, std::string i
     parameters["factor"] = fit.factor;
   }
   const double factor = is_scaled ? fit.factor : 1;
-  proposals.push_back(
-      propose(std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
-              [=, format = product.weight->format](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
-                if (at.weight->format != format || !is_readable(*at.weight)) {
-                  return std::nullopt;
-                }
-                const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
-                Matrix y = there.steps().project(at.x, *at.weight, at.weight->n_rows(),
-                                                 [&, row_of = reading(*at.weight)](uint64_t row, WeightRow& out) {
-                                                   row_of(row, out);
-                                                   out.scale *= by;
-                                                 });
-                return y;
-              }));
+  proposals.push_back(propose(
+      std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
+      [=, format = product.weight->format](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
+        if (at.weight->format != format || !is_readable(*at.weight)) {
+          return std::nullopt;
+        }
+        const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
+        Matrix y = there.steps().project(at.x, *at.weight, at.weight->n_rows(),
+                                         [&, row_of = reading(*at.weight)](uint64_t row, WeightRow& out) {
+                                           row_of(row, out);
+                                           out.scale *= by;
+                                         });
+        return y;
+      }));
 }
 
 RowsOf in_layout(const gguf::Tensor& weight, const Layout& layout) {

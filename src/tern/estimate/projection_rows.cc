@@ -306,12 +306,12 @@ void propose_mixed_rows(const Product& product, const Sources& sources, Proposal
     parameters["factor"] = is_sign ? -1 : factor;
   }
   const char* const verb = sources.size() == 1 ? "is" : "are";
-  std::string says =
-      is_sign     ? fmt::format("{} of {} {} negated", rows_text(keys_of(sources)), product.weight->name, verb)
-      : is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)), product.weight->name,
-                                verb, factor)
-                  : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)), product.weight->name,
-                                fmt::join(tensors, " and "));
+  std::string says = is_sign
+                         ? fmt::format("{} of {} {} negated", rows_text(keys_of(sources)), product.weight->name, verb)
+                     : is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)),
+                                               product.weight->name, verb, factor)
+                                 : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)),
+                                               product.weight->name, fmt::join(tensors, " and "));
   const double simplicity = tensors.size() > 1 ? kTableMeasured : is_factor ? kRowsAndNumber : kNumberMeasured;
   proposals.push_back(
       propose(is_sign ? "weight_sign" : "weight_rows", std::move(parameters), std::move(says), simplicity,

@@ -112,12 +112,12 @@ class Sum {
       return;
     }
     if (times_a != 1 && times_b != 1) {
-      proposals_.push_back(sum_of(
-          addends_[0], times_a, addends_[1], times_b,
-          {{"addends", {addends_[0].name, addends_[1].name}}, {"factors", {given(times_a), given(times_b)}}},
-          fmt::format("{} and {}", factor_text(addends_[0].name, given(times_a)),
-                      factor_text(addends_[1].name, given(times_b))),
-          kTableMeasured, stage_));
+      proposals_.push_back(
+          sum_of(addends_[0], times_a, addends_[1], times_b,
+                 {{"addends", {addends_[0].name, addends_[1].name}}, {"factors", {given(times_a), given(times_b)}}},
+                 fmt::format("{} and {}", factor_text(addends_[0].name, given(times_a)),
+                             factor_text(addends_[1].name, given(times_b))),
+                 kTableMeasured, stage_));
       return;
     }
     proposals_.push_back(sum_of(addends_[0], times_a, addends_[1], times_b,
@@ -127,9 +127,7 @@ class Sum {
 
   static constexpr double kUncertainty = 2e-6;
   // As it is written down. What is computed takes the measured number: a sum is exact to float32's rounding.
-  static double given(double factor) {
-    return shortest_within(factor, kUncertainty * std::max(std::abs(factor), 1.0));
-  }
+  static double given(double factor) { return shortest_within(factor, kUncertainty * std::max(std::abs(factor), 1.0)); }
 
   void measure(const Matrix& is) {
     const auto factors = least_squares({a_.values, b_.values}, is.values);
