@@ -189,6 +189,22 @@ TEST_F(EstimateProjection, RowsOfAnotherMatrix) {
   EXPECT_EQ(few.parameters["from"], Json({"blk.2.ffn_gate.weight"}));
 }
 
+TEST_F(EstimateProjection, RowsTimesANumber) {
+  for (const double factor : {-1.0, 0.25}) {
+    Matrix y = run_.values(kUp.stage);
+    for (size_t t = 0; t < y.n_tokens; ++t) {
+      for (size_t row = 40; row <= 300; ++row) {
+        y.row(t)[row] *= factor;
+      }
+    }
+    const Proposal proposal = found(kUp, y);
+    EXPECT_EQ(proposal.id, factor == -1 ? "weight_sign" : "weight_rows");
+    EXPECT_EQ(proposal.parameters["rows"].front(), 40);
+    EXPECT_EQ(proposal.parameters["rows"].back(), 300);
+    EXPECT_NEAR(proposal.parameters.value("factor", 0.0), factor, 1e-4);
+  }
+}
+
 TEST_F(EstimateProjection, AWeightDownToItsCoordinates) {
   const double s = scale(kDown.weight);
   const auto flipped = [s](double weight) { return weight > 0 ? -s : weight + s; };
@@ -209,6 +225,7 @@ TEST_F(EstimateProjection, AWeightDownToItsCoordinates) {
       kDown, product(kDown, 127, [&](size_t r, size_t c, double w) { return r == 77 && c == a ? flipped(w) : w; }));
   EXPECT_EQ(one.id, "weight_value");
   EXPECT_EQ(one.parameters["row"], 77);
+  EXPECT_EQ(one.parameters["rows"], Json({77}));
   EXPECT_EQ(one.parameters["column"], a);
   const double was = run_.steps().weight_row(tensor(kDown.weight), 77)[a];
   EXPECT_NEAR(one.parameters["delta"].get<double>(), flipped(was) - was, 0.02 * s);
@@ -219,6 +236,27 @@ TEST_F(EstimateProjection, AWeightDownToItsCoordinates) {
   EXPECT_EQ(two.id, "weight_value");
   ASSERT_TRUE(two.parameters.contains("weights")) << two.parameters;
   EXPECT_EQ(two.parameters["weights"].size(), 2U) << two.parameters;
+  EXPECT_EQ(two.parameters["rows"], Json({5}));
+
+  const Proposal apart = found(kDown, product(kDown, 127, [&](size_t r, size_t c, double w) {
+                                 return (r == 81 && c == a) || (r == 9 && c == b) ? flipped(w) : w;
+                               }));
+  EXPECT_EQ(apart.id, "weight_value");
+  EXPECT_EQ(apart.parameters["rows"], Json({9, 81}));
+}
+
+TEST_F(EstimateProjection, RowsAndColumnsChangePlaces) {
+  for (const Site& site : {kQuery, kUp}) {  // square, and not
+    const gguf::Tensor& weight = tensor(site.weight);
+    std::vector<double> all;
+    for (size_t r = 0; r < weight.n_rows(); ++r) {
+      const auto row = run_.steps().weight_row(weight, r);
+      all.insert(all.end(), row.begin(), row.end());
+    }
+    const Proposal proposal =
+        found(site, product(site, 127, [&](size_t r, size_t c, double) { return all[c * weight.n_rows() + r]; }));
+    EXPECT_EQ(proposal.id, "weights_transposed") << site.stage;
+  }
 }
 
 TEST_F(EstimateProjection, AnotherReadingOfTheBytes) {
@@ -253,6 +291,28 @@ TEST_F(EstimateProjection, ActivationsRoundedOtherwise) {
   EXPECT_EQ(coarse.id, "activation_rounding");
   EXPECT_EQ(coarse.parameters.value("levels", 0), 63) << coarse.parameters;
   EXPECT_EQ(found(kUp, product(kUp, 0, same)).parameters.value("rounding", ""), "none");
+
+  // Cut off, by a division as by a multiplication: the largest value becomes 127 or 126.
+  for (const bool divides : {false, true}) {
+    Matrix x = run_.values(kUp.input);
+    for (size_t t = 0; t < x.n_tokens; ++t) {
+      double largest = 0;
+      for (const double value : x.row(t)) {
+        largest = std::max(largest, std::abs(value));
+      }
+      for (double& value : x.row(t)) {
+        value = std::trunc(divides ? value / (largest / 127) : value * (127 / largest)) * (largest / 127);
+      }
+    }
+    Matrix y(x.n_tokens, tensor(kUp.weight).n_rows());
+    for (size_t r = 0; r < y.n_features; ++r) {
+      const auto row = run_.steps().weight_row(tensor(kUp.weight), r);
+      for (size_t t = 0; t < x.n_tokens; ++t) {
+        y.row(t)[r] = std::inner_product(row.begin(), row.end(), x.row(t).begin(), 0.0);
+      }
+    }
+    EXPECT_EQ(found(kUp, y).parameters.value("rounding", ""), "truncated");
+  }
 }
 
 TEST_F(EstimateProjection, FromRmsAlone) {
@@ -285,12 +345,41 @@ TEST(EstimateHead, SoftCapAndFactor) {
     value = cap * std::tanh(value / cap);
   }
   const Proposal capped = simplest(run.facts("logits", y), estimate_head);
-  EXPECT_EQ(capped.id, "logit_soft_cap");
-  EXPECT_NEAR(capped.parameters.value("soft_cap", 0.0), cap, 0.01 * cap);
+  EXPECT_EQ(capped.id, "logits_soft_cap");
+  EXPECT_NEAR(capped.parameters.value("cap", 0.0), cap, 0.01 * cap);
   const Proposal scaled = simplest(run.facts("logits", times(run.values("logits"), 0.81)), estimate_head);
   EXPECT_EQ(scaled.id, "weight_scale");
   EXPECT_NEAR(scaled.parameters.value("factor", 0.0), 0.81, 1e-4);
   EXPECT_EQ(test::listed(estimate_head(run.facts("logits", run.values("logits")))), "");
+}
+
+// Where the input is known but for rounding, the logits' values still tell a factor from a cap.
+TEST(EstimateHead, OnAnInputThatIsALittleOff) {
+  AlteredRun run;
+  const Matrix right = run.values("logits");
+  double largest = 0;
+  for (const double value : right.values) {
+    largest = std::max(largest, std::abs(value));
+  }
+  const auto a_little_off = [&](const std::function<double(double)>& change) {
+    Matrix y = right;
+    for (size_t i = 0; i < y.values.size(); ++i) {
+      y.values[i] = change(y.values[i]) * (1 + (i % 2 == 0 ? 0.02 : -0.02));
+    }
+    return y;
+  };
+  const double cap = 0.4 * largest;
+  const auto capped =
+      estimate_head(run.facts("logits", a_little_off([cap](double value) { return cap * std::tanh(value / cap); })));
+  const Proposal* const soft_cap = test::find(capped, "logits_soft_cap");
+  ASSERT_NE(soft_cap, nullptr) << test::listed(capped);
+  EXPECT_NEAR(soft_cap->parameters.value("cap", 0.0), cap, 0.02 * cap);
+  EXPECT_EQ(test::find(capped, "weight_scale"), nullptr) << test::listed(capped);
+  const auto scaled = estimate_head(run.facts("logits", a_little_off([](double value) { return 0.19 * value; })));
+  const Proposal* const factor = test::find(scaled, "weight_scale");
+  ASSERT_NE(factor, nullptr) << test::listed(scaled);
+  EXPECT_NEAR(factor->parameters.value("factor", 0.0), 0.19, 0.02 * 0.19);
+  EXPECT_EQ(test::find(scaled, "logits_soft_cap"), nullptr) << test::listed(scaled);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ Matrix sum(const Matrix& a, double times_a, const Matrix& b, double times_b) {
 TEST(EstimateResidual, AnAddendTimesAnyNumber) {
   AlteredRun run;
   const Matrix stream = run.values("blk1/ffn_inp"), block = run.values("blk1/down_proj");
-  for (const double factor : {0.0, 2.0, -1.0, 0.37}) {
+  for (const double factor : {0.0, 2.0, -1.0, 0.37, 5.680541405215595, 0.12121100033294159}) {
     const Proposal of_block = simplest(run.facts("blk1/out", sum(stream, 1, block, factor)), estimate_residual);
     EXPECT_EQ(of_block.id, "residual");
     EXPECT_EQ(of_block.parameters.value("addend", ""), "down_proj");
@@ -82,17 +82,41 @@ TEST(EstimateEmbeddings, TheRowThatWasTaken) {
   EXPECT_EQ(one.parameters["rows"], Json({77}));
 }
 
+// Its last tokens leave the table, and go round or stay at its end.
+TEST(EstimateEmbeddings, AnOffsetBeyondTheTable) {
+  const auto n = static_cast<int32_t>(AlteredRun().steps().view().find_tensor("token_embd.weight")->n_rows());
+  std::vector<int32_t> prompt = kPrompt;
+  prompt[3] = n - 1;
+  prompt[6] = n - 2;
+  AlteredRun run(prompt);
+  const gguf::Tensor& table = *run.steps().view().find_tensor("token_embd.weight");
+  for (const bool goes_round : {true, false}) {
+    for (const bool with_values : {true, false}) {
+      Matrix y(prompt.size(), table.n_cols());
+      for (size_t t = 0; t < prompt.size(); ++t) {
+        const int32_t id = goes_round ? (prompt[t] + 3) % n : std::min(prompt[t] + 3, n - 1);
+        const auto row = run.steps().weight_row(table, static_cast<uint64_t>(id));
+        std::copy(row.begin(), row.end(), y.row(t).begin());
+      }
+      const Proposal off = simplest(run.facts("embeddings", y, with_values), estimate_embeddings);
+      EXPECT_EQ(off.id, "embedding_row");
+      EXPECT_EQ(off.parameters.value("offset", 0), 3) << off.parameters;
+    }
+  }
+}
+
 TEST(EstimateEmbeddings, AFactor) {
   AlteredRun run(kPrompt);
+  constexpr double kFactor = 1.370412759009819996;
   Matrix y = rows(run, [](int32_t id) { return id; });
   for (double& value : y.values) {
-    value *= 1.37;
+    value *= kFactor;
   }
   for (const bool with_values : {true, false}) {
     const auto hold = that_hold(run.facts("embeddings", y, with_values), estimate_embeddings);
     const Proposal* const found = test::find(hold, "embedding_scale");
     ASSERT_NE(found, nullptr) << test::listed(hold);
-    EXPECT_NEAR(found->parameters.value("factor", 0.0), 1.37, 1e-4);
+    EXPECT_NEAR(found->parameters.value("factor", 0.0), kFactor, 1e-4);
   }
   EXPECT_EQ(test::listed(estimate_embeddings(run.facts("embeddings", run.values("embeddings")))), "");
 }

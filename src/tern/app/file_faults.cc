@@ -69,7 +69,7 @@ Status pack_for_block_64(const gguf::View& view, std::string& bytes) {
 }
 
 constexpr FileFault kFileFaults[] = {
-    {"one negated row", "our engine on a copy of the model in which one row of blk.2.ffn_up is negated", "weight_value",
+    {"one negated row", "our engine on a copy of the model in which one row of blk.2.ffn_up is negated", "weight_sign",
      negate_a_row},
     {"scales of 1", "our engine on a copy of the model whose ternary tensors have the scale 1", "weight_scale",
      forget_scales},

@@ -15,33 +15,40 @@ using Ids = std::vector<int64_t>;
 
 constexpr int64_t kMostOff = 64;
 
-// The rows with these ids; ids outside of the table go round, or stay at its ends.
+// Which row an id outside of the table gets: those at the other end follow, or the last one is taken.
+enum class Outside { kGoesRound, kStays };
+constexpr Outside kOutside[] = {Outside::kGoesRound, Outside::kStays};
+
+int64_t row_inside(int64_t id, int64_t n_rows, Outside outside) {
+  return outside == Outside::kGoesRound ? (id % n_rows + n_rows) % n_rows : std::clamp<int64_t>(id, 0, n_rows - 1);
+}
+
 Matrix rows_of(const oracle::Steps& steps, const gguf::Tensor& table, const Ids& ids) {
-  const auto n = static_cast<int64_t>(table.n_rows());
   Matrix y(ids.size(), table.n_cols());
   for (size_t t = 0; t < ids.size(); ++t) {
-    const auto row = steps.weight_row(table, static_cast<uint64_t>(std::clamp<int64_t>(ids[t], 0, n - 1)));
+    const auto row = steps.weight_row(table, static_cast<uint64_t>(ids[t]));
     std::copy(row.begin(), row.end(), y.row(t).begin());
   }
   return y;
 }
 
-Ids shifted(std::span<const int32_t> tokens, int64_t by) {
+Ids shifted(std::span<const int32_t> tokens, int64_t by, const gguf::Tensor& table, Outside outside) {
   Ids ids;
   for (const int32_t token : tokens) {
-    ids.push_back(token + by);
+    ids.push_back(row_inside(token + by, static_cast<int64_t>(table.n_rows()), outside));
   }
   return ids;
 }
 
-Proposal row_offset(int64_t by) {
+Proposal row_offset(int64_t by, Outside outside) {
   return {"embedding_row",
           {{"offset", by}, {"expected", 0}},
           fmt::format("each token gets the row of the token {} {} it", std::abs(by), by > 0 ? "behind" : "before"),
-          [by](const StageFacts& facts) -> std::optional<Matrix> {
+          [by, outside](const StageFacts& facts) -> std::optional<Matrix> {
             const gguf::Tensor* table = weight_of_stage(facts);
-            return table == nullptr ? std::nullopt
-                                    : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by)));
+            return table == nullptr
+                       ? std::nullopt
+                       : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by, *table, outside)));
           },
           1};
 }
@@ -52,33 +59,36 @@ Proposal row_table(std::map<int64_t, int64_t> read) {
     tokens.push_back(token);
     rows.push_back(row);
   }
-  return {"embedding_row",
-          {{"tokens", tokens}, {"rows", rows}},
-          fmt::format("{} token{} the row of another, the first {} that of {}", tokens.size(),
-                      tokens.size() == 1 ? " gets" : "s get", tokens[0], rows[0]),
-          [read = std::move(read)](const StageFacts& facts) -> std::optional<Matrix> {
-            const gguf::Tensor* table = weight_of_stage(facts);
-            Ids ids;
-            for (const int32_t token : facts.tokens()) {
-              const auto other = read.find(token);
-              ids.push_back(other == read.end() ? token : other->second);
-            }
-            return table == nullptr ? std::nullopt : std::optional(rows_of(facts.steps(), *table, ids));
-          },
-          0.7};
+  return {
+      "embedding_row",
+      {{"tokens", tokens}, {"rows", rows}},
+      fmt::format("{} token{} the row of another, the first {} that of {}", tokens.size(),
+                  tokens.size() == 1 ? " gets" : "s get", tokens[0], rows[0]),
+      [read = std::move(read)](const StageFacts& facts) -> std::optional<Matrix> {
+        const gguf::Tensor* table = weight_of_stage(facts);
+        Ids ids;
+        for (const int32_t token : facts.tokens()) {
+          const auto other = read.find(token);
+          const int64_t id = other == read.end() ? token : other->second;
+          ids.push_back(table == nullptr ? 0 : row_inside(id, static_cast<int64_t>(table->n_rows()), Outside::kStays));
+        }
+        return table == nullptr ? std::nullopt : std::optional(rows_of(facts.steps(), *table, ids));
+      },
+      0.7};
 }
 
-Proposal scaled(double factor, double n_embd, double simplicity) {
+// `measured`, as it is written down: `factor`.
+Proposal scaled(double measured, double factor, double n_embd, double simplicity) {
   const bool is_root = std::abs(factor - std::sqrt(n_embd)) < 1e-3 * factor;
   return {"embedding_scale",
           {{"factor", factor}, {"expected", 1.0}},
           factor == 0 ? std::string("the embeddings are all zero")
                       : fmt::format("the embeddings are multiplied with {:.6g}{}", factor,
                                     is_root ? ", the root of their width" : ""),
-          [factor](const StageFacts& facts) -> std::optional<Matrix> {
+          [measured](const StageFacts& facts) -> std::optional<Matrix> {
             Matrix y = facts.should();
             std::transform(y.values.begin(), y.values.end(), y.values.begin(),
-                           [factor](double value) { return value * factor; });
+                           [measured](double value) { return value * measured; });
             return y;
           },
           simplicity};
@@ -116,12 +126,40 @@ std::optional<std::map<int64_t, int64_t>> rows_taken(const StageFacts& facts, co
   return left.empty() && !read.empty() ? std::optional(read) : std::nullopt;
 }
 
-// The number by which all rows are off, where it is one.
-std::optional<int64_t> common_offset(const std::map<int64_t, int64_t>& read, size_t n_tokens) {
-  const int64_t by = read.begin()->second - read.begin()->first;
-  const bool is_common =
-      std::all_of(read.begin(), read.end(), [by](const auto& entry) { return entry.second - entry.first == by; });
-  return is_common && (read.size() > 1 || n_tokens == 1) ? std::optional(by) : std::nullopt;
+// Where all rows are off by one number, that.
+void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_tokens, int64_t n_rows,
+                           std::vector<Proposal>& proposals) {
+  if (read.size() < 2 && n_tokens > 1) {
+    return;
+  }
+  // The first and the last token do not both leave the table at one end.
+  std::vector<int64_t> offsets;
+  for (const auto& [token, row] : {*read.begin(), *read.rbegin()}) {
+    for (const int64_t round : {int64_t{0}, n_rows, -n_rows}) {
+      offsets.push_back(row - token + round);
+    }
+  }
+  std::stable_sort(offsets.begin(), offsets.end(), [](int64_t a, int64_t b) { return std::abs(a) < std::abs(b); });
+  for (const int64_t by : offsets) {
+    for (const Outside outside : kOutside) {
+      const bool is_common = std::all_of(read.begin(), read.end(), [&](const auto& entry) {
+        return row_inside(entry.first + by, n_rows, outside) == entry.second;
+      });
+      if (is_common) {
+        proposals.push_back(row_offset(by, outside));
+        return;
+      }
+    }
+  }
+}
+
+// Both ways to stay inside of the table, where they differ.
+void propose_offset_blindly(const StageFacts& facts, const gguf::Tensor& table, int64_t by,
+                            std::vector<Proposal>& proposals) {
+  proposals.push_back(row_offset(by, Outside::kGoesRound));
+  if (shifted(facts.tokens(), by, table, Outside::kGoesRound) != shifted(facts.tokens(), by, table, Outside::kStays)) {
+    proposals.push_back(row_offset(by, Outside::kStays));
+  }
 }
 
 }  // namespace
@@ -141,18 +179,16 @@ std::vector<Proposal> estimate_embeddings(const StageFacts& facts) {
       own += facts.should().values[i] * facts.should().values[i];
     }
     const double factor = both / own;
-    proposals.push_back(scaled(shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
+    proposals.push_back(scaled(factor, shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
     if (const auto read = rows_taken(facts, *table)) {
-      if (const auto by = common_offset(*read, facts.tokens().size())) {
-        proposals.push_back(row_offset(*by));
-      }
+      propose_common_offset(*read, facts.tokens().size(), static_cast<int64_t>(table->n_rows()), proposals);
       proposals.push_back(row_table(*read));
     }
   } else if (facts.rms()) {
-    proposals.push_back(scaled(*facts.rms() / should, n_embd, kFitsAnything));
+    proposals.push_back(scaled(*facts.rms() / should, *facts.rms() / should, n_embd, kFitsAnything));
     for (int64_t by = 1; by <= kMostOff; ++by) {
-      proposals.push_back(row_offset(by));
-      proposals.push_back(row_offset(-by));
+      propose_offset_blindly(facts, *table, by, proposals);
+      propose_offset_blindly(facts, *table, -by, proposals);
     }
   }
   return explaining(std::move(proposals), facts);

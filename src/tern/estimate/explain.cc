@@ -70,10 +70,7 @@ class Recomputation {
     if (known.is() && rms_of(*y) == 0 && rms_of(*known.is()) == 0) {  // a ratio to nothing is none
       return compare::AgainstOracle{.error = {}, .local = compare::LocalError{}};
     }
-    const std::vector<float> values(y->values.begin(), y->values.end());
-    const trace::TraceRecord record = trace::make_record(id, wrong_.exact->find(id)->shape, values);
-    auto held = compare::hold_tensor(wrong_.side, *wrong_.exact, record, values, *wrong_.noise);
-    return held.is_there() ? std::optional(held) : std::nullopt;
+    return hold_against(wrong_, id, *y);
   }
   bool mends(const Proposal& proposal, const TensorId& id) {
     const auto held = hold(proposal, id);
@@ -158,6 +155,13 @@ Json tried_json(const Proposal& proposal, const TensorId& at, double error_left,
           {"says", proposal.says},
           {"error_left", json_number(error_left)},
           {"explains", explains}};
+}
+
+std::optional<compare::AgainstOracle> hold_against(const WrongSide& wrong, const TensorId& id, const Matrix& y) {
+  const std::vector<float> values(y.values.begin(), y.values.end());
+  const trace::TraceRecord record = trace::make_record(id, wrong.exact->find(id)->shape, values);
+  const auto held = compare::hold_tensor(wrong.side, *wrong.exact, record, values, *wrong.noise);
+  return held.is_there() ? std::optional(held) : std::nullopt;
 }
 
 std::optional<Matrix> with_weight_of_layer(const StageFacts& facts, int layer) {

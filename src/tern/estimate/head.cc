@@ -36,6 +36,7 @@ Matrix capped(Matrix y, double cap) {
 
 // cap · tanh(x / cap): how much a value of this size is pressed down, falls as the cap rises.
 void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
+  constexpr double kLeftOver = 0.2;  // where the input is known but for rounding
   double largest = 0;
   for (const double value : facts.should().values) {
     largest = std::max(largest, std::abs(value));
@@ -45,16 +46,18 @@ void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
   }
   const auto distance = [&](double cap) { return misfit(facts, capped(facts.should(), cap)); };
   const double cap = argmin(distance, geometric_grid(largest / 20, largest * 20, 40));
-  if (distance(cap) < 0.05 * misfit(facts, facts.should())) {
+  // A number times all of it is told from a cap by its values alone.
+  const bool is_number = facts.is() && distance(cap) > 0.5 * best_factor(facts.should(), *facts.is()).error;
+  if (!is_number && distance(cap) < kLeftOver * misfit(facts, facts.should())) {
     const double given = shortest_within(cap, 1e-5 * cap);
-    proposals.push_back({"logit_soft_cap",
-                         {{"soft_cap", given}, {"expected", nullptr}},
+    proposals.push_back({"logits_soft_cap",
+                         {{"cap", given}, {"expected", nullptr}},
                          fmt::format("the logits are capped softly at {:.6g}", given),
                          [cap](const StageFacts& there) -> std::optional<Matrix> {
                            return there.id().stage == trace::Stage::kLogits ? std::optional(capped(there.should(), cap))
                                                                             : std::nullopt;
                          },
-                         kNumberMeasured});
+                         facts.is() ? kNumberMeasured : kFitsAnything});
   }
 }
 

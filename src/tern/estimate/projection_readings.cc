@@ -86,6 +86,10 @@ std::string and_scale(double factor, double scale) {
                                        : std::string();
 }
 
+// A weight that is read in another order is held whole.
+constexpr uint64_t kMostWeights = uint64_t{1} << 26;
+bool is_readable(const gguf::Tensor& weight) { return weight.n_elements() <= kMostWeights; }
+
 // Proposes a reading where it explains the sample but for a factor.
 void propose_reading(const Product& product, const Sample& sample, std::string id, Json parameters, std::string says,
                      const std::function<RowsOf(const gguf::Tensor& weight)>& reading, Proposals& proposals) {
@@ -100,20 +104,20 @@ void propose_reading(const Product& product, const Sample& sample, std::string i
     parameters["factor"] = fit.factor;
   }
   const double factor = is_scaled ? fit.factor : 1;
-  proposals.push_back(
-      propose(std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
-              [=](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
-                if (at.weight->format != &quant::kI2sBitnetCpp) {
-                  return std::nullopt;
-                }
-                const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
-                Matrix y = there.steps().project(at.x, *at.weight, at.weight->n_rows(),
-                                                 [&, row_of = reading(*at.weight)](uint64_t row, WeightRow& out) {
-                                                   row_of(row, out);
-                                                   out.scale *= by;
-                                                 });
-                return y;
-              }));
+  proposals.push_back(propose(
+      std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
+      [=, format = product.weight->format](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
+        if (at.weight->format != format || !is_readable(*at.weight)) {
+          return std::nullopt;
+        }
+        const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
+        Matrix y = there.steps().project(at.x, *at.weight, at.weight->n_rows(),
+                                         [&, row_of = reading(*at.weight)](uint64_t row, WeightRow& out) {
+                                           row_of(row, out);
+                                           out.scale *= by;
+                                         });
+        return y;
+      }));
 }
 
 RowsOf in_layout(const gguf::Tensor& weight, const Layout& layout) {
@@ -123,14 +127,20 @@ RowsOf in_layout(const gguf::Tensor& weight, const Layout& layout) {
   };
 }
 
+// The same data, taken for a matrix of n_cols rows of n_rows weights each.
 RowsOf transposed(const gguf::Tensor& weight) {
   auto all = std::make_shared<std::vector<float>>();
+  all->reserve(weight.n_elements());
   WeightRow row;
+  double scale = 1;  // of the first row
   for (uint64_t r = 0; r < weight.n_rows(); ++r) {
     oracle::decode_row(weight, r, row);
-    all->insert(all->end(), row.weights.begin(), row.weights.end());
+    scale = r == 0 && row.scale != 0 ? row.scale : scale;
+    for (const double value : row.weights) {
+      all->push_back(static_cast<float>(value * (row.scale / scale)));
+    }
   }
-  return [all, n_cols = weight.n_cols(), n_rows = weight.n_rows(), scale = row.scale](uint64_t r, WeightRow& out) {
+  return [all, n_cols = weight.n_cols(), n_rows = weight.n_rows(), scale](uint64_t r, WeightRow& out) {
     out.scale = scale;
     out.weights.resize(n_cols);
     for (uint64_t c = 0; c < n_cols; ++c) {
@@ -242,7 +252,20 @@ Matrix rounded_to_levels(const Matrix& x, double levels, bool whole_batch) {
   return y;
 }
 
-Matrix truncated(const Matrix& x) {
+// How many steps a value is: the largest one may come out below 127, which cutting off makes 126.
+using InSteps = double (*)(double value, double largest);
+constexpr InSteps kInSteps[] = {
+    [](double value, double largest) { return value * (127 / largest); },
+    [](double value, double largest) { return value / (largest / 127); },
+    [](double value, double largest) {
+      return static_cast<double>(static_cast<float>(value) * (127 / static_cast<float>(largest)));
+    },
+    [](double value, double largest) {
+      return static_cast<double>(static_cast<float>(value) / (static_cast<float>(largest) / 127));
+    },
+};
+
+Matrix truncated(const Matrix& x, InSteps in_steps) {
   Matrix y = x;
   for (size_t t = 0; t < y.n_tokens; ++t) {
     double largest = 1e-5;
@@ -250,7 +273,7 @@ Matrix truncated(const Matrix& x) {
       largest = std::max(largest, std::abs(value));
     }
     for (double& value : y.row(t)) {
-      value = std::trunc(value * (127 / largest)) * (largest / 127);
+      value = std::trunc(in_steps(value, largest)) * (largest / 127);
     }
   }
   return y;
@@ -269,11 +292,18 @@ void propose_rounding(const Product& product, Json parameters, const std::string
 }  // namespace
 
 void propose_readings(const StageFacts& facts, const Product& product, Proposals& proposals) {
-  if (!facts.is() || !is_i2s(*product.weight) || wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
+  if (!facts.is() || wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
     return;
   }
   const Sample sample = sample_of(facts, product, 64, 8);
   const std::string name(product.weight->name);
+  if (is_readable(*product.weight)) {
+    propose_reading(product, sample, "weights_transposed", {{"weight", name}},
+                    fmt::format("rows and columns of {} change places", name), transposed, proposals);
+  }
+  if (!is_i2s(*product.weight)) {
+    return;
+  }
   for (const Layout& layout : kLayouts) {
     if (product.weight->n_cols() % layout.block != 0) {
       continue;
@@ -292,8 +322,6 @@ void propose_readings(const StageFacts& facts, const Product& product, Proposals
         product, sample, is_order ? "i2s_unpack_order" : "i2s_block_size", std::move(parameters), says,
         [layout](const gguf::Tensor& weight) { return in_layout(weight, layout); }, proposals);
   }
-  propose_reading(product, sample, "weights_transposed", {{"weight", name}},
-                  fmt::format("rows and columns of {} change places", name), transposed, proposals);
   propose_code_map(product, sample, proposals);
 }
 
@@ -317,9 +345,12 @@ void propose_roundings(const StageFacts& facts, const Product& product, Proposal
     propose_rounding(product, {{"rounding", "one scale for the batch"}},
                      "rounded to int8 with one scale for the whole batch", 0.9, batch, proposals);
   }
-  if (is_better(truncated, sample.x)) {
-    propose_rounding(product, {{"rounding", "truncated"}}, "cut off instead of rounded to the nearest step", 0.9,
-                     truncated, proposals);
+  for (const InSteps in_steps : kInSteps) {
+    const auto cut = [in_steps](const Matrix& x) { return truncated(x, in_steps); };
+    if (is_better(cut, sample.x)) {
+      propose_rounding(product, {{"rounding", "truncated"}}, "cut off instead of rounded to the nearest step", 0.9, cut,
+                       proposals);
+    }
   }
   for (int levels = 1; levels <= 1024; ++levels) {
     const auto rounding = [levels](const Matrix& x) { return rounded_to_levels(x, levels, false); };

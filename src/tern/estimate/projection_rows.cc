@@ -18,6 +18,8 @@ namespace {
 
 using Rows = std::vector<size_t>;
 
+constexpr double kRowsAndNumber = 0.55;  // less simple than the number for all rows
+
 // Where each output of the stage came from.
 struct Source {
   const gguf::Tensor* tensor = nullptr;  // null: it is zero
@@ -297,18 +299,22 @@ void propose_mixed_rows(const Product& product, const Sources& sources, Proposal
   const bool is_factor = std::all_of(sources.begin(), sources.end(), [&](const auto& entry) {
     return entry.second.tensor == product.weight && entry.second.row == entry.first;
   });
+  const double factor = sources.begin()->second.factor;
+  const bool is_sign = is_factor && std::abs(factor + 1) < 1e-4;
   if (is_factor) {
     parameters = rows_parameters(product, keys_of(sources));
-    parameters["factor"] = sources.begin()->second.factor;
+    parameters["factor"] = is_sign ? -1 : factor;
   }
-  std::string says =
-      is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)), product.weight->name,
-                              sources.size() == 1 ? "is" : "are", sources.begin()->second.factor)
-                : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)), product.weight->name,
-                              fmt::join(tensors, " and "));
-  const double simplicity = tensors.size() > 1 ? kTableMeasured : 0.6;
+  const char* const verb = sources.size() == 1 ? "is" : "are";
+  std::string says = is_sign
+                         ? fmt::format("{} of {} {} negated", rows_text(keys_of(sources)), product.weight->name, verb)
+                     : is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)),
+                                               product.weight->name, verb, factor)
+                                 : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)),
+                                               product.weight->name, fmt::join(tensors, " and "));
+  const double simplicity = tensors.size() > 1 ? kTableMeasured : is_factor ? kRowsAndNumber : kNumberMeasured;
   proposals.push_back(
-      propose(is_factor ? "weight_value" : "weight_rows", std::move(parameters), std::move(says), simplicity,
+      propose(is_sign ? "weight_sign" : "weight_rows", std::move(parameters), std::move(says), simplicity,
               only_of(*product.weight, [sources](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
                 Matrix y = there.should();
                 std::map<const gguf::Tensor*, std::pair<Rows, std::vector<uint64_t>>> by_tensor;

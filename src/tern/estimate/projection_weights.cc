@@ -145,20 +145,22 @@ class WeightSearch {
   std::vector<std::vector<double>> features_;  // of each input feature, its values over the tokens
 };
 
+// `rows`: those with changed weights, ascending. `changes` are in their order.
 Json weights_parameters(const Product& product, const std::vector<Change>& changes) {
   const auto one = [](const Change& change) {
     return Json{{"row", change.row}, {"column", change.column}, {"delta", change.delta}};
   };
-  if (changes.size() == 1) {
-    Json parameters = one(changes[0]);
-    parameters["weight"] = std::string(product.weight->name);
-    return parameters;
-  }
-  Json list = Json::array();
+  Json list = Json::array(), rows = Json::array();
   for (const Change& change : changes) {
     list.push_back(one(change));
+    if (rows.empty() || rows.back() != change.row) {
+      rows.push_back(change.row);
+    }
   }
-  return {{"weight", std::string(product.weight->name)}, {"weights", std::move(list)}};
+  Json parameters = changes.size() == 1 ? one(changes[0]) : Json{{"weights", std::move(list)}};
+  parameters["rows"] = std::move(rows);
+  parameters["weight"] = std::string(product.weight->name);
+  return parameters;
 }
 
 // Of head h of the input, what the columns of head g of the weight give. Only some rows are looked at.

@@ -101,20 +101,23 @@ class Sum {
   }
 
  private:
+  static constexpr double kLikeOne = 1e-3;
+
   // Factors of the stream and of what the block adds.
   void propose(double times_a, double times_b, double simplicity) {
     const bool is_stream = times_b == 1;
     const Addend& named = addends_[is_stream ? 0 : 1];
-    const double factor = is_stream ? times_a : times_b;
+    const double factor = given(is_stream ? times_a : times_b);
     if (times_a == 1 && times_b == 1) {
       return;
     }
     if (times_a != 1 && times_b != 1) {
-      proposals_.push_back(sum_of(
-          addends_[0], times_a, addends_[1], times_b,
-          {{"addends", {addends_[0].name, addends_[1].name}}, {"factors", {times_a, times_b}}},
-          fmt::format("{} and {}", factor_text(addends_[0].name, times_a), factor_text(addends_[1].name, times_b)),
-          kTableMeasured, stage_));
+      proposals_.push_back(
+          sum_of(addends_[0], times_a, addends_[1], times_b,
+                 {{"addends", {addends_[0].name, addends_[1].name}}, {"factors", {given(times_a), given(times_b)}}},
+                 fmt::format("{} and {}", factor_text(addends_[0].name, given(times_a)),
+                             factor_text(addends_[1].name, given(times_b))),
+                 kTableMeasured, stage_));
       return;
     }
     proposals_.push_back(sum_of(addends_[0], times_a, addends_[1], times_b,
@@ -122,15 +125,25 @@ class Sum {
                                 factor_text(named.name, factor), simplicity, stage_));
   }
 
-  static double rounded(double factor) {
-    const double given = shortest_within(factor, 2e-6 * std::max(std::abs(factor), 1.0));
-    return std::abs(factor) < 1e-6 ? 0 : given;
-  }
+  static constexpr double kUncertainty = 2e-6;
+  // As it is written down. What is computed takes the measured number: a sum is exact to float32's rounding.
+  static double given(double factor) { return shortest_within(factor, kUncertainty * std::max(std::abs(factor), 1.0)); }
 
   void measure(const Matrix& is) {
     const auto factors = least_squares({a_.values, b_.values}, is.values);
-    if (factors.size() == 2) {
-      propose(rounded(factors[0]), rounded(factors[1]), kNumberMeasured);
+    if (factors.size() != 2) {
+      return;
+    }
+    propose(factors[0], factors[1], kNumberMeasured);
+    // Where one addend is as it should be, the other one's factor alone.
+    for (const bool stream : {false, true}) {
+      if (std::abs(factors[stream ? 1 : 0] - 1) < kLikeOne) {
+        const Matrix rest = sum(is, 1, stream ? b_ : a_, -1);
+        const auto factor = least_squares({stream ? a_.values : b_.values}, rest.values);
+        if (factor.size() == 1) {
+          stream ? propose(factor[0], 1, kNumberMeasured) : propose(1, factor[0], kNumberMeasured);
+        }
+      }
     }
   }
 
