@@ -6,6 +6,8 @@
 namespace tern::estimate {
 namespace {
 
+constexpr double kEpsilon = static_cast<double>(1e-5F);  // as files hold it
+
 using test::AlteredRun;
 using test::simplest;
 using test::that_hold;
@@ -40,7 +42,7 @@ TEST(EstimateNorm, EpsilonOfAnyValue) {
     const Proposal found = simplest(facts, estimate_norm);
     EXPECT_EQ(found.id, "norm_epsilon") << epsilon << found.parameters;
     EXPECT_NEAR(found.parameters.value("epsilon", -1.0), epsilon, 0.01 * epsilon) << found.parameters;
-    EXPECT_DOUBLE_EQ(found.parameters.value("expected", -1.0), 1e-5F);
+    EXPECT_DOUBLE_EQ(found.parameters.value("expected", -1.0), kEpsilon);
   }
 }
 
@@ -71,7 +73,7 @@ TEST(EstimateNorm, WeightUsedOtherwise) {
       {"1/weight", [](double w) { return 1 / w; }},
   };
   for (const WeightCase& one : cases) {
-    const auto is = rms_norm(run.values("blk1/attn_out"), changed(weight, one.change), 1e-5F);
+    const auto is = rms_norm(run.values("blk1/attn_out"), changed(weight, one.change), kEpsilon);
     const Proposal found = simplest(run.facts("blk1/attn_sub_norm", is), estimate_norm);
     EXPECT_EQ(found.id, "norm_weight");
     EXPECT_EQ(found.parameters.value("used", ""), one.used) << found.parameters;
@@ -83,12 +85,12 @@ TEST(EstimateNorm, FactorAndOffsetOfAnyValue) {
   const Matrix x = run.values("blk1/ffn_act");
   const Values weight = run.weight("blk.1.ffn_sub_norm.weight");
   Proposal found =
-      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return 0.37 * w; }), 1e-5F)),
+      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return 0.37 * w; }), kEpsilon)),
                estimate_norm);
   EXPECT_EQ(found.id, "norm_weight");
   EXPECT_NEAR(found.parameters.value("factor", 0.0), 0.37, 1e-6) << found.parameters;
   found =
-      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return w - 0.25; }), 1e-5F)),
+      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return w - 0.25; }), kEpsilon)),
                estimate_norm);
   EXPECT_EQ(found.id, "norm_weight");
   EXPECT_NEAR(found.parameters.value("offset", 0.0), -0.25, 1e-5) << found.parameters;
@@ -100,7 +102,7 @@ TEST(EstimateNorm, WeightOfAnotherLayerOrStage) {
     for (const char* pass : {"", "t1/"}) {
       const std::string name = std::string(pass) + "blk2/attn_norm", input = std::string(pass) + "blk1/out";
       const Proposal found =
-          simplest(run.facts(name, rms_norm(run.values(input), run.weight(other), 1e-5F)), estimate_norm);
+          simplest(run.facts(name, rms_norm(run.values(input), run.weight(other), kEpsilon)), estimate_norm);
       EXPECT_EQ(found.id, "norm_weight");
       EXPECT_EQ(found.parameters.value("used", ""), other) << found.parameters;
     }
@@ -109,7 +111,7 @@ TEST(EstimateNorm, WeightOfAnotherLayerOrStage) {
 
 TEST(EstimateNorm, WeightOfAnotherLayerFromRms) {
   AlteredRun run;
-  const auto is = rms_norm(run.values("blk0/out"), run.weight("blk.3.attn_norm.weight"), 1e-5F);
+  const auto is = rms_norm(run.values("blk0/out"), run.weight("blk.3.attn_norm.weight"), kEpsilon);
   const auto hold = that_hold(run.facts("blk1/attn_norm", is, false), estimate_norm);
   ASSERT_FALSE(hold.empty());
   EXPECT_EQ(hold.front().parameters.value("used", ""), "blk.3.attn_norm.weight") << test::listed(hold);
@@ -120,7 +122,7 @@ TEST(EstimateNorm, LeftOutOrDoubled) {
   const Matrix x = run.values("blk4/out");
   const Values weight = run.weight("output_norm.weight");
   EXPECT_EQ(simplest(run.facts("output_norm", x), estimate_norm).id, "norm_missing");
-  const auto twice = rms_norm(rms_norm(x, weight, 1e-5F), weight, 1e-5F);
+  const auto twice = rms_norm(rms_norm(x, weight, kEpsilon), weight, kEpsilon);
   EXPECT_EQ(simplest(run.facts("output_norm", twice), estimate_norm).id, "norm_doubled");
 }
 
@@ -138,13 +140,13 @@ TEST(EstimateNorm, OtherDivisors) {
       value -= mean;
     }
   }
-  Proposal found = simplest(run.facts("blk2/attn_sub_norm", rms_norm(centred, weight, 1e-5F)), estimate_norm);
+  Proposal found = simplest(run.facts("blk2/attn_sub_norm", rms_norm(centred, weight, kEpsilon)), estimate_norm);
   EXPECT_EQ(found.id, "norm_function");
   EXPECT_EQ(found.parameters.value("function", ""), "LayerNorm");
 
   by_head.values = x.values;
   Matrix is = x;
-  is.values = rms_norm(by_head, Values(64, 1.0), 1e-5F).values;
+  is.values = rms_norm(by_head, Values(64, 1.0), kEpsilon).values;
   for (size_t t = 0; t < is.n_tokens; ++t) {
     std::transform(weight.begin(), weight.end(), is.row(t).begin(), is.row(t).begin(), std::multiplies<>());
   }
@@ -159,7 +161,7 @@ TEST(EstimateNorm, FewValuesOfTheWeight) {
   weight[17] = -3.5;
   weight[200] = 0;
   const Proposal found =
-      simplest(run.facts("blk3/ffn_norm", rms_norm(run.values("blk3/ffn_inp"), weight, 1e-5F)), estimate_norm);
+      simplest(run.facts("blk3/ffn_norm", rms_norm(run.values("blk3/ffn_inp"), weight, kEpsilon)), estimate_norm);
   EXPECT_EQ(found.id, "weight_value");
   EXPECT_EQ(found.parameters["features"], Json({17, 200}));
   EXPECT_NEAR(found.parameters["used"][0], -3.5, 1e-5);
@@ -170,7 +172,7 @@ TEST(EstimateNorm, HalfOfTheWeight) {
   Values weight = run.weight("blk.3.ffn_norm.weight");
   std::fill(weight.begin() + 128, weight.end(), 0.0);
   const Proposal found =
-      simplest(run.facts("blk3/ffn_norm", rms_norm(run.values("blk3/ffn_inp"), weight, 1e-5F)), estimate_norm);
+      simplest(run.facts("blk3/ffn_norm", rms_norm(run.values("blk3/ffn_inp"), weight, kEpsilon)), estimate_norm);
   EXPECT_EQ(found.id, "weight_value");
   EXPECT_EQ(found.parameters["first_feature"], 128) << found.parameters;
   EXPECT_EQ(found.parameters["n_features"], 128);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <tuple>
 
@@ -284,7 +285,7 @@ class RmsExplanation {
     const int end = plan_.around ? first_.layer + 1 : n_layers;
     for (int layer = first_.layer; layer < end && max_candidates_ == kMaxCandidates; ++layer) {
       int& read = reads[static_cast<size_t>(layer)];
-      double best = INFINITY, own = INFINITY;
+      double best = std::numeric_limits<double>::infinity(), own = best;
       int best_read = layer;
       for (int other = 0; other < n_layers; ++other) {
         read = other;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "tern/estimate/least_squares.h"
@@ -27,7 +28,7 @@ struct Change {
 // The changes of one row.
 struct RowFit {
   std::vector<Change> changes;
-  double error = INFINITY;  // what is left of one value, RMS
+  double error = std::numeric_limits<double>::infinity();  // what is left of one value, RMS
   size_t n_alternatives = 0;
 };
 
