@@ -34,6 +34,7 @@ TEST(Compare, TwoEqualRecordingsMatch) {
   EXPECT_EQ(json["format"], 1);
   EXPECT_EQ(json["verdict"], "match");
   EXPECT_TRUE(json["arbitration"].is_null() && json["no_arbitration_because"].is_null());
+  EXPECT_TRUE(json["wrong"].is_null());
   EXPECT_EQ(json["subject"]["path"], options.subject);
   EXPECT_THAT(to_text(comparison), HasSubstr("verdict: match\n"));
 }

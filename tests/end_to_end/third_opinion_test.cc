@@ -87,6 +87,7 @@ TEST_F(ThirdOpinionDeep, NamesBitnetCppWrongWhereItWraps) {
   EXPECT_EQ(json["verdict"], "diverged");
   EXPECT_EQ(json["first_divergence"]["name"], "blk0/q_proj");
   EXPECT_EQ(json["arbitration"]["wrong"], "reference");
+  EXPECT_EQ(json["wrong"], "reference");
   EXPECT_EQ(json["arbitration"]["reference_wrong_from"]["prefill"], "blk0/q_proj");
   EXPECT_EQ(json["arbitration"]["reference_wrong_from"]["decode"], "t1/blk0/q_proj");
   EXPECT_TRUE(json["arbitration"]["subject_wrong_from"]["prefill"].is_null());

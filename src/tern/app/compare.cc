@@ -278,6 +278,7 @@ Json to_json(const Comparison& comparison) {
   }
   json["repro"] = text_or_null(comparison.repro);
   json["notes"] = comparison.notes;
+  json["wrong"] = judgement.arbitration ? Json(compare::wrong_name(judgement.arbitration->wrong())) : Json(nullptr);
   json["arbitration"] = judgement.arbitration ? report::arbitration_json(*judgement.arbitration) : Json(nullptr);
   json["no_arbitration_because"] = text_or_null(judgement.no_arbitration);
   json["cause"] = report::cause_json(judgement.cause);
