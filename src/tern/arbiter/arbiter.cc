@@ -159,9 +159,9 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   const compare::Arbitration& arbitration = opinion.arbitration;
   if (arbitration.wrong() == compare::Wrong::kNeither) {
     if (reference != nullptr) {
-      opinion.cause = engines_->estimate_prompts
-                          ? engines_->estimate_prompts(question_.model, subject.result, reference->result)
-                          : cause_of_prompts(subject.result, reference->result);
+      if (engines_->estimate_prompts) {
+        opinion.cause = engines_->estimate_prompts(question_.model, subject.result, reference->result);
+      }
       opinion.cause = opinion.cause ? opinion.cause : cause_of_rounding(subject, *reference, arbitration);
     }
     return opinion;

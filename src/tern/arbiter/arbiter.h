@@ -38,7 +38,7 @@ struct OracleEngines {
   // Measures the cause from the data. nullopt where it finds none: then the faults are tried. Empty: they are at once.
   // `tried`: what was held against the data, as in outcome::Cause. Errors: those of the model file and of the oracle.
   std::function<Result<std::optional<outcome::Cause>>(const WrongSide& wrong, Json& tried)> estimate;
-  // Two sides that made different ids of one prompt. Empty: cause_of_prompts().
+  // Two sides that made different ids of one prompt. nullopt where they did not. Empty: no cause is looked for.
   std::function<std::optional<outcome::Cause>(const std::filesystem::path& model, const trace::RunResult& subject,
                                               const trace::RunResult& reference)>
       estimate_prompts;

@@ -209,30 +209,6 @@ Cause Explanation::conclude() const {
   return {best_->fault->cause, name, best_->share(), evidence + others};
 }
 
-std::optional<Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference) {
-  const auto& a = subject.prompt_tokens;
-  const auto& b = reference.prompt_tokens;
-  if (a.empty() || b.empty() || a == b) {
-    return std::nullopt;
-  }
-  const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-  const auto is_rest_of = [](const auto& shorter, const auto& longer) {
-    return shorter.size() + 1 == longer.size() && std::equal(shorter.begin(), shorter.end(), longer.begin() + 1);
-  };
-  Cause cause{"tokenizer", "tokens", 1, ""};
-  if (is_rest_of(a, b) || is_rest_of(b, a)) {
-    const compare::Side shorter = a.size() < b.size() ? compare::Side::kSubject : compare::Side::kReference;
-    cause.id = "missing_bos";
-    cause.evidence =
-        fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}",
-                    compare::side_name(shorter), std::min(a.size(), b.size()), a.size() < b.size() ? b[0] : a[0]);
-  } else {
-    cause.evidence = fmt::format("the same prompt became {} ids and {} ids, which differ from position {} on", a.size(),
-                                 b.size(), at - a.begin());
-  }
-  return cause;
-}
-
 std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                        const compare::Arbitration& arbitration) {
   const StageArbitration* first = nullptr;

@@ -60,9 +60,6 @@ class Explanation {
   std::optional<Fit> best_;
 };
 
-// Two sides that made different ids of one prompt; the reference is taken to be right. nullopt where they did not.
-std::optional<outcome::Cause> cause_of_prompts(const trace::RunResult& subject, const trace::RunResult& reference);
-
 // Two sides that differ although neither is wrong; `arbitration` is theirs. The place is the first tensor whose bits
 // differ, and the confidence the share of such tensors that the oracle could hold on both sides by their values.
 // nullopt where no bits differ, or where it could not do so with the first.
