@@ -233,15 +233,17 @@ void propose_code_map(const Product& product, const Sample& sample, Proposals& p
 // A way to round activations.
 using Rounding = std::function<Matrix(const Matrix& x)>;
 
+// What int8 formats scale by: no less than 1e-5.
+double largest_of(std::span<const double> values) {
+  double largest = 1e-5;
+  for (const double value : values) {
+    largest = std::max(largest, std::abs(value));
+  }
+  return largest;
+}
+
 Matrix rounded_to_levels(const Matrix& x, double levels, bool whole_batch) {
   Matrix y = x;
-  const auto largest_of = [](std::span<const double> values) {
-    double largest = 1e-5;
-    for (const double value : values) {
-      largest = std::max(largest, std::abs(value));
-    }
-    return largest;
-  };
   const double of_all = largest_of(x.values);
   for (size_t t = 0; t < y.n_tokens; ++t) {
     const double largest = whole_batch ? of_all : largest_of(x.row(t));
@@ -268,10 +270,7 @@ constexpr InSteps kInSteps[] = {
 Matrix truncated(const Matrix& x, InSteps in_steps) {
   Matrix y = x;
   for (size_t t = 0; t < y.n_tokens; ++t) {
-    double largest = 1e-5;
-    for (const double value : x.row(t)) {
-      largest = std::max(largest, std::abs(value));
-    }
+    const double largest = largest_of(x.row(t));
     for (double& value : y.row(t)) {
       value = std::trunc(in_steps(value, largest)) * (largest / 127);
     }

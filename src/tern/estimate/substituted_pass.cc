@@ -1,9 +1,9 @@
 #include "tern/estimate/substituted_pass.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
+#include "tern/estimate/numerics.h"
 #include "tern/trace/neighbourhood.h"
 
 namespace tern::estimate {
@@ -39,11 +39,7 @@ class SubstitutedPass final : public oracle::Oracle {
       }
     }
     TERN_RETURN_IF_ERROR(Oracle::finish_stage(pass, stage, layer, matrix));
-    double sum = 0;
-    for (const double value : matrix.values) {
-      sum += value * value;
-    }
-    rms_[id] = std::sqrt(sum / static_cast<double>(std::max<size_t>(matrix.values.size(), 1)));
+    rms_[id] = rms_of(matrix);
     if (proposal_ != nullptr) {
       computed_[id] = matrix;
     }
