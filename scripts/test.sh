@@ -95,21 +95,31 @@ fuzz_all() {
   return $code
 }
 
-# The checks that .clang-tidy names, as errors, on the sources of src/tern: those that changed last come first, and none
-# is begun after TERN_TIDY_SECONDS. Reads the sanitizer build's compile commands and its precompiled headers.
+# The checks that .clang-tidy names, as errors, on src/tern, by the sanitizer build's compile commands: a kernel is a unit
+# by itself, other sources are compiled several at once. Units with the sources that changed last come first, and none is
+# begun after TERN_TIDY_SECONDS.
 tidy() {
-  local sources code=0
-  sources=$(jq -r '.[].file' "$root/build/asan/compile_commands.json" | sed -n "s|^$root/\(src/tern/.*\)|\1|p" | sort -u)
-  export TIDY_BUILD="$root/build/asan" TIDY_CHECKED="$root/build/tidy-checked.txt"
+  local asan="$root/build/asan" units code=0
+  export TIDY_BUILD=$asan TIDY_CHECKED="$root/build/tidy-checked.txt"
   TIDY_END=$(($(date +%s) + ${TERN_TIDY_SECONDS:-75}))
   export TIDY_END
   : >"$TIDY_CHECKED"
+  # A line for each source: SOURCE UNIT.
+  units=$(jq -r '.[].file' "$asan/compile_commands.json" | sort -u | while read -r unit; do
+    case "$unit" in
+      "$root"/src/tern/*) echo "${unit#"$root/"} $unit" ;;
+      "$asan"/src/tern/*/Unity/*) sed -n "s|^#include \"$root/\(.*\)\"|\1 $unit|p" "$unit" ;;
+    esac
+  done)
   # shellcheck disable=SC2016  # the inner shell expands
-  { git -C "$root" log --format= --name-only -- src/tern 2>/dev/null; echo "$sources"; } |
-    grep -Fx "$sources" | awk '!seen[$0]++' | (cd "$root" && xargs -P "$jobs" -I{} bash -c '
+  { git -C "$root" log --format= --name-only -- src/tern 2>/dev/null; awk '{print $1}' <<<"$units"; } |
+    awk 'NR == FNR { unit[$1] = $2; next } $1 in unit && !seen[unit[$1]]++ { print unit[$1] }' <(echo "$units") - |
+    xargs -P "$jobs" -I{} bash -c '
       [ "$(date +%s)" -lt "$TIDY_END" ] || exit 0
-      clang-tidy -quiet -p "$TIDY_BUILD" "$1" 2>/dev/null && echo "$1" >>"$TIDY_CHECKED"' _ {}) || code=$?
-  echo "$(wc -l <"$TIDY_CHECKED") of $(wc -l <<<"$sources") sources without a finding"
+      clang-tidy -quiet -p "$TIDY_BUILD" "$1" 2>/dev/null && echo "$1" >>"$TIDY_CHECKED"' _ {} || code=$?
+  local n_checked
+  n_checked=$(grep -cFf "$TIDY_CHECKED" <<<"$units") || true
+  echo "$n_checked of $(wc -l <<<"$units") sources without a finding"
   # Not one source checked is no pass: the compile commands name none, or the time was too short for the first.
   [ -s "$TIDY_CHECKED" ] || return 1
   return $code

@@ -14,7 +14,7 @@ namespace {
 using test::RunBuilder;
 using testing::HasSubstr;
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 
 class VerdictTest : public testing::Test {
  protected:
@@ -330,7 +330,7 @@ TEST_F(VerdictTest, LogitsOutsideOfTheToleranceDivergeEvenWithEqualTokens) {
   EXPECT_EQ(first_divergence(c), "t1/logits");
   EXPECT_LT(c.logits->min_cosine.value(), 0.95);
   EXPECT_THAT(c.verdict.reason, HasSubstr("the logits of row 2 (decode step 1)"));
-  a_.logits[2] = {kNan, 1, 4, 3};
+  a_.logits[2] = {kNotANumber, 1, 4, 3};
   c = compare(a_, b_);
   EXPECT_EQ(c.verdict.kind, VerdictKind::kDiverged);
   EXPECT_THAT(c.verdict.reason, HasSubstr("1 of 4 values are not finite"));
@@ -422,7 +422,7 @@ TEST_F(VerdictTest, NothingGeneratedIsMistrusted) {
 }
 
 TEST_F(VerdictTest, NanOnBothSidesIsMistrustedWhateverFollows) {
-  a_.tensors["blk0/q_proj"][1] = b_.tensors["blk0/q_proj"][1] = kNan;
+  a_.tensors["blk0/q_proj"][1] = b_.tensors["blk0/q_proj"][1] = kNotANumber;
   RunComparison c = compare(a_, b_);
   EXPECT_EQ(c.verdict.kind, VerdictKind::kMistrusted);
   EXPECT_THAT(c.verdict.reason, HasSubstr("blk0/q_proj: NaN"));
@@ -436,7 +436,7 @@ TEST_F(VerdictTest, NanOnBothSidesIsMistrustedWhateverFollows) {
 
 TEST_F(VerdictTest, NanOnOneSideDiverges) {
   a_.arithmetic = "another";
-  a_.tensors["blk0/q_proj"][1] = kNan;
+  a_.tensors["blk0/q_proj"][1] = kNotANumber;
   for (const RunComparison& c : {compare(a_, b_), compare(b_, a_)}) {
     EXPECT_EQ(c.verdict.kind, VerdictKind::kDiverged);
     EXPECT_EQ(first_divergence(c), "blk0/q_proj");

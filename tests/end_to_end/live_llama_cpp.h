@@ -88,10 +88,4 @@ class LiveEngineTest : public testing::Test {
   std::filesystem::path cache_ = tern_binary().parent_path().parent_path() / "live-reference-cache";
 };
 
-inline Json json_in(const std::filesystem::path& path) {
-  const auto json = read_json_file(path, uint64_t{256} << 20);
-  EXPECT_TRUE(json) << json.error().line();
-  return json ? *json : Json();
-}
-
 }  // namespace tern::test

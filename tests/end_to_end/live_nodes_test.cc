@@ -21,7 +21,7 @@ const RandomModel kDense = {.architecture = "qwen3"};
 const RandomModel kExperts = {.architecture = "qwen3moe", .n_ff = 64, .n_experts = 8};
 
 // One scenario by token ids, so that no tokenizer plays a part.
-constexpr const char* kScenarios = R"(
+constexpr const char* kOneByIds = R"(
 [[scenario]]
 name = "ids"
 token_ids = [266, 72, 101, 108, 108, 111, 32, 256]
@@ -40,7 +40,7 @@ class LiveNodes : public test::LiveEngineTest {
   // llama.cpp on both sides, with one setting changed for the reference. Returns what `tern compare` says of the runs.
   Json swept(const RandomModel& model, const std::string& setting, const std::string& other, int exit_code) {
     const fs::path path = written(model), scenarios = folder_.path() / "scenarios.toml", out = folder_.path() / "out";
-    EXPECT_TRUE(write_file(scenarios, kScenarios));
+    EXPECT_TRUE(write_file(scenarios, kOneByIds));
     std::vector<std::string> arguments = {"sweep", path.string(), path.string(), out.string(), "--subject", spec_};
     arguments.insert(arguments.end(),
                      {"--reference", spec_, "--stages", "all", "--exact", "--check-reference", "never"});

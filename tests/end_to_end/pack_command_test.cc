@@ -22,6 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::Ended;
+using test::json_in;
 using testing::HasSubstr;
 
 class PackCommand : public testing::Test {
@@ -67,16 +68,7 @@ class PackCommand : public testing::Test {
            more;
   }
   std::vector<std::string> left_in_place() const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(place_)) {
-      names.push_back(entry.path().filename());
-    }
-    return names;
-  }
-  Json json_in(const fs::path& path) const {
-    const auto json = read_json_file(path);
-    EXPECT_TRUE(json) << json.error().line();
-    return json ? *json : Json();
+    return test::names_in(place_);
   }
   void write_scenarios(const std::string& toml) { ASSERT_TRUE(write_file(scenarios_, toml)); }
   void SetUp() override {

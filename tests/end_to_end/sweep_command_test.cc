@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::Ended;
+using test::json_in;
 using testing::HasSubstr;
 
 Ended run(std::vector<std::string> argv, std::map<std::string, std::string> environment = {}, const fs::path& in = {}) {
@@ -37,12 +38,6 @@ Ended tern(std::vector<std::string> arguments, std::map<std::string, std::string
   ChildCommand command = test::tern_command(std::move(arguments), std::move(environment));
   command.working_dir = in;
   return test::run_program(command);
-}
-
-Json json_in(const fs::path& path) {
-  const auto json = read_json_file(path);
-  EXPECT_TRUE(json) << json.error().line();
-  return json ? *json : Json();
 }
 
 size_t files_in(const fs::path& folder) {

@@ -11,7 +11,7 @@ using test::simplest;
 
 constexpr size_t kHeads = 4, kWidth = 64;
 
-struct Wrong {
+struct WrongMixing {
   std::function<size_t(size_t head)> score_head = [](size_t head) { return head; };
   std::function<size_t(size_t head)> value_head = [](size_t head) { return head / 2; };
   std::function<size_t(size_t key)> slot = [](size_t key) { return key; };
@@ -19,7 +19,7 @@ struct Wrong {
 };
 
 // Written apart from what is tested.
-Matrix mixed(const Matrix& p, const Matrix& v, const Wrong& wrong) {
+Matrix mixed(const Matrix& p, const Matrix& v, const WrongMixing& wrong) {
   const size_t n_tokens = p.n_tokens / kHeads;
   Matrix out(n_tokens, kHeads * kWidth);
   for (size_t t = 0; t < n_tokens; ++t) {
@@ -36,11 +36,11 @@ Matrix mixed(const Matrix& p, const Matrix& v, const Wrong& wrong) {
 
 class EstimateMixing : public testing::Test {
  protected:
-  Proposal prompt(const Wrong& wrong) {
+  Proposal prompt(const WrongMixing& wrong) {
     const Matrix out = mixed(run_.values("blk1/attn_scores_softmax"), run_.values("blk1/v_proj"), wrong);
     return simplest(run_.facts("blk1/attn_out", out), estimate_mixing);
   }
-  Proposal decode_step(const Wrong& wrong) {
+  Proposal decode_step(const WrongMixing& wrong) {
     Matrix v = run_.values("blk1/v_proj");
     for (const char* name : {"t1/blk1/v_proj", "t2/blk1/v_proj"}) {
       const Matrix one = run_.values(name);
@@ -65,7 +65,7 @@ TEST_F(EstimateMixing, ValueHeads) {
 TEST_F(EstimateMixing, OrderOfHeads) {
   const auto other = [](size_t head) { return (3 * head + 1) % 4; };
   for (const bool decode : {false, true}) {
-    const Wrong wrong{.score_head = other, .value_head = [other](size_t head) { return other(head) / 2; }};
+    const WrongMixing wrong{.score_head = other, .value_head = [other](size_t head) { return other(head) / 2; }};
     const Proposal found = decode ? decode_step(wrong) : prompt(wrong);
     EXPECT_EQ(found.id, "head_order");
     EXPECT_EQ(found.parameters["order"], Json({1, 0, 3, 2}));
@@ -140,7 +140,7 @@ TEST_F(EstimateMixing, ScoresThatNobodyRecorded) {
 }
 
 TEST_F(EstimateMixing, OrdersThatRmsDoesNotShow) {
-  const Wrong wrong{.score_head = [](size_t head) { return (head + 1) % 4; },
+  const WrongMixing wrong{.score_head = [](size_t head) { return (head + 1) % 4; },
                     .value_head = [](size_t head) { return (head + 1) % 4 / 2; }};
   const Matrix out = mixed(run_.values("blk1/attn_scores_softmax"), run_.values("blk1/v_proj"), wrong);
   const auto facts = run_.facts("blk1/attn_out", out, false);

@@ -56,20 +56,20 @@ TEST(EstimateResidual, NothingOfARightSum) {
   test::expect_nothing_proposed(trace::StageKind::kResidual, estimate_residual);
 }
 
-const std::vector<int32_t> kPrompt = {1, 5, 900, 33, 1207, 64, 5, 18};
+const std::vector<int32_t> kPromptIds = {1, 5, 900, 33, 1207, 64, 5, 18};
 
 Matrix rows(const AlteredRun& run, const std::function<int32_t(int32_t)>& row_of) {
   const gguf::Tensor& table = *run.steps().view().find_tensor("token_embd.weight");
-  Matrix y(kPrompt.size(), table.n_cols());
-  for (size_t t = 0; t < kPrompt.size(); ++t) {
-    const auto row = run.steps().weight_row(table, static_cast<uint64_t>(row_of(kPrompt[t])));
+  Matrix y(kPromptIds.size(), table.n_cols());
+  for (size_t t = 0; t < kPromptIds.size(); ++t) {
+    const auto row = run.steps().weight_row(table, static_cast<uint64_t>(row_of(kPromptIds[t])));
     std::copy(row.begin(), row.end(), y.row(t).begin());
   }
   return y;
 }
 
 TEST(EstimateEmbeddings, TheRowThatWasTaken) {
-  AlteredRun run(kPrompt);
+  AlteredRun run(kPromptIds);
   for (const bool with_values : {true, false}) {
     const auto facts = run.facts("embeddings", rows(run, [](int32_t id) { return id + 2; }), with_values);
     const Proposal off = simplest(facts, estimate_embeddings);
@@ -85,7 +85,7 @@ TEST(EstimateEmbeddings, TheRowThatWasTaken) {
 // Its last tokens leave the table, and go round or stay at its end.
 TEST(EstimateEmbeddings, AnOffsetBeyondTheTable) {
   const auto n = static_cast<int32_t>(AlteredRun().steps().view().find_tensor("token_embd.weight")->n_rows());
-  std::vector<int32_t> prompt = kPrompt;
+  std::vector<int32_t> prompt = kPromptIds;
   prompt[3] = n - 1;
   prompt[6] = n - 2;
   AlteredRun run(prompt);
@@ -106,7 +106,7 @@ TEST(EstimateEmbeddings, AnOffsetBeyondTheTable) {
 }
 
 TEST(EstimateEmbeddings, AFactor) {
-  AlteredRun run(kPrompt);
+  AlteredRun run(kPromptIds);
   constexpr double kFactor = 1.370412759009819996;
   Matrix y = rows(run, [](int32_t id) { return id; });
   for (double& value : y.values) {

@@ -11,7 +11,7 @@ namespace {
 using test::AlteredRun;
 using test::simplest;
 
-struct Wrong {
+struct WrongTurn {
   double base = 1e4;
   size_t head = 64, width = 64;
   bool halves = true;
@@ -21,7 +21,7 @@ struct Wrong {
 };
 
 // Written apart from what is tested.
-Matrix turned(const Matrix& x, const Wrong& wrong) {
+Matrix turned(const Matrix& x, const WrongTurn& wrong) {
   Matrix y = x;
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t head = 0; head < x.n_features; head += wrong.head) {
@@ -40,10 +40,10 @@ Matrix turned(const Matrix& x, const Wrong& wrong) {
 
 class EstimateRope : public testing::Test {
  protected:
-  Proposal of_queries(const Wrong& wrong) {
+  Proposal of_queries(const WrongTurn& wrong) {
     return simplest(run_.facts("blk2/q_rope", turned(run_.values("blk2/q_proj"), wrong)), estimate_rope);
   }
-  Proposal of_a_decode_step(Wrong wrong) {
+  Proposal of_a_decode_step(WrongTurn wrong) {
     const auto position = wrong.position;
     wrong.position = [position](size_t t) { return position(t + 13); };
     return simplest(run_.facts("t2/blk2/k_rope", turned(run_.values("t2/blk2/k_proj"), wrong)), estimate_rope);
@@ -111,7 +111,7 @@ TEST_F(EstimateRope, PartOfTheHead) {
 }
 
 TEST_F(EstimateRope, PartOfThePairs) {
-  const Wrong wrong{.scaled = [](size_t i, double frequency) { return i < 11 ? frequency : 0; }};
+  const WrongTurn wrong{.scaled = [](size_t i, double frequency) { return i < 11 ? frequency : 0; }};
   for (const Proposal& found : {of_queries(wrong), of_a_decode_step(wrong)}) {
     EXPECT_EQ(found.id, "rope_partial") << found.parameters;
     EXPECT_EQ(found.parameters.value("pairs_turned", 0), 11) << found.parameters;

@@ -10,9 +10,9 @@ using test::AlteredRun;
 using test::simplest;
 using test::that_hold;
 
-constexpr size_t kHeads = 4, kWidth = 64, kPrompt = 12;
+constexpr size_t kHeads = 4, kWidth = 64, kPromptLength = 12;
 
-struct Wrong {
+struct WrongScores {
   double scale = 0.125, cap = 0;
   std::function<bool(size_t position, size_t key)> sees = [](size_t position, size_t key) { return key <= position; };
   std::function<size_t(size_t head)> query_head = [](size_t head) { return head; };
@@ -21,7 +21,7 @@ struct Wrong {
 };
 
 // Written apart from what is tested. `first`: where q's first token stands.
-Matrix softmax(const Matrix& q, const Matrix& k, size_t first, const Wrong& wrong) {
+Matrix softmax(const Matrix& q, const Matrix& k, size_t first, const WrongScores& wrong) {
   Matrix p(kHeads * q.n_tokens, k.n_tokens);
   for (size_t h = 0; h < kHeads; ++h) {
     for (size_t t = 0; t < q.n_tokens; ++t) {
@@ -57,14 +57,14 @@ class EstimateScores : public testing::Test {
     }
     return all;
   }
-  Matrix of_prompt(const Wrong& wrong) const {
+  Matrix of_prompt(const WrongScores& wrong) const {
     return softmax(run_.values("blk2/q_rope"), run_.values("blk2/k_rope"), 0, wrong);
   }
-  Proposal prompt(const Wrong& wrong) {
+  Proposal prompt(const WrongScores& wrong) {
     return simplest(run_.facts("blk2/attn_scores_softmax", of_prompt(wrong)), estimate_scores);
   }
-  Proposal decode_step(const Wrong& wrong) {
-    const Matrix p = softmax(run_.values("t2/blk2/q_rope"), cache("k_rope", 2), kPrompt + 1, wrong);
+  Proposal decode_step(const WrongScores& wrong) {
+    const Matrix p = softmax(run_.values("t2/blk2/q_rope"), cache("k_rope", 2), kPromptLength + 1, wrong);
     return simplest(run_.facts("t2/blk2/attn_scores_softmax", p), estimate_scores);
   }
   AlteredRun run_;
@@ -134,11 +134,11 @@ TEST_F(EstimateScores, HeadsOfKeysAndValues) {
   const Proposal* const both = test::find(proposals, "gqa_head_map", "of");
   ASSERT_NE(both, nullptr) << test::listed(proposals);
   const Matrix p = run_.values("blk2/attn_scores_softmax"), v = run_.values("blk2/v_proj");
-  Matrix out(kPrompt, kHeads * kWidth);
-  for (size_t t = 0; t < kPrompt; ++t) {
+  Matrix out(kPromptLength, kHeads * kWidth);
+  for (size_t t = 0; t < kPromptLength; ++t) {
     for (size_t f = 0; f < out.n_features; ++f) {
-      for (size_t key = 0; key < kPrompt; ++key) {
-        out.row(t)[f] += p.row(f / kWidth * kPrompt + t)[key] * v.row(key)[f / kWidth % 2 * kWidth + f % kWidth];
+      for (size_t key = 0; key < kPromptLength; ++key) {
+        out.row(t)[f] += p.row(f / kWidth * kPromptLength + t)[key] * v.row(key)[f / kWidth % 2 * kWidth + f % kWidth];
       }
     }
   }
@@ -164,7 +164,7 @@ TEST(EstimateScoresOfManyTokens, ScaleWindowAndCap) {
     prompt[i] = static_cast<int32_t>(37 * i % 2000);
   }
   AlteredRun run(prompt, {});
-  const auto found = [&](const Wrong& wrong) {
+  const auto found = [&](const WrongScores& wrong) {
     const Matrix p = softmax(run.values("blk1/q_rope"), run.values("blk1/k_rope"), 0, wrong);
     return simplest(run.facts("blk1/attn_scores_softmax", p), estimate_scores);
   };
@@ -186,7 +186,7 @@ TEST_F(EstimateScores, ScaleFromRms) {
 }
 
 TEST_F(EstimateScores, DiscreteFaultsFromRms) {
-  const auto by_rms = [&](const Wrong& wrong) {
+  const auto by_rms = [&](const WrongScores& wrong) {
     return that_hold(run_.facts("blk2/attn_scores_softmax", of_prompt(wrong), false), estimate_scores);
   };
   auto hold = by_rms({.key_head = [](size_t head) { return head % 2; }});

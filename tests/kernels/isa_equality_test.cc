@@ -10,14 +10,6 @@
 namespace tern::kernels {
 namespace {
 
-const KernelTable& scalar() { return *runnable_tables().front(); }
-
-std::vector<const KernelTable*> others() {
-  auto tables = runnable_tables();
-  tables.erase(tables.begin());
-  return tables;
-}
-
 class IsaEquality : public testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& table() const { return *GetParam(); }

@@ -1,4 +1,4 @@
-// Seeded values for kernel tests: ordinary ones, and the floats that break careless code.
+// The tables that kernel tests compare, and seeded values: ordinary ones, and the floats that break careless code.
 #pragma once
 
 #include <bit>
@@ -7,7 +7,19 @@
 #include <random>
 #include <vector>
 
+#include "tern/kernels/dispatch.h"
+#include "tern/kernels/table.h"
+
 namespace tern::kernels {
+
+inline const KernelTable& scalar() { return *runnable_tables().front(); }
+
+// The tables that are held against it.
+inline std::vector<const KernelTable*> others() {
+  auto tables = runnable_tables();
+  tables.erase(tables.begin());
+  return tables;
+}
 
 inline std::vector<float> random_floats(std::mt19937& random, size_t n, float spread = 1.0f) {
   std::normal_distribution<float> normal(0.0f, spread);

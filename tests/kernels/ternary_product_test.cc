@@ -13,14 +13,6 @@
 namespace tern::kernels {
 namespace {
 
-const KernelTable& scalar() { return *runnable_tables().front(); }
-
-std::vector<const KernelTable*> others() {
-  auto tables = runnable_tables();
-  tables.erase(tables.begin());
-  return tables;
-}
-
 struct Shape {
   size_t n_rows;
   size_t n_cols;

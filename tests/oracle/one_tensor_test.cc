@@ -16,7 +16,7 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const std::vector<int32_t> kPrompt = {1, 5, 9, 3, 7, 2};
+const std::vector<int32_t> kTwoUbatches = {1, 5, 9, 3, 7, 2};
 const std::vector<int32_t> kFed = {4, 8};
 constexpr size_t kUbatch = 4;
 
@@ -37,8 +37,8 @@ using ByName = std::map<std::string, std::vector<float>>;
 
 ByName whole_passes(Oracle& oracle) {
   trace::MemoryRecorder recorder(true);
-  EXPECT_TRUE(oracle.evaluate(std::span(kPrompt).first(kUbatch), 0, 0, &recorder));
-  EXPECT_TRUE(oracle.evaluate(std::span(kPrompt).subspan(kUbatch), 0, 1, &recorder));
+  EXPECT_TRUE(oracle.evaluate(std::span(kTwoUbatches).first(kUbatch), 0, 0, &recorder));
+  EXPECT_TRUE(oracle.evaluate(std::span(kTwoUbatches).subspan(kUbatch), 0, 1, &recorder));
   for (size_t step = 0; step < kFed.size(); ++step) {
     EXPECT_TRUE(oracle.evaluate(std::span(kFed).subspan(step, 1), static_cast<int>(step) + 1, 0, &recorder));
   }
@@ -94,7 +94,7 @@ class OneTensorTest : public testing::Test {
   }
 
   trace::Shape shape_of(const trace::TensorId& id, size_t n_values) {
-    const size_t n_piece = id.ubatch == 0 ? kUbatch : kPrompt.size() - kUbatch;
+    const size_t n_piece = id.ubatch == 0 ? kUbatch : kTwoUbatches.size() - kUbatch;
     const auto n_tokens = static_cast<int64_t>(id.seq > 0 ? 1 : n_piece);
     if (id.stage != trace::Stage::kAttnScoresSoftmax) {
       return {n_tokens, static_cast<int64_t>(n_values) / n_tokens};
@@ -111,7 +111,7 @@ class OneTensorTest : public testing::Test {
 
   ByName one_tensor(const char* name, const trace::Inputs* inputs, int n_threads = 2) {
     const OneTensor tensor{
-        .id = *trace::TensorId::parse(name), .prompt = kPrompt, .fed = kFed, .ubatch = kUbatch, .inputs = inputs};
+        .id = *trace::TensorId::parse(name), .prompt = kTwoUbatches, .fed = kFed, .ubatch = kUbatch, .inputs = inputs};
     ByName values;
     const Status status =
         compute_with_faults(*view_, tensor, all_faults(), n_threads, [&](const TensorWithFault& with) {
@@ -169,7 +169,7 @@ TEST_F(OneTensorTest, AHoleInTheInputsIsAnError) {
 
 TEST_F(OneTensorTest, BadRequests) {
   EXPECT_EQ(one_tensor("blk99/q_proj", nullptr).at("rope_base"), std::vector<float>());  // no such tensor
-  const OneTensor tensor{.id = *trace::TensorId::parse("blk0/q_proj"), .prompt = kPrompt, .fed = {}};
+  const OneTensor tensor{.id = *trace::TensorId::parse("blk0/q_proj"), .prompt = kTwoUbatches, .fed = {}};
   const auto ignore = [](const TensorWithFault&) { return Status(); };
   const auto error = [&](const OneTensor& of, const std::vector<std::string>& faults, const auto& take) {
     const Status status = compute_with_faults(*view_, of, faults, 1, take);

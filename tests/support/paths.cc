@@ -50,6 +50,14 @@ std::vector<GoldenCase> golden_cases(bool with_wide_constant) {
   return cases;
 }
 
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    names.push_back(entry.path().filename());
+  }
+  return names;
+}
+
 TemporaryFolder::TemporaryFolder() {
   std::string name = (fs::temp_directory_path() / "tern-test-XXXXXX").string();
   TERN_CHECK(mkdtemp(name.data()) != nullptr);

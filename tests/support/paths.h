@@ -32,6 +32,9 @@ std::vector<GoldenCase> golden_cases(bool with_wide_constant = false);
 // absent; a test that wants one is skipped and says so.
 std::filesystem::path shared_data_dir();
 
+// Of what a folder holds, in no order.
+std::vector<std::string> names_in(const std::filesystem::path& folder);
+
 // A fresh folder, removed with everything in it at the end of its scope.
 class TemporaryFolder {
  public:

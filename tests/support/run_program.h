@@ -10,6 +10,7 @@
 
 #include "support/paths.h"
 #include "tern/base/child_process.h"
+#include "tern/base/json.h"
 
 namespace tern::test {
 
@@ -38,6 +39,13 @@ inline ChildCommand tern_command(std::vector<std::string> arguments,
   }
   command.timeout_s = 100;
   return command;
+}
+
+// What a program wrote. A file that is no JSON fails the test.
+inline Json json_in(const std::filesystem::path& path) {
+  const auto json = read_json_file(path, uint64_t{256} << 20);
+  EXPECT_TRUE(json) << json.error().line();
+  return json ? *json : Json();
 }
 
 }  // namespace tern::test

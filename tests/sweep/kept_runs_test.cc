@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const Json kAsked = {{"model", "a"}};
+const Json kSettings = {{"model", "a"}};
 
 class KeptRunsTest : public testing::Test {
  protected:
@@ -34,7 +34,7 @@ class KeptRunsTest : public testing::Test {
 
   // One run of a process that is then gone; `n` tells the processes apart.
   peer::PeerRun run_once(bool resume, std::unique_ptr<peer::Peer> of, int max_tokens = 1) {
-    auto kept = KeptRuns::open(out_, kAsked, resume);
+    auto kept = KeptRuns::open(out_, kSettings, resume);
     EXPECT_TRUE(kept) << kept.error().line();
     const auto keeping = (*kept)->keep(std::move(of));
     (*kept)->enter("scenario1");
@@ -168,7 +168,7 @@ TEST_F(KeptRunsTest, AJournalOfAnotherSweepIsRefusedAndStays) {
 TEST_F(KeptRunsTest, ADamagedJournalIsRefusedAndStays) {
   run_once(false, engine());
   ASSERT_TRUE(append_to_file(journal(), "nonsense\n"));
-  const auto kept = KeptRuns::open(out_, kAsked, true);
+  const auto kept = KeptRuns::open(out_, kSettings, true);
   ASSERT_FALSE(kept);
   EXPECT_EQ(kept.error().code, ErrorCode::kInvalidInput);
   EXPECT_THAT(kept.error().line(), HasSubstr("journal.jsonl line 3"));
@@ -176,12 +176,12 @@ TEST_F(KeptRunsTest, ADamagedJournalIsRefusedAndStays) {
 }
 
 TEST_F(KeptRunsTest, NothingIsLeftOfWholeSweepsAndOfThoseWithoutAnyRun) {
-  { ASSERT_TRUE(KeptRuns::open(out_, kAsked, true)); }
+  { ASSERT_TRUE(KeptRuns::open(out_, kSettings, true)); }
   EXPECT_TRUE(fs::is_empty(out_));
   run_once(false, engine());
   fs::remove_all(partial());
   ASSERT_TRUE(write_file(out_ / ".tern-journal.removed" / "x", "left by a sweep that was killed at its end"));
-  auto kept = KeptRuns::open(out_, kAsked, true);
+  auto kept = KeptRuns::open(out_, kSettings, true);
   ASSERT_TRUE(kept);
   EXPECT_THAT((*kept)->earlier(), ElementsAre("scenario1/rs-run"));
   ASSERT_TRUE((*kept)->remove());
@@ -191,7 +191,7 @@ TEST_F(KeptRunsTest, NothingIsLeftOfWholeSweepsAndOfThoseWithoutAnyRun) {
 TEST_F(KeptRunsTest, AFolderOfSomebodyElseIsNotTouched) {
   ASSERT_TRUE(write_file(out_ / ".tern-journal" / "diary.txt", "precious"));
   for (const bool resume : {false, true}) {
-    const auto kept = KeptRuns::open(out_, kAsked, resume);
+    const auto kept = KeptRuns::open(out_, kSettings, resume);
     ASSERT_FALSE(kept);
     EXPECT_EQ(kept.error().code, ErrorCode::kIo);
   }

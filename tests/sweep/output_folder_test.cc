@@ -14,14 +14,6 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::UnorderedElementsAre;
 
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    names.push_back(entry.path().filename());
-  }
-  return names;
-}
-
 void write_scenario(const fs::path& folder, const std::string& report) {
   ASSERT_TRUE(write_file(folder / "report.txt", report));
   ASSERT_TRUE(write_file(folder / "logits-comparison.json", "{}"));
@@ -79,7 +71,7 @@ TEST(OutputFolder, HoldsOneSweepOnly) {
   const test::TemporaryFolder folder;
   ASSERT_TRUE(sweep_into(folder.path(), {"a", "b"}, "first"));
   ASSERT_TRUE(sweep_into(folder.path(), {"b", "c"}, "second"));
-  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("b", "c", "sweep.json"));
+  EXPECT_THAT(test::names_in(folder.path()), UnorderedElementsAre("b", "c", "sweep.json"));
   EXPECT_EQ(report_in(folder.path() / "b"), "second");
   EXPECT_EQ(report_in(folder.path() / "c"), "second");
 }
@@ -95,7 +87,7 @@ TEST(OutputFolder, WhatNoSweepHasMadeStays) {
   ASSERT_TRUE(write_file(out / "only-a-report" / "report.txt", "precious"));
   fs::create_directory(out / "empty");
   ASSERT_TRUE(sweep_into(out, {"new"}, "second"));
-  EXPECT_THAT(names_in(out), UnorderedElementsAre("annotated", "linked-to", "report.txt", "only-a-report", "empty",
+  EXPECT_THAT(test::names_in(out), UnorderedElementsAre("annotated", "linked-to", "report.txt", "only-a-report", "empty",
                                                   "new", "sweep.json"));
   EXPECT_EQ(report_in(out / "annotated"), "first");
   EXPECT_EQ(report_in(folder.path() / "archive"), "first");
@@ -119,7 +111,7 @@ TEST(OutputFolder, TheEarlierSweepStaysUntilSomethingTakesItsPlace) {
     auto output = OutputFolder::open(folder.path(), {"b", "c"});
     ASSERT_TRUE(output && output->begin("b"));
   }
-  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "b", "sweep.json"));
+  EXPECT_THAT(test::names_in(folder.path()), UnorderedElementsAre("a", "b", "sweep.json"));
 }
 
 TEST(OutputFolder, AFailedReplacementBringsTheEarlierFolderBack) {
@@ -133,7 +125,7 @@ TEST(OutputFolder, AFailedReplacementBringsTheEarlierFolderBack) {
     ASSERT_FALSE(committed);
     EXPECT_EQ(committed.error().code, ErrorCode::kIo);
   }
-  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "sweep.json"));
+  EXPECT_THAT(test::names_in(folder.path()), UnorderedElementsAre("a", "sweep.json"));
   EXPECT_EQ(report_in(folder.path() / "a"), "first");
 }
 
@@ -144,7 +136,7 @@ TEST(OutputFolder, WhatAKilledSweepWasReplacingIsPutBack) {
   write_scenario(folder.path() / ".b.replaced-1", "older");
   write_scenario(folder.path() / "b", "newer");
   { ASSERT_TRUE(OutputFolder::open(folder.path(), {"a", "b"})); }
-  EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("a", "b"));
+  EXPECT_THAT(test::names_in(folder.path()), UnorderedElementsAre("a", "b"));
   EXPECT_EQ(report_in(folder.path() / "a"), "first");
   EXPECT_EQ(report_in(folder.path() / "b"), "newer");
 }

@@ -29,14 +29,6 @@ class SilentProgress final : public Progress {
   std::string differs_at;
 };
 
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    names.push_back(entry.path().filename());
-  }
-  return names;
-}
-
 class SweepTest : public testing::Test {
  protected:
   SweepTest() : output_dir_(folder_.path() / "out") {
@@ -121,8 +113,8 @@ TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
                              "cpp-run/result.json", "report.txt"}) {
       EXPECT_TRUE(fs::exists(folder / name)) << name;
     }
-    EXPECT_EQ(names_in(folder / "rs-traces").size(), outcome_.scenarios[i].sides.subject.n_traces);
-    EXPECT_EQ(names_in(folder / "cpp-traces").size(), outcome_.scenarios[i].sides.reference.n_traces);
+    EXPECT_EQ(test::names_in(folder / "rs-traces").size(), outcome_.scenarios[i].sides.subject.n_traces);
+    EXPECT_EQ(test::names_in(folder / "cpp-traces").size(), outcome_.scenarios[i].sides.reference.n_traces);
   }
   EXPECT_EQ(outcome_.scenarios[2].sides.subject.n_traces, 300U);
   EXPECT_EQ(outcome_.scenarios[0].logits_dim, 269U);
@@ -135,7 +127,7 @@ TEST_F(SweepTest, EqualEnginesAreInParityAndEverythingIsKept) {
   }
   EXPECT_EQ(outcome_.scenarios[0].sides.subject.execution.environment.at("BITNET_TRACE_DIR"),
             fs::absolute(output_dir_ / "scenario1" / "rs-traces").string());
-  EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3"));
+  EXPECT_THAT(test::names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3"));
 }
 
 // A difference is known before the engine that makes it has ended: here, from its half on it only sleeps.
@@ -290,7 +282,7 @@ TEST_F(SweepTest, AnInterruptLeavesOnlyWholeScenarios) {
   presser.join();
   ASSERT_TRUE(swept);
   EXPECT_EQ(outcome_.scenarios.size(), 1U);
-  EXPECT_THAT(names_in(output_dir_), testing::ElementsAre("scenario1"));
+  EXPECT_THAT(test::names_in(output_dir_), testing::ElementsAre("scenario1"));
 }
 
 TEST_F(SweepTest, AnEarlierSweepIsReplacedWithItsSummaries) {
@@ -303,7 +295,7 @@ TEST_F(SweepTest, AnEarlierSweepIsReplacedWithItsSummaries) {
   ASSERT_TRUE(write_file(output_dir_ / ".scenario2.partial-1" / "x", "left by a killed sweep"));
   ASSERT_TRUE(sweep());
   EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "rs-traces" / "old.trace"));
-  EXPECT_THAT(names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3", "mine.txt"));
+  EXPECT_THAT(test::names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3", "mine.txt"));
 }
 
 TEST_F(SweepTest, AFolderThatIsNotOursIsRefusedBeforeAnythingRuns) {
@@ -315,7 +307,7 @@ TEST_F(SweepTest, AFolderThatIsNotOursIsRefusedBeforeAnythingRuns) {
   EXPECT_EQ(exit_code(swept.error().code), 3);
   EXPECT_THAT(swept.error().line(), HasSubstr("scenario3"));
   EXPECT_EQ(progress_.n_started, 0);
-  EXPECT_THAT(names_in(output_dir_), testing::ElementsAre("scenario3"));
+  EXPECT_THAT(test::names_in(output_dir_), testing::ElementsAre("scenario3"));
 }
 
 TEST_F(SweepTest, AFailingReportLeavesNothingOfItsScenario) {

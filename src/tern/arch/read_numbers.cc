@@ -150,7 +150,7 @@ Result<const Family*> family_of(const gguf::View& view) {
 }
 
 Result<Numbers> read_numbers(const gguf::View& view, const Family& family) {
-  constexpr uint64_t kMaxVocab = 1 << 24;
+  constexpr uint64_t kMostIds = 1 << 24;
   constexpr double kDefaultRopeBase = 10000;
   Numbers numbers;
   numbers.rope_base = kDefaultRopeBase;
@@ -159,7 +159,7 @@ Result<Numbers> read_numbers(const gguf::View& view, const Family& family) {
   if (embedding == nullptr) {
     return invalid_input(view.name(), fmt::format("the tensor {} is missing", name));
   }
-  if (embedding->n_rows() > kMaxVocab) {
+  if (embedding->n_rows() > kMostIds) {
     return invalid_input(view.where_tensor(*embedding), fmt::format("{} rows are too many", embedding->n_rows()));
   }
   numbers.n_vocab = static_cast<int64_t>(embedding->n_rows());

@@ -14,9 +14,7 @@ namespace tern {
 namespace fs = std::filesystem;
 namespace {
 
-tl::unexpected<Error> io_error(const fs::path& path, const char* what, int error_number) {
-  return fail(ErrorCode::kIo, path.string(), fmt::format("{}: {}", what, std::strerror(error_number)));
-}
+std::error_code from_errno(int error_number) { return {error_number, std::generic_category()}; }
 
 Status write_fully(int fd, std::span<const std::byte> bytes, const fs::path& path) {
   while (!bytes.empty()) {
@@ -25,7 +23,7 @@ Status write_fully(int fd, std::span<const std::byte> bytes, const fs::path& pat
       if (errno == EINTR) {
         continue;
       }
-      return io_error(path, "cannot be written", errno);
+      return io_error(path, "cannot be written", from_errno(errno));
     }
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
@@ -56,7 +54,7 @@ Result<fs::path> follow_links(const fs::path& path) {
     std::error_code error;
     target = folder / fs::read_symlink(target, error);  // an absolute target replaces the folder
     if (error) {
-      return fail(ErrorCode::kIo, path.string(), "the link cannot be read: " + error.message());
+      return io_error(path, "the link cannot be read", error);
     }
   }
   return fail(ErrorCode::kIo, path.string(), "is a link that leads to too many others");
@@ -64,10 +62,14 @@ Result<fs::path> follow_links(const fs::path& path) {
 
 }  // namespace
 
+tl::unexpected<Error> io_error(const fs::path& path, std::string_view what, const std::error_code& cause) {
+  return fail(ErrorCode::kIo, path.string(), fmt::format("{}: {}", what, cause.message()));
+}
+
 Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
-    return io_error(path, "cannot be opened", errno);
+    return io_error(path, "cannot be opened", from_errno(errno));
   }
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -84,7 +86,7 @@ Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
     if (n < 0) {
       const int error_number = errno;
       ::close(fd);
-      return io_error(path, "cannot be read", error_number);
+      return io_error(path, "cannot be read", from_errno(error_number));
     }
     if (n == 0) {
       break;
@@ -102,11 +104,11 @@ Result<std::string> read_file(const fs::path& path, uint64_t max_bytes) {
 Status append_to_file(const fs::path& path, std::string_view content) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return io_error(path, "cannot be opened for writing", errno);
+    return io_error(path, "cannot be opened for writing", from_errno(errno));
   }
   Status written = write_fully(fd, std::as_bytes(std::span(content)), path);
   if (::close(fd) != 0 && written) {
-    written = io_error(path, "cannot be written", errno);
+    written = io_error(path, "cannot be written", from_errno(errno));
   }
   return written;
 }
@@ -115,7 +117,7 @@ Status create_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error) {
-    return fail(ErrorCode::kIo, path.string(), "the folder cannot be created: " + error.message());
+    return io_error(path, "the folder cannot be created", error);
   }
   if (!fs::is_directory(path, error)) {
     return fail(ErrorCode::kIo, path.string(), "exists and is not a folder");
@@ -128,7 +130,7 @@ Status create_private_folder(const fs::path& path) {
     TERN_RETURN_IF_ERROR(create_folder(path.parent_path()));
   }
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-    return io_error(path, "the folder cannot be created", errno);
+    return io_error(path, "the folder cannot be created", from_errno(errno));
   }
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
@@ -153,11 +155,11 @@ Status write_file(const fs::path& path, std::string_view content) {
 Status write_new_file(const fs::path& path, std::string_view content) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return io_error(path, "cannot be created", errno);
+    return io_error(path, "cannot be created", from_errno(errno));
   }
   Status written = write_fully(fd, std::as_bytes(std::span(content)), path);
   if (::close(fd) != 0 && written) {
-    written = io_error(path, "cannot be written", errno);
+    written = io_error(path, "cannot be written", from_errno(errno));
   }
   if (!written) {
     ::unlink(path.c_str());
@@ -184,7 +186,7 @@ Result<FileWriter> FileWriter::create(const fs::path& wanted_path) {
   const fs::path temporary = path.string() + fmt::format(".tmp-{}-{}", ::getpid(), counter++);
   const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return io_error(path, "cannot be created", errno);
+    return io_error(path, "cannot be created", from_errno(errno));
   }
   return FileWriter(path, temporary, fd);
 }
@@ -223,7 +225,7 @@ Status FileWriter::write_at(uint64_t offset, std::span<const std::byte> bytes) {
       if (errno == EINTR) {
         continue;
       }
-      return io_error(path_, "cannot be written", errno);
+      return io_error(path_, "cannot be written", from_errno(errno));
     }
     offset += static_cast<uint64_t>(written);
     bytes = bytes.subspan(static_cast<size_t>(written));
@@ -236,12 +238,12 @@ Status FileWriter::commit() {
   if (::close(fd) != 0) {
     const int error_number = errno;
     ::unlink(temporary_.c_str());
-    return io_error(path_, "cannot be written", error_number);
+    return io_error(path_, "cannot be written", from_errno(error_number));
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error_number = errno;
     ::unlink(temporary_.c_str());
-    return io_error(path_, "cannot be renamed into place", error_number);
+    return io_error(path_, "cannot be renamed into place", from_errno(error_number));
   }
   return {};
 }

@@ -8,10 +8,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "tern/base/error.h"
 
 namespace tern {
+
+// "path: what: cause", as the operating system states it.
+tl::unexpected<Error> io_error(const std::filesystem::path& path, std::string_view what, const std::error_code& cause);
 
 // Never waits for a FIFO or a device. Errors: kIo when it cannot be read or is not a regular file, kInvalidInput when
 // it holds more than `max_bytes`.

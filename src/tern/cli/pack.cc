@@ -70,7 +70,7 @@ void add_show(Command& pack, Action& action) {
   command->callback([options, &action] { action = [options] { return show(*options); }; });
 }
 
-void add_check(Command& pack, Action& action) {
+void add_pack_check(Command& pack, Action& action) {
   Command* command = pack.add_subcommand("check", "Whether a pack is whole, and of this model");
   auto options = std::make_shared<app::CheckPackOptions>();
   command->add_option("pack", options->folder, "The pack's folder")->required();
@@ -90,7 +90,7 @@ void add_pack(Command& app, Action& action) {
   add_create(*command, action);
   add_pack_record(*command, action);
   add_show(*command, action);
-  add_check(*command, action);
+  add_pack_check(*command, action);
 }
 
 }  // namespace tern::cli

@@ -160,7 +160,7 @@ Result<int> check(const CheckOptions& options) {
   return failed != nullptr ? exit_code(ErrorCode::kNoVerdict) : 0;
 }
 
-void add_check(Command& group, Action& action) {
+void add_reference_check(Command& group, Action& action) {
   Command* command = group.add_subcommand("check", "What a reference is, and whether it can be trusted on a model");
   auto options = std::make_shared<CheckOptions>();
   command->add_option("--reference", options->reference, "As in a sweep: " + app::engine_registry().forms())
@@ -208,7 +208,7 @@ void add_reference(Command& app, Action& action) {
   group->require_subcommand(1);
   group->footer("Example: tern reference check --reference bitnet.cpp:/opt/bitnet.cpp");
   add_build(*group, action);
-  add_check(*group, action);
+  add_reference_check(*group, action);
 }
 
 }  // namespace tern::cli

@@ -120,9 +120,9 @@ Matrix rows_of(const Matrix& x, const std::vector<size_t>& tokens) {
   return rows;
 }
 
-class Search {
+class ActivationSearch {
  public:
-  Search(const StageFacts& facts, Inputs in) : facts_(facts), usual_(textbook(facts.steps().hyperparameters())) {
+  ActivationSearch(const StageFacts& facts, Inputs in) : facts_(facts), usual_(textbook(facts.steps().hyperparameters())) {
     if (facts.is()) {
       const std::vector<size_t> tokens = telling_tokens(facts.should(), *facts.is());
       in = {rows_of(in.gate, tokens), rows_of(in.up, tokens)};
@@ -348,7 +348,7 @@ std::vector<Proposal> estimate_activation(const StageFacts& facts) {
   std::optional<Inputs> in = measurable(facts) ? inputs_of(facts) : std::nullopt;
   const bool fits =
       in && in->gate.n_tokens == facts.should().n_tokens && in->gate.n_features == facts.should().n_features;
-  return fits ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
+  return fits ? explaining(ActivationSearch(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
 }
 
 }  // namespace tern::estimate

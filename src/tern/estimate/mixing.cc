@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "tern/estimate/numerics.h"
@@ -13,8 +12,6 @@ namespace tern::estimate {
 namespace {
 
 constexpr double kNotSeen = 1e-4;  // of the RMS: what another order of the heads leaves as it is
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Inputs {
   Matrix p;  // [n_heads * n_tokens, n_keys]
@@ -116,9 +113,9 @@ Inputs last_tokens(Inputs in) {
   return in;
 }
 
-class Search {
+class MixingSearch {
  public:
-  Search(const StageFacts& facts, Inputs in)
+  MixingSearch(const StageFacts& facts, Inputs in)
       : facts_(facts),
         textbook_(textbook(facts.steps().hyperparameters())),
         in_(facts.is() ? last_tokens(std::move(in)) : std::move(in)) {
@@ -420,7 +417,7 @@ std::vector<Proposal> estimate_mixing(const StageFacts& facts) {
   if (!in || in->n_tokens != facts.should().n_tokens || in->n_heads * in->head_dim != facts.should().n_features) {
     return {};
   }
-  Search search(facts, std::move(*in));
+  MixingSearch search(facts, std::move(*in));
   std::vector<Proposal> proposals = search.run();
   if (!facts.is() && misfit(facts, facts.should()) < kNotSeen) {
     return search.neutral_orders();

@@ -68,9 +68,9 @@ Matrix times(Matrix x, std::span<const double> weight) {
   return x;
 }
 
-using Rule = std::function<std::optional<Matrix>(const Site& site, const StageFacts& facts)>;
+using NormRule = std::function<std::optional<Matrix>(const Site& site, const StageFacts& facts)>;
 
-Proposal propose(std::string id, Json parameters, std::string says, Rule rule, double simplicity = kNothingMeasured) {
+Proposal norm_proposal(std::string id, Json parameters, std::string says, NormRule rule, double simplicity = kNothingMeasured) {
   return {std::move(id), std::move(parameters), std::move(says),
           [rule = std::move(rule)](const StageFacts& facts) -> std::optional<Matrix> {
             const std::optional<Site> site = site_of(facts);
@@ -80,7 +80,7 @@ Proposal propose(std::string id, Json parameters, std::string says, Rule rule, d
 }
 
 // The norm with its weight changed.
-Rule with_weight(std::function<double(double weight)> change) {
+NormRule with_weight(std::function<double(double weight)> change) {
   return [change = std::move(change)](const Site& site, const StageFacts&) {
     Values weight = site.weight;
     std::transform(weight.begin(), weight.end(), weight.begin(), change);
@@ -88,7 +88,7 @@ Rule with_weight(std::function<double(double weight)> change) {
   };
 }
 
-Rule with_divisor(Divisor divisor, size_t group = 0) {
+NormRule with_divisor(Divisor divisor, size_t group = 0) {
   return [divisor = std::move(divisor), group](const Site& site, const StageFacts&) -> std::optional<Matrix> {
     if (group != 0 && site.x.n_features % group != 0) {
       return std::nullopt;
@@ -98,24 +98,18 @@ Rule with_divisor(Divisor divisor, size_t group = 0) {
 }
 
 // Only where the same tensor of the file is meant: other passes of the same stage and layer.
-Rule only_of(std::string_view name, Rule rule) {
+NormRule norm_only_of(std::string_view name, NormRule rule) {
   return [tensor = std::string(name), rule = std::move(rule)](const Site& site, const StageFacts& facts) {
     return site.tensor->name == tensor ? rule(site, facts) : std::nullopt;
   };
 }
 
-double as_bfloat16(double x) {
-  auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
-  bits = (bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U;
-  return static_cast<double>(std::bit_cast<float>(bits));
-}
-
 void propose_left_out(const Site& site, std::vector<Proposal>& proposals) {
-  proposals.push_back(propose("norm_missing", {{"missing", "norm and weight"}}, "the norm is left out",
+  proposals.push_back(norm_proposal("norm_missing", {{"missing", "norm and weight"}}, "the norm is left out",
                               [](const Site& at, const StageFacts&) { return at.x; }));
-  proposals.push_back(propose("norm_missing", {{"missing", "norm"}}, "the weight is applied to what is not normalised",
+  proposals.push_back(norm_proposal("norm_missing", {{"missing", "norm"}}, "the weight is applied to what is not normalised",
                               [](const Site& at, const StageFacts&) { return times(at.x, at.weight); }));
-  proposals.push_back(propose("norm_doubled", Json::object(), "the norm is applied twice, its weight included",
+  proposals.push_back(norm_proposal("norm_doubled", Json::object(), "the norm is applied twice, its weight included",
                               [](const Site& at, const StageFacts&) {
                                 const auto root = root_of_mean_square(at.epsilon);
                                 return times(divided(times(divided(at.x, root), at.weight), root), at.weight);
@@ -123,7 +117,7 @@ void propose_left_out(const Site& site, std::vector<Proposal>& proposals) {
   const std::string name(site.tensor->name);
   const auto weight = [&](const char* used, const std::string& says, std::function<double(double)> change) {
     proposals.push_back(
-        propose("norm_weight", {{"weight", name}, {"used", used}}, says, with_weight(std::move(change))));
+        norm_proposal("norm_weight", {{"weight", name}, {"used", used}}, says, with_weight(std::move(change))));
   };
   weight("1", name + " is left out: ones in its place", [](double) { return 1.0; });
   weight("weight + 1", "1 is added to " + name, [](double w) { return w + 1; });
@@ -149,7 +143,7 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
     if (own && theirs && own->layer == theirs->layer) {
       // The same mistake may be made in every layer.
       const std::string stem = theirs->stem, own_stem = own->stem;
-      proposals.push_back(propose("norm_weight", parameters, says,
+      proposals.push_back(norm_proposal("norm_weight", parameters, says,
                                   [stem, own_stem](const Site& at, const StageFacts& there) -> std::optional<Matrix> {
                                     const auto here = layer_tensor(at.tensor->name);
                                     const gguf::Tensor* const used =
@@ -167,8 +161,8 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
       parameters["layer"] = theirs->layer;
     }
     const gguf::Tensor* const used = &other;
-    proposals.push_back(propose("norm_weight", std::move(parameters), says,
-                                only_of(site.tensor->name, [used](const Site& at, const StageFacts& there) {
+    proposals.push_back(norm_proposal("norm_weight", std::move(parameters), says,
+                                norm_only_of(site.tensor->name, [used](const Site& at, const StageFacts& there) {
                                   return times(normalised(at), there.steps().weight_row(*used, 0));
                                 })));
   }
@@ -177,8 +171,8 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
 // Divided by something else than the root of the row's mean square.
 void propose_other_divisors(const Site& site, std::vector<Proposal>& proposals) {
   const double epsilon = site.epsilon;
-  const auto function = [&](const char* used, const std::string& says, Rule rule) {
-    proposals.push_back(propose("norm_function", {{"function", used}, {"expected", "RMSNorm"}}, says, std::move(rule)));
+  const auto function = [&](const char* used, const std::string& says, NormRule rule) {
+    proposals.push_back(norm_proposal("norm_function", {{"function", used}, {"expected", "RMSNorm"}}, says, std::move(rule)));
   };
   function("LayerNorm", "LayerNorm in place of RMSNorm: the mean is taken off first",
            [epsilon](const Site& at, const StageFacts&) {
@@ -212,9 +206,9 @@ void propose_other_divisors(const Site& site, std::vector<Proposal>& proposals) 
              return std::transform_reduce(x.begin(), x.end(), epsilon, std::plus<>(),
                                           [n = static_cast<double>(x.size())](double v) { return std::abs(v) / n; });
            }));
-  const auto axis = [&](Json over, const std::string& says, Rule rule) {
+  const auto axis = [&](Json over, const std::string& says, NormRule rule) {
     proposals.push_back(
-        propose("norm_axis", {{"over", std::move(over)}, {"expected", site.x.n_features}}, says, std::move(rule)));
+        norm_proposal("norm_axis", {{"over", std::move(over)}, {"expected", site.x.n_features}}, says, std::move(rule)));
   };
   axis("all tokens", "one divisor for all tokens of the pass", [epsilon](const Site& at, const StageFacts&) {
     const double by = root_of_mean_square(epsilon)(at.x.values);
@@ -251,7 +245,7 @@ void propose_other_divisors(const Site& site, std::vector<Proposal>& proposals) 
 void propose_other_inputs(const Site& site, const StageFacts& facts, std::vector<Proposal>& proposals) {
   const auto propose_input = [&](const std::string& name,
                                  std::function<std::optional<Matrix>(const StageFacts&)> input) {
-    proposals.push_back(propose(
+    proposals.push_back(norm_proposal(
         "norm_input", {{"input", name}}, fmt::format("{} is normalised instead", name),
         [input = std::move(input)](const Site& at, const StageFacts& there) {
           std::optional<Matrix> x = input(there);
@@ -275,7 +269,7 @@ void propose_other_inputs(const Site& site, const StageFacts& facts, std::vector
 }
 
 Proposal epsilon_proposal(double epsilon, double expected, double simplicity) {
-  return propose("norm_epsilon", {{"epsilon", epsilon}, {"expected", expected}},
+  return norm_proposal("norm_epsilon", {{"epsilon", epsilon}, {"expected", expected}},
                  fmt::format("epsilon is {:.4g} instead of {:.4g}", epsilon, expected),
                  with_divisor(root_of_mean_square(epsilon)), simplicity);
 }
@@ -310,7 +304,7 @@ void measure_epsilon(const Site& site, const Matrix& y, std::vector<Proposal>& p
     proposals.push_back(epsilon_proposal(epsilon, site.epsilon, kNumberMeasured));
   }
   const double outside = shortest_within(average(found_outside), std::sqrt(uncertainty * kRounding));
-  proposals.push_back(propose(
+  proposals.push_back(norm_proposal(
       "norm_epsilon", {{"epsilon", outside}, {"expected", site.epsilon}, {"place", "outside of the root"}},
       fmt::format("an epsilon of {:.4g} is added to the root, instead of {:.4g} below it", outside, site.epsilon),
       with_divisor([outside](std::span<const double> x) { return std::sqrt(mean_square(x)) + outside; }),
@@ -318,13 +312,13 @@ void measure_epsilon(const Site& site, const Matrix& y, std::vector<Proposal>& p
 }
 
 Proposal factor_proposal(const Site& site, double factor, double simplicity) {
-  return propose("norm_weight", {{"weight", std::string(site.tensor->name)}, {"factor", factor}, {"expected", 1.0}},
+  return norm_proposal("norm_weight", {{"weight", std::string(site.tensor->name)}, {"factor", factor}, {"expected", 1.0}},
                  fmt::format("{} times {:.6g}", site.tensor->name, factor),
                  with_weight([factor](double w) { return w * factor; }), simplicity);
 }
 
 Proposal offset_proposal(const Site& site, double offset) {
-  return propose("norm_weight", {{"weight", std::string(site.tensor->name)}, {"offset", offset}, {"expected", 0.0}},
+  return norm_proposal("norm_weight", {{"weight", std::string(site.tensor->name)}, {"offset", offset}, {"expected", 0.0}},
                  fmt::format("{:.6g} is added to {}", offset, site.tensor->name),
                  with_weight([offset](double w) { return w + offset; }), kNumberMeasured);
 }
@@ -381,8 +375,8 @@ void measure_weight(const Site& site, const Matrix& y, std::vector<Proposal>& pr
   if (changed.size() == 1) {
     says = fmt::format("{}[{}] is {:.6g} instead of {:.6g}", name, changed[0], values[0], expected[0]);
   }
-  proposals.push_back(propose("weight_value", std::move(parameters), std::move(says),
-                              only_of(name,
+  proposals.push_back(norm_proposal("weight_value", std::move(parameters), std::move(says),
+                              norm_only_of(name,
                                       [used, changed](const Site& at, const StageFacts&) {
                                         Values weight = at.weight;
                                         for (const size_t i : changed) {

@@ -1,15 +1,15 @@
 #include "tern/estimate/numerics.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
+#include "tern/quant/half.h"
+
 namespace tern::estimate {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Rounded to so many significant digits.
 double with_digits(double value, int digits) {
@@ -29,6 +29,16 @@ double finite_or_infinite(double x) { return std::isfinite(x) ? x : kInfinity; }
 double rms_of(const Matrix& x) {
   const double sum = std::transform_reduce(x.values.begin(), x.values.end(), x.values.begin(), 0.0);
   return x.values.empty() ? 0 : std::sqrt(sum / static_cast<double>(x.values.size()));
+}
+
+double as_bfloat16(double x) {
+  auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
+  bits = (bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U;
+  return static_cast<double>(std::bit_cast<float>(bits));
+}
+
+double as_float16(double x) {
+  return static_cast<double>(quant::half_to_float(quant::float_to_half(static_cast<float>(x))));
 }
 
 double relative_error(const Matrix& a, const Matrix& b) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -18,7 +19,13 @@ inline constexpr double kFitsAnything = 0.1;
 // Of what would have shown in an earlier pass: the first tensor that is wrong is the one that is explained.
 inline constexpr double kNotBefore = 0.5;
 
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 double rms_of(const Matrix& x);
+
+// `x` rounded to the type of that name, to nearest, ties to even.
+double as_bfloat16(double x);
+double as_float16(double x);
 
 // |a - b|_2 / |b|_2; infinite where the shapes differ or the figure is not finite.
 double relative_error(const Matrix& a, const Matrix& b);

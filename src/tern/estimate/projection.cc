@@ -3,27 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <numeric>
 
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/product.h"
 #include "tern/estimate/site.h"
-#include "tern/quant/half.h"
 
 namespace tern::estimate {
 namespace {
-
-double as_bfloat16(double x) {
-  auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
-  bits = (bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U;
-  return static_cast<double>(std::bit_cast<float>(bits));
-}
-
-double as_float16(double x) {
-  return static_cast<double>(quant::half_to_float(quant::float_to_half(static_cast<float>(x))));
-}
 
 // What becomes of a tensor's scale, whichever tensor it is.
 struct ScaleRule {

@@ -87,8 +87,8 @@ std::string and_scale(double factor, double scale) {
 }
 
 // A weight that is read in another order is held whole.
-constexpr uint64_t kMostWeights = uint64_t{1} << 26;
-bool is_readable(const gguf::Tensor& weight) { return weight.n_elements() <= kMostWeights; }
+constexpr uint64_t kMostReadable = uint64_t{1} << 26;
+bool is_readable(const gguf::Tensor& weight) { return weight.n_elements() <= kMostReadable; }
 
 // Proposes a reading where it explains the sample but for a factor.
 void propose_reading(const Product& product, const Sample& sample, std::string id, Json parameters, std::string says,

@@ -15,9 +15,9 @@ namespace {
 
 using Values = std::vector<double>;
 
-class Search {
+class RopeSearch {
  public:
-  Search(const StageFacts& facts, Matrix x)
+  RopeSearch(const StageFacts& facts, Matrix x)
       : facts_(facts), hp_(facts.steps().hyperparameters()), textbook_(textbook_rope(hp_)), x_(std::move(x)) {}
 
   std::vector<Proposal> run() {
@@ -363,7 +363,7 @@ std::vector<Proposal> estimate_rope(const StageFacts& facts) {
   }
   if (facts.is()) {
     const bool fits = facts.is()->n_tokens == x->n_tokens && facts.is()->n_features == x->n_features;
-    return fits ? explaining(Search(facts, *x).run(), facts) : std::vector<Proposal>();
+    return fits ? explaining(RopeSearch(facts, *x).run(), facts) : std::vector<Proposal>();
   }
   // A rotation leaves the RMS as it is. What was turned otherwise shows in the scores (scores.cc), what was stretched
   // shows here.

@@ -1,7 +1,6 @@
 // Attention probabilities: which head met which, at what scale, who sees whom, and which keys stood in the cache.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "tern/base/median.h"
@@ -13,7 +12,6 @@ namespace {
 
 using Values = std::vector<double>;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLeast = 1e-30;  // smaller probabilities are left out: float32 ends soon below
 
 // The rows of each head's last few tokens, which see the most keys: enough to measure by.
@@ -38,9 +36,9 @@ ScoreInputs last_tokens(ScoreInputs in) {
   return in;
 }
 
-class Search {
+class ScoreSearch {
  public:
-  Search(const StageFacts& facts, ScoreInputs in)
+  ScoreSearch(const StageFacts& facts, ScoreInputs in)
       : facts_(facts),
         hp_(facts.steps().hyperparameters()),
         textbook_(textbook_scores(hp_)),
@@ -424,7 +422,7 @@ class Search {
 
 std::vector<Proposal> estimate_scores(const StageFacts& facts) {
   std::optional<ScoreInputs> in = measurable(facts) ? score_inputs(facts) : std::nullopt;
-  return in ? explaining(Search(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
+  return in ? explaining(ScoreSearch(facts, std::move(*in)).run(), facts) : std::vector<Proposal>();
 }
 
 }  // namespace tern::estimate

@@ -221,7 +221,7 @@ DrawnFault cache(Dice& dice, const FaultyModel& model) {
   return fault;
 }
 
-constexpr FaultVariant kVariants[] = {
+constexpr FaultVariant kAttentionFaults[] = {
     {"RoPE angles", "base", any_model, rope_base},
     {"RoPE angles", "linear scaling", any_model, rope_scaled},
     {"RoPE angles", "Llama 3's scaling", any_model, rope_scaled_by_wavelength},
@@ -241,6 +241,6 @@ constexpr FaultVariant kVariants[] = {
 
 }  // namespace
 
-std::span<const FaultVariant> drawn_attention_faults() { return kVariants; }
+std::span<const FaultVariant> drawn_attention_faults() { return kAttentionFaults; }
 
 }  // namespace tern::oracle

@@ -47,11 +47,11 @@ DrawnFault embeddings_scaled(Dice& dice, const FaultyModel& model) {
 
 // --- norms
 
-constexpr Stage kNorms[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm,
-                            Stage::kOutputNorm};
+constexpr Stage kDrawnNorms[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm,
+                                 Stage::kOutputNorm};
 
 DrawnFault at_norm(Dice& dice, const FaultyModel& model, const std::string& does) {
-  return at({pick_stage(dice, model, kNorms)}, pick_layers(dice, model), does);
+  return at({pick_stage(dice, model, kDrawnNorms)}, pick_layers(dice, model), does);
 }
 
 using NormWeight = std::function<std::vector<double>(const Workbench& bench, const Place& place)>;
@@ -294,7 +294,7 @@ DrawnFault head_capped(Dice& dice, const FaultyModel&) {
   return fault;
 }
 
-constexpr FaultVariant kVariants[] = {
+constexpr FaultVariant kGraphFaults[] = {
     {"embeddings", "another row", any_model, another_row},
     {"embeddings", "any factor", any_model, embeddings_scaled},
     {"norm weight", "ones", any_model, norm_of_ones},
@@ -318,6 +318,6 @@ constexpr FaultVariant kVariants[] = {
 
 }  // namespace
 
-std::span<const FaultVariant> drawn_graph_faults() { return kVariants; }
+std::span<const FaultVariant> drawn_graph_faults() { return kGraphFaults; }
 
 }  // namespace tern::oracle

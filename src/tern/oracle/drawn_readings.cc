@@ -297,7 +297,7 @@ DrawnFault scaled_in_fours(Dice& dice, const FaultyModel& model) {
   return fault;
 }
 
-constexpr FaultVariant kVariants[] = {
+constexpr FaultVariant kReadingFaults[] = {
     {"weights exchanged", "two matrices", any_model, swapped},
     {"weights exchanged", "another layer's matrix", has_layers, of_another_layer},
     {"weights exchanged", "two layers", has_layers, layers_exchanged},
@@ -317,6 +317,6 @@ constexpr FaultVariant kVariants[] = {
 
 }  // namespace
 
-std::span<const FaultVariant> drawn_reading_faults() { return kVariants; }
+std::span<const FaultVariant> drawn_reading_faults() { return kReadingFaults; }
 
 }  // namespace tern::oracle

@@ -219,7 +219,7 @@ DrawnFault few_values(Dice& dice, const FaultyModel& model) {
   return fault;
 }
 
-constexpr FaultVariant kVariants[] = {
+constexpr FaultVariant kWeightFaults[] = {
     {"weight scale", "any factor", any_model, factor},
     {"weight scale", "zero", any_model, scale_of_zero},
     {"weight scale", "ignored or inverted", is_i2s, scale_by_its_power},
@@ -235,6 +235,6 @@ constexpr FaultVariant kVariants[] = {
 
 }  // namespace
 
-std::span<const FaultVariant> drawn_weight_faults() { return kVariants; }
+std::span<const FaultVariant> drawn_weight_faults() { return kWeightFaults; }
 
 }  // namespace tern::oracle

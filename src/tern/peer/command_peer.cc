@@ -90,7 +90,7 @@ Status remove_trace_files(const fs::path& folder) {
   }
   for (const fs::path& path : traces) {
     if (!fs::remove(path, error)) {
-      return fail(ErrorCode::kIo, path.string(), "cannot be removed: " + error.message());
+      return io_error(path, "cannot be removed", error);
     }
   }
   return {};
@@ -127,7 +127,7 @@ Status unify_traces(const RunRequest& request) {
     }
   }
   if (fs::remove(list, error); error) {
-    return fail(ErrorCode::kIo, list.string(), "cannot be removed: " + error.message());
+    return io_error(list, "cannot be removed", error);
   }
   TERN_RETURN_IF_ERROR(remove_trace_files(request.run_folder));
   if (!lines.empty()) {

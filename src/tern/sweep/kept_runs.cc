@@ -16,11 +16,7 @@ namespace {
 constexpr const char* kFolder = ".tern-journal";
 constexpr const char* kJournal = "journal.jsonl";
 constexpr uint64_t kMaxJournalBytes = uint64_t{256} << 20;
-constexpr const char* kHint = "leave out --resume to start anew";
-
-Status io_error(const fs::path& path, const std::string& what, const std::error_code& error) {
-  return fail(ErrorCode::kIo, path.string(), fmt::format("{}: {}", what, error.message()));
-}
+constexpr const char* kResumeHint = "leave out --resume to start anew";
 
 // Files of runs are never changed once they are there, so two names of one file are as good as two files.
 void link_or_copy(const fs::path& from, const fs::path& to, std::error_code& error) {
@@ -166,7 +162,7 @@ Status KeptRuns::read_earlier() {
   TERN_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxJournalBytes));
   auto journal = parse_journal(text, path.string());
   if (!journal) {
-    journal.error().hint = kHint;
+    journal.error().hint = kResumeHint;
     return tl::unexpected(journal.error());
   }
   if (journal->sweep.is_null()) {
@@ -183,7 +179,7 @@ Status KeptRuns::read_earlier() {
     return fail(ErrorCode::kUsage, "--resume",
                 fmt::format("the earlier sweep in {} is another one: {} was {}, now it is {}",
                             folder_.parent_path().string(), difference->item, difference->earlier, difference->now),
-                kHint);
+                kResumeHint);
   }
   fs::resize_file(path, journal->n_bytes, error);  // without a line that was being written
   if (error) {

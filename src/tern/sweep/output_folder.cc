@@ -21,10 +21,6 @@ namespace {
 constexpr const char* kPartialMark = ".partial-";
 constexpr const char* kReplacedMark = ".replaced-";
 
-Status io_error(const fs::path& path, const std::string& what, const std::error_code& error) {
-  return fail(ErrorCode::kIo, path.string(), fmt::format("{}: {}", what, error.message()));
-}
-
 std::vector<fs::path> entries_of(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::path> entries;
@@ -138,7 +134,7 @@ Result<OutputFolder> OutputFolder::open(const fs::path& path, const std::vector<
   const fs::path probe = path / fmt::format(".tern-probe-{}", ::getpid());
   fs::create_directory(probe, error);
   if (error) {
-    return tl::unexpected(io_error(path, "cannot be written", error).error());
+    return io_error(path, "cannot be written", error);
   }
   fs::remove(probe, error);
   clear_up_after_killed_sweep(path, scenario_names);
@@ -171,7 +167,7 @@ Result<fs::path> OutputFolder::begin(const std::string& scenario_name) {
   std::error_code error;
   fs::create_directory(partial_, error);
   if (error) {
-    return tl::unexpected(io_error(partial_, "cannot be created", error).error());
+    return io_error(partial_, "cannot be created", error);
   }
   scenario_ = scenario_name;
   return partial_;

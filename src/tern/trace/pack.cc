@@ -75,7 +75,7 @@ Status check_scenario_files(const fs::path& folder, const Json& files) {
     }
   }
   if (error) {
-    return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
+    return io_error(folder, "cannot be listed", error);
   }
   return {};
 }
@@ -298,7 +298,7 @@ Result<Pack> Pack::create(const fs::path& given_folder, const PackModel& model, 
     TERN_RETURN_IF_ERROR(build_pack(partial, model, arithmetic, engine, run_folders, contents));
     fs::rename(partial, folder, error);
     if (error) {
-      return fail(ErrorCode::kIo, folder.string(), "cannot be renamed into place: " + error.message());
+      return io_error(folder, "cannot be renamed into place", error);
     }
     return {};
   };

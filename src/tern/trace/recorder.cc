@@ -15,7 +15,7 @@ Result<std::unique_ptr<FolderRecorder>> FolderRecorder::create(const fs::path& f
     }
   }
   if (error) {
-    return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
+    return io_error(folder, "cannot be listed", error);
   }
   return std::unique_ptr<FolderRecorder>(new FolderRecorder(folder, form));
 }

@@ -333,7 +333,7 @@ Result<Records> read_trace_folder(const fs::path& folder) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) {
-    return fail(ErrorCode::kIo, folder.string(), "cannot be listed: " + error.message());
+    return io_error(folder, "cannot be listed", error);
   }
   for (const auto& entry : entries) {
     if (entry.path().extension() == ".trace") {

@@ -162,7 +162,7 @@ Status compile(std::vector<std::string> call, const fs::path& program, const std
                 fmt::format("all of it is in {}; headers and libraries must be of one version", log.string()));
   }
   fs::rename(temporary, program, error);
-  return error ? fail(ErrorCode::kIo, program.string(), "cannot be written: " + error.message()) : Status();
+  return error ? io_error(program, "cannot be written", error) : Status();
 }
 
 // "a:b" without its empty parts.

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr double kGitTimeoutS = 60;
-constexpr size_t kMostFolders = 256;
+constexpr size_t kMostFoldersSearched = 256;
 
 using Place = std::vector<fs::path>;  // a folder for each column
 
@@ -66,7 +66,7 @@ std::vector<fs::path> expanded(const fs::path& base, const fs::path& pattern) {
       for (fs::directory_iterator it(base / begin, error), end; !error && it != end; it.increment(error)) {
         const fs::path name = it->path().filename();
         if (::fnmatch(part.c_str(), name.c_str(), FNM_PERIOD) == 0 && is_folder(it->path()) &&
-            next.size() < kMostFolders) {
+            next.size() < kMostFoldersSearched) {
           next.push_back(begin / name);
         }
       }

@@ -290,7 +290,7 @@ Result<AdapterManifest> read_adapter_manifest(const fs::path& folder) {
   std::error_code error;
   manifest.folder = fs::canonical(folder, error);
   if (error) {
-    return fail(ErrorCode::kIo, folder.string(), "cannot be opened: " + error.message());
+    return io_error(folder, "cannot be opened", error);
   }
   const std::string file = manifest.file().string();
   TERN_ASSIGN_OR_RETURN(const std::string text, read_file(file, kMostBytes));
