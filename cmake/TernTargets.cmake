@@ -114,6 +114,7 @@ endfunction()
 # tern_test_program(<name> LABELS <labels...> LIBRARIES <libraries...> [TIMEOUT <seconds>])
 # One GoogleTest program, whose sources the folders of tests/ add. Each TEST is a CTest case of its own, carrying the
 # labels. Tests of suites named ...Deep also carry the label `deep`: many runs of the binary, too slow under sanitizers.
+# There, a process costs more than most tests do, so each CTest case is every n-th test but those.
 function(tern_test_program name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "LIBRARIES;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -125,6 +126,16 @@ function(tern_test_program name)
   tern_precompile(${name} test)
   # gtest_discover_tests() takes a list apart, and all properties behind it with it. `ctest -L isa` also finds "unit+isa".
   string(REPLACE ";" "+" labels "${ARG_LABELS}")
+  if(TERN_SANITIZE)
+    set(n_shards 8)
+    math(EXPR last "${n_shards} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${name}_${shard}_of_${n_shards} COMMAND ${name} --gtest_filter=-*Deep.* --gtest_brief=1)
+      set_tests_properties(${name}_${shard}_of_${n_shards} PROPERTIES LABELS "${labels}" TIMEOUT 600
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=${n_shards};GTEST_SHARD_INDEX=${shard}")
+    endforeach()
+    return()
+  endif()
   gtest_discover_tests(${name} TEST_FILTER "-*Deep.*" DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
   gtest_discover_tests(${name} TEST_FILTER "*Deep.*" DISCOVERY_TIMEOUT 60

@@ -8,7 +8,9 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/paths.h"
@@ -27,26 +29,15 @@ class AlteredRun {
   // Evaluated by the oracle, every stage rounded to float32, so that what is recorded is what went on.
   explicit AlteredRun(std::vector<int32_t> prompt = {1, 5, 900, 33, 1207, 64, 5, 18, 411, 77, 1500, 2},
                       std::vector<int32_t> fed = {40, 8})
-      : prompt_(std::move(prompt)), fed_(std::move(fed)) {
-    auto view = gguf::View::open(bundled_model_dir() / "tern-tiny-i2_s.gguf");
-    TERN_CHECK(view.has_value());
-    view_ = std::make_unique<gguf::View>(std::move(*view));
-    auto steps = oracle::Steps::load(*view_);
-    TERN_CHECK(steps.has_value());
-    steps_ = std::make_unique<oracle::Steps>(std::move(*steps));
-    oracle::Settings settings;
-    settings.significant_bits = 24;
-    auto oracle = oracle::Oracle::load(*view_, settings);
-    TERN_CHECK(oracle.has_value());
-    TERN_CHECK(oracle->evaluate(prompt_, 0, 0, &clean_).has_value());
-    for (size_t step = 0; step < fed_.size(); ++step) {
-      TERN_CHECK(
-          oracle->evaluate(std::span(fed_).subspan(step, 1), static_cast<int>(step) + 1, 0, &clean_).has_value());
-    }
+      : prompt_(std::move(prompt)), fed_(std::move(fed)), clean_(clean_run(prompt_, fed_)) {
     runs_.push_back(write({}, true));
   }
 
-  const oracle::Steps& steps() const { return *steps_; }
+  static const oracle::Steps& steps() {
+    static const auto steps = oracle::Steps::load(bundled());
+    TERN_CHECK(steps.has_value());
+    return *steps;
+  }
 
   // As the clean run recorded it; rows of scores are the heads' tokens.
   Matrix values(const std::string& name) const {
@@ -54,15 +45,40 @@ class AlteredRun {
     return estimate::matrix_of(clean_.records()[i].shape, clean_.values()[i]);
   }
   // A weight of one row.
-  std::vector<double> weight(const std::string& name) const { return steps_->weight_row(*view_->find_tensor(name), 0); }
+  std::vector<double> weight(const std::string& name) const {
+    return steps().weight_row(*bundled().find_tensor(name), 0);
+  }
 
   // What is known where a side computed `is` for that tensor: with the values of all stages, or hashes and RMS only.
   estimate::StageFacts facts(const std::string& name, const Matrix& is, bool with_values = true) {
     runs_.push_back(write({{name, is}}, with_values));
-    return {runs_.back(), runs_.front(), *steps_, *trace::TensorId::parse(name)};
+    return {runs_.back(), runs_.front(), steps(), *trace::TensorId::parse(name)};
   }
 
  private:
+  static const gguf::View& bundled() {
+    static const auto view = gguf::View::open(bundled_model_dir() / "tern-tiny-i2_s.gguf");
+    TERN_CHECK(view.has_value());
+    return *view;
+  }
+  // Once for all tests of a process.
+  static const trace::MemoryRecorder& clean_run(const std::vector<int32_t>& prompt, const std::vector<int32_t>& fed) {
+    static std::map<std::pair<std::vector<int32_t>, std::vector<int32_t>>, trace::MemoryRecorder> runs;
+    const auto [run, is_new] = runs.try_emplace({prompt, fed}, true);
+    if (is_new) {
+      oracle::Settings settings;
+      settings.significant_bits = 24;
+      auto oracle = oracle::Oracle::load(bundled(), settings);
+      TERN_CHECK(oracle.has_value());
+      TERN_CHECK(oracle->evaluate(prompt, 0, 0, &run->second).has_value());
+      for (size_t step = 0; step < fed.size(); ++step) {
+        const auto one = std::span(fed).subspan(step, 1);
+        TERN_CHECK(oracle->evaluate(one, static_cast<int>(step) + 1, 0, &run->second).has_value());
+      }
+    }
+    return run->second;
+  }
+
   size_t index_of(const std::string& name) const {
     const auto& records = clean_.records();
     const auto found =
@@ -102,9 +118,7 @@ class AlteredRun {
   }
 
   std::vector<int32_t> prompt_, fed_;
-  std::unique_ptr<gguf::View> view_;
-  std::unique_ptr<oracle::Steps> steps_;
-  trace::MemoryRecorder clean_{true};
+  const trace::MemoryRecorder& clean_;
   TemporaryFolder folder_;
   std::list<trace::EngineRun> runs_;
 };
