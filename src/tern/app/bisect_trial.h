@@ -19,11 +19,6 @@
 
 namespace tern::app {
 
-// Exit codes of `tern bisect step`. `git bisect run` takes 0 for a good commit, 125 for one that cannot be tested, 128
-// and more for an end of the search, and everything else for a bad commit.
-inline constexpr int kSkipCommit = 125;
-inline constexpr int kAbortSearch = 129;
-
 struct TrialOptions {
   std::string model, tokenizer;
   std::string subject = "auto";

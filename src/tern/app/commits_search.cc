@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "tern/app/commit_step.h"
 #include "tern/app/git_worktree.h"
 #include "tern/app/live_reference.h"
 #include "tern/app/own_engine.h"

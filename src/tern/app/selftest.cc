@@ -332,6 +332,26 @@ Result<std::vector<SelftestRow>> selftest(const SelftestPlan& plan,
   return rows;
 }
 
+size_t n_rows_with(const std::vector<SelftestRow>& rows, SelftestRow::Result result) {
+  return static_cast<size_t>(
+      std::count_if(rows.begin(), rows.end(), [&](const SelftestRow& row) { return row.result == result; }));
+}
+
+std::string selftest_text(const std::vector<SelftestRow>& rows) {
+  const auto cell = [](const std::string& text) { return text.empty() ? std::string("-") : text; };
+  std::string text = "| fault | first differs at | found at | named | |\n| --- | --- | --- | --- | --- |\n";
+  for (const SelftestRow& row : rows) {
+    text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, cell(row.injected), cell(row.found_at), row.found,
+                        result_name(row.result));
+  }
+  return text + fmt::format(
+                    "\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, {} that this model cannot "
+                    "have\n",
+                    n_rows_with(rows, RowResult::kRight), n_rows_with(rows, RowResult::kLate),
+                    n_rows_with(rows, RowResult::kHidden), n_rows_with(rows, RowResult::kWrong),
+                    n_rows_with(rows, RowResult::kNotOnThisModel));
+}
+
 Json to_json(const std::vector<SelftestRow>& rows) {
   Json json = Json::array();
   for (const SelftestRow& row : rows) {

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "tern/app/bisect_trial.h"
+#include "tern/app/commit_step.h"
 
 namespace tern::cli {
 

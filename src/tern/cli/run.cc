@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "tern/app/oracle_engine.h"
+#include "tern/app/oracle_tensor.h"
 #include "tern/app/run_model.h"
 #include "tern/base/json.h"
 #include "tern/cli/command.h"
@@ -44,10 +45,10 @@ Result<int> run(RunOptions options) {
     TERN_ASSIGN_OR_RETURN(options.teacher, parse_ids("--teacher-tokens", options.teacher_text));
   }
   if (!options.around_text.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.around, parse_tensor("--around", options.around_text));
+    TERN_ASSIGN_OR_RETURN(options.around, app::parse_tensor("--around", options.around_text));
   }
   if (!options.inputs_before_text.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.inputs_before, parse_tensor("--inputs-before", options.inputs_before_text));
+    TERN_ASSIGN_OR_RETURN(options.inputs_before, app::parse_tensor("--inputs-before", options.inputs_before_text));
   }
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(const std::optional<trace::RunResult> result, app::run_model(options, interrupt));

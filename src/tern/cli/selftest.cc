@@ -16,17 +16,6 @@
 namespace tern::cli {
 namespace {
 
-using app::SelftestRow;
-
-void print(const std::vector<SelftestRow>& rows) {
-  const auto cell = [](const std::string& text) { return text.empty() ? std::string("-") : text; };
-  fmt::print("| fault | first differs at | found at | named | |\n| --- | --- | --- | --- | --- |\n");
-  for (const SelftestRow& row : rows) {
-    fmt::print("| {} | {} | {} | {} | {} |\n", row.fault, cell(row.injected), cell(row.found_at), row.found,
-               result_name(row.result));
-  }
-}
-
 struct SelftestOptions : app::OnePromptOptions {
   size_t n_draws = 0;  // 0: the fixed list
   uint64_t seed = 1;
@@ -57,23 +46,11 @@ Result<int> selftest(const SelftestOptions& options, const Interrupt& interrupt)
   plan.prompt = options.prompt;
   plan.folder = scratch.path();
   plan.n_at_a_time = n_at_a_time();
-  TERN_ASSIGN_OR_RETURN(const std::vector<SelftestRow> rows, app::selftest(plan, [](const SelftestRow& row) {
-                          std::fprintf(stderr, "%-26s %s\n", row.fault.c_str(),
-                                       std::string(result_name(row.result)).c_str());
+  TERN_ASSIGN_OR_RETURN(const std::vector<app::SelftestRow> rows, app::selftest(plan, [](const app::SelftestRow& row) {
+                          fmt::print(stderr, "{:<26} {}\n", row.fault, result_name(row.result));
                         }));
-  const auto count = [&](SelftestRow::Result result) {
-    return std::count_if(rows.begin(), rows.end(), [&](const SelftestRow& row) { return row.result == result; });
-  };
-  if (options.json) {
-    fmt::print("{}", to_json_text(app::to_json(rows)));
-  } else {
-    print(rows);
-    fmt::print("\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, {} that this model cannot have\n",
-               count(SelftestRow::Result::kRight), count(SelftestRow::Result::kLate),
-               count(SelftestRow::Result::kHidden), count(SelftestRow::Result::kWrong),
-               count(SelftestRow::Result::kNotOnThisModel));
-  }
-  return count(SelftestRow::Result::kWrong) == 0 ? 0 : 1;
+  fmt::print("{}", options.json ? to_json_text(app::to_json(rows)) : app::selftest_text(rows));
+  return app::n_rows_with(rows, app::SelftestRow::Result::kWrong) == 0 ? 0 : 1;
 }
 
 }  // namespace
