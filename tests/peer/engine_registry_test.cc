@@ -32,7 +32,24 @@ TEST(EngineRegistry, EveryFormOfTheContract) {
   }
   EXPECT_EQ(engines.parse("pack:a:b", "")->argument, "a:b");
   EXPECT_EQ(engines.forms(), "auto, none, pack:DIR, command:'PROGRAM ARGUMENTS', bitnet.cpp:DIR, llama.cpp:DIR");
-  EXPECT_EQ(engines.forms([](const EngineScheme& s) { return s.has_adapter; }), "bitnet.cpp:DIR, llama.cpp:DIR");
+  EXPECT_EQ(engines.forms([](const EngineScheme& s) { return s.traits.has_adapter; }), "bitnet.cpp:DIR, llama.cpp:DIR");
+}
+
+TEST(EngineRegistry, AutoAsASubjectIsTernsOwnEngine) {
+  EngineScheme own{.name = "own", .argument = "", .about = "", .traits = {.is_own = true}, .open = {}};
+  const EngineRegistry engines = EngineRegistry::load({}, {std::move(own)});
+  EXPECT_EQ(engines.as_subject({"auto", ""}).scheme, "own");
+  EXPECT_EQ(engines.as_subject({"pack", "DIR"}).text(), "pack:DIR");
+  EXPECT_EQ(registry().as_subject({"auto", ""}).scheme, "auto") << "there is no engine of tern's in this registry";
+}
+
+TEST(EngineRegistry, AnOpenedEngineHasItsSchemesTraits) {
+  const auto command = registry().open({"command", "engine"}, {}, {});
+  ASSERT_TRUE(command) << command.error().line();
+  EXPECT_TRUE(command->traits.is_command && command->traits.runs && !command->traits.has_adapter);
+  const auto none = registry().open({"none", ""}, {}, {});
+  ASSERT_TRUE(none) << none.error().line();
+  EXPECT_FALSE(none->traits.runs || none->peer);
 }
 
 TEST(EngineRegistry, OthersAreUsageErrorsThatNameTheForms) {

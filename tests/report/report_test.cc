@@ -40,7 +40,7 @@ class ReportTest : public testing::Test {
     sweep_.command = {"tern", "sweep", "m.gguf", "t.json", "/out"};
     sweep_.model = {"m.gguf", std::string(64, 'e'), "bitnet-b1.58", "tiny", "I2_S", "bitnet.cpp", 1000};
     sweep_.tokenizer = {"t.json", std::string(64, 'f'), "gpt2", 512, {}};
-    sweep_.reference = {"pack", "pack:recordings", "bitnet.cpp", "0123", "", nullptr};
+    sweep_.reference = {"pack", "pack:recordings", "bitnet.cpp", "0123", "", nullptr, true, "recordings"};
     sweep_.environment = {{"BITNET_SEED", "42"}, {"cpu", "some | cpu"}};
   }
 

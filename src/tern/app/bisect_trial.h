@@ -15,7 +15,7 @@
 #include "tern/base/scratch_folder.h"
 #include "tern/bisect/smallest_set.h"
 #include "tern/outcome/scenario_outcome.h"
-#include "tern/peer/open_engine.h"
+#include "tern/peer/engine_registry.h"
 
 namespace tern::app {
 
@@ -64,7 +64,7 @@ class Trials {
  private:
   Trials(const TrialOptions& options, ScratchFolder scratch, OpenedModel opened)
       : options_(options), scratch_(std::move(scratch)), opened_(std::move(opened)) {}
-  Result<peer::OpenedEngine> open_engine(const std::string& text, const std::string& option,
+  Result<peer::OpenedEngine> open_engine(const peer::EngineSpec& spec, const std::string& option,
                                          const std::vector<std::string>& settings) const;
   Result<outcome::ScenarioOutcome> run_scenario(const peer::Peer* reference, const std::filesystem::path& folder) const;
   TrialResult judge(const outcome::ScenarioOutcome& outcome) const;

@@ -8,7 +8,7 @@ namespace tern::app {
 namespace {
 
 std::string forms_with_adapter(const peer::EngineRegistry& registry) {
-  return registry.forms([](const peer::EngineScheme& scheme) { return scheme.has_adapter; });
+  return registry.forms([](const peer::EngineScheme& scheme) { return scheme.traits.has_adapter; });
 }
 
 // Null where there is none.
@@ -24,12 +24,12 @@ Result<peer::OpenedEngine> build_reference(const std::string& reference) {
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, registry.parse(reference, "--reference"));
   const peer::OpenOptions options = reference_options("--reference");
-  if (spec.scheme == "auto") {
-    spec = {"bitnet.cpp", options.bitnet_cpp_dir.string()};
+  if (registry.find(spec.scheme)->traits.is_choice) {
+    spec = peer::tree_of_auto(options);
   }
   // Null for bitnet.cpp where the folder of adapters is gone; open() then states what there is.
   const peer::EngineScheme* const scheme = registry.find(spec.scheme);
-  if (scheme != nullptr && !scheme->has_adapter) {
+  if (scheme != nullptr && !scheme->traits.has_adapter) {
     return fail(ErrorCode::kUsage, "--reference " + printable(reference), "needs no adapter",
                 "only these do: " + forms_with_adapter(registry));
   }

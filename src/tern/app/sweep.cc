@@ -89,7 +89,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
       plan.reference_distrust += fmt::format(" (cause: {} at {})", result->cause->id, result->cause->name);
     }
   }
-  if (reference.has_adapter && options.reference_arithmetic.empty()) {
+  if (reference.traits.has_adapter && options.reference_arithmetic.empty()) {
     arithmetic = result->arithmetic;
   }
   outcome.reference_check = std::move(*result);
@@ -103,8 +103,8 @@ Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome:
 
 // Whether engines may record stages of names that are not known before they run.
 bool may_have_other_stages(const SweepOptions& options, const sweep::SweepPlan& plan, const SweepEngines& engines) {
-  return options.stages == "all" || plan.compare.graph.stages.empty() || engines.subject.kind == "command" ||
-         engines.reference.kind == "command";
+  return options.stages == "all" || plan.compare.graph.stages.empty() || engines.subject.traits.is_command ||
+         engines.reference.traits.is_command;
 }
 
 // Before anything runs, where all names are known by then.
@@ -157,7 +157,7 @@ void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome&
     spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
   }
   const outcome::EngineFacts& reference = sweep.reference;
-  if (reference.kind == "none") {
+  if (!reference.is_there) {
     spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
   } else {
     spdlog::info("reference: {}{}", printable(reference.spec, 1000),
@@ -251,8 +251,10 @@ Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, cons
 Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgress& make_progress) {
   TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
   sweep::SweepPlan plan(setting);
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
-                        engine_registry().parse(options.reference, "--reference"));
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec, registry.parse(options.reference, "--reference"));
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject_spec, registry.parse(options.subject, "--subject"));
+  const bool is_own_subject = registry.find(registry.as_subject(subject_spec).scheme)->traits.is_own;
   plan.scenarios = sweep::builtin_scenarios();
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
@@ -261,7 +263,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
     TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
-  const Tokenized tokenized = options.subject == "auto" ? Tokenized::kByTern : Tokenized::kOrByTheEngines;
+  const Tokenized tokenized = is_own_subject ? Tokenized::kByTern : Tokenized::kOrByTheEngines;
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened,
                         open_model_and_tokenizer(options.model, options.tokenizer, tokenized));
   TERN_ASSIGN_OR_RETURN(

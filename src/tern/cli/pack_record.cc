@@ -31,8 +31,9 @@ void add_pack_record(Command& pack, Action& action) {
   auto options = std::make_shared<app::RecordPackOptions>();
   command
       ->add_option("--reference", options->reference,
-                   "The engine: " + app::engine_registry().forms([](const peer::EngineScheme& s) { return s.runs; }) +
-                       " (see tern sweep --help)")
+                   "The engine: " + app::engine_registry().forms([](const peer::EngineScheme& s) {
+                     return s.traits.runs;
+                   }) + " (see tern sweep --help)")
       ->required();
   add_setting_option(*command, "--reference", options->settings);
   command->add_option("--model", options->model, "The GGUF model")->required();

@@ -31,6 +31,8 @@ struct EngineFacts {
   std::string id;      // of a pack
   std::string note;    // e.g. why there is none, or that the model check was overridden
   Json details;        // free-form facts (null if none); "settings" are what --subject-option and its like have set
+  bool is_there = false;
+  std::string pack_folder;  // of a pack
 };
 
 // The sweep as a command that works from anywhere, for reproducing one of its scenarios. The reports add an output

@@ -45,7 +45,7 @@ Section configuration(const SweepOutcome& sweep, const ScenarioOutcome& scenario
                   {},
                   {},
                   {}};
-  if (reference.kind != "none" && !reference.note.empty()) {
+  if (reference.is_there && !reference.note.empty()) {
     section.facts.push_back({"Reference note", reference.note});
   }
   section.facts.insert(section.facts.end(), {{"Temperature", "0.0 (greedy)"},
