@@ -15,6 +15,7 @@
 #include "tern/app/sweep_engines.h"
 #include "tern/app/tensor_patterns.h"
 #include "tern/app/third_opinion.h"
+#include "tern/arch/model_file.h"
 #include "tern/compare/name_pattern.h"
 #include "tern/report/writers/writers.h"
 #include "tern/sweep/environment.h"
@@ -31,7 +32,7 @@ namespace {
 Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
                              const std::string& source) {
   size_t most = 0;
-  const auto n_context = context_length(opened.view);
+  const auto n_context = arch::context_length(opened.view);
   for (const outcome::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
     const auto n_ids = count_prompt_ids(opened, scenario.prompt, scenario.token_ids);

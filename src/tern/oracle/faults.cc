@@ -160,6 +160,17 @@ constexpr bool follows_sub_norm(const StageRow& row) {
                      [&](const StageRow& before) { return before.only_with_sub_norms && before.name == row.follows; });
 }
 
+// Whether a stage of that kind is computed from it.
+constexpr bool is_input_of(const StageRow& row, StageKind kind) {
+  return std::any_of(trace::kStageTable.begin(), trace::kStageTable.end(),
+                     [&](const StageRow& later) { return later.kind == kind && later.follows == row.name; });
+}
+
+constexpr const StageRow& input_of_activation() {
+  return *std::find_if(trace::kStageTable.begin(), trace::kStageTable.end(),
+                       [](const StageRow& row) { return is_input_of(row, StageKind::kActivation); });
+}
+
 constexpr auto kProjections = kOfKind<StageKind::kProjection>;  // the head may be in another encoding
 constexpr auto kProducts = kStagesWhere<[](const StageRow& row) {
   return row.kind == StageKind::kProjection || row.kind == StageKind::kHead;
@@ -174,9 +185,11 @@ constexpr auto kSubNormed = kStagesWhere<[](const StageRow& row) { return follow
 constexpr auto kSubNorms =
     kStagesWhere<[](const StageRow& row) { return row.only_with_sub_norms || follows_sub_norm(row); }>;
 constexpr auto kLogits = kOfKind<StageKind::kHead>;
-// Single matrices.
-constexpr Stage kQueriesAndKeys[] = {Stage::kQProj, Stage::kKProj};
-constexpr Stage kGate[] = {Stage::kGateProj, Stage::kUpProj};
+constexpr auto kQueriesAndKeys = kStagesWhere<[](const StageRow& row) { return is_input_of(row, StageKind::kRope); }>;
+constexpr auto kGateAndUp = kStagesWhere<[](const StageRow& row) {
+  return row.kind == StageKind::kProjection && row.follows == input_of_activation().follows;
+}>;
+// Single stages of the middle layer.
 constexpr Stage kMiddleOut[] = {Stage::kOut};
 constexpr Stage kMiddleValues[] = {Stage::kVProj};
 
@@ -211,7 +224,7 @@ constexpr Fault kFaults[] = {
      kProjections, make<WeightsTransposed>},
     {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProducts, kProjections,
      make<WeightScale>},
-    {"weights_swapped", "gate and up change places", "weights_swapped", kGate, kGate, make<WeightsSwapped>},
+    {"weights_swapped", "gate and up change places", "weights_swapped", kGateAndUp, kGateAndUp, make<WeightsSwapped>},
     {"qk_row_permutation", "rows of Q and K reordered within their heads, once more than they should be",
      "qk_row_permutation", kQueriesAndKeys, kQueriesAndKeys, make<QkRowPermutation>},
     {"qk_row_permutation_undone", "rows of Q and K put back into the order that they had before they were reordered",

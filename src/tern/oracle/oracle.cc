@@ -325,8 +325,8 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
   TERN_RETURN_IF_ERROR(run_layers(x, pass));
   n_past_ += tokens.size();
   const bool is_far = settings_.around && !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_head();
-  const bool is_another = settings_.only && *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kOutputNorm} &&
-                          *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kLogits};
+  const bool is_another = settings_.only && (settings_.only->seq != seq || settings_.only->ubatch != ubatch ||
+                                             settings_.only->stage.row().place != trace::StagePlace::kBehindLayers);
   if (is_far || is_another) {
     return std::vector<double>();
   }

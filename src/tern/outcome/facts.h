@@ -16,6 +16,7 @@ struct ModelFacts {
   std::string quant_format;  // "I2_S", "F16", ...
   std::string quant_flavor;  // "bitnet.cpp", "bitnet32", "qk256", or empty
   uint64_t file_bytes = 0;
+  bool graph_is_known = true;  // false where nodes may have the names of stages and mean something else
 };
 
 struct TokenizerFacts {

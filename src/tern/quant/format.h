@@ -37,6 +37,7 @@ struct Format {
 
   const ActivationRule* activations;  // null: products take the activations as they are
   std::span<const int8_t> levels;     // what a code can stand for, times a scale; empty: rounded from any value
+  bool is_unscaled = false;  // levels are the weights themselves, and the norm in front of a matrix carries its scale
 
   // `row`: row_bytes() bytes. `tail`: tail_bytes bytes. `values`: one for each column.
   void (*decode_row)(std::span<const std::byte> row, std::span<const std::byte> tail, std::span<float> values);
