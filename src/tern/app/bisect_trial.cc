@@ -114,6 +114,9 @@ Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const 
   if (outcome.scenarios.empty()) {
     return fail(ErrorCode::kEngine, "tern bisect", "interrupted");
   }
+  if (outcome.scenarios.front().status == ParityStatus::kMachineFailed) {
+    return fail(ErrorCode::kIo, "tern bisect", outcome.scenarios.front().reason);
+  }
   return std::move(outcome.scenarios.front());
 }
 

@@ -217,7 +217,10 @@ Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolde
     }
   }
   TERN_RETURN_IF_ERROR(report::write_reports(report::view_of(outcome), outcome.output_dir));
-  if (const Status removed = plan.kept_runs->remove(); !removed) {
+  const bool is_whole = std::none_of(outcome.scenarios.begin(), outcome.scenarios.end(), [](const auto& scenario) {
+    return scenario.status == outcome::ParityStatus::kMachineFailed;
+  });
+  if (const Status removed = is_whole ? plan.kept_runs->remove() : Status(); !removed) {
     spdlog::warn("{}", removed.error().line());  // the verdict stands all the same
   }
   return SweepEnd{std::move(outcome), plan.scenarios.size(), 0, false};

@@ -220,6 +220,10 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
     case ParityStatus::kMistrusted:
       add_mistrusted(out, scenario);
       break;
+    case ParityStatus::kMachineFailed:
+      out.push_back(fmt::format("Neither engine is to blame: {}. Repair that, and run the sweep again with --resume.",
+                                scenario.reason));
+      break;
   }
   add_arbitration(out, sweep, scenario);
   add_coverage(out, scenario);

@@ -23,6 +23,7 @@ TestResult test_result_of(const SweepOutcome& sweep, ParityStatus status) {
     case ParityStatus::kReferenceFailed:
     case ParityStatus::kMistrusted:
     case ParityStatus::kSubjectFailed:
+    case ParityStatus::kMachineFailed:
       break;
   }
   return TestResult::kError;
