@@ -164,19 +164,19 @@ std::string noise_text(const Noise& noise) {
 
 Json to_json(const Noise& noise) {
   const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
-  Json json = Json::array();
+  Json stages = Json::array();
   for (const auto& [stage, of_stage] : noise.stages) {
     Json multiples = Json::object();
     for (const auto& [engine, multiple] : of_stage.multiples) {
       multiples[engine] = multiple;
     }
-    json.push_back({{"stage", stage.name()},
-                    {"usual_floor", or_null(of_stage.usual_floor())},
-                    {"largest_floor", or_null(of_stage.largest_floor())},
-                    {"inherited_at_float16", or_null(of_stage.inherited)},
-                    {"largest_multiple_of_floor", std::move(multiples)}});
+    stages.push_back({{"stage", stage.name()},
+                      {"usual_floor", or_null(of_stage.usual_floor())},
+                      {"largest_floor", or_null(of_stage.largest_floor())},
+                      {"inherited_at_float16", or_null(of_stage.inherited)},
+                      {"largest_multiple_of_floor", std::move(multiples)}});
   }
-  return json;
+  return {{"stages", std::move(stages)}};
 }
 
 }  // namespace tern::app

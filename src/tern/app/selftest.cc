@@ -353,9 +353,9 @@ std::string selftest_text(const std::vector<SelftestRow>& rows) {
 }
 
 Json to_json(const std::vector<SelftestRow>& rows) {
-  Json json = Json::array();
+  Json list = Json::array();
   for (const SelftestRow& row : rows) {
-    json.push_back({{"fault", row.fault},
+    list.push_back({{"fault", row.fault},
                     {"does", row.does},
                     {"first_differs_at", row.injected},
                     {"expected", row.expected},
@@ -364,7 +364,7 @@ Json to_json(const std::vector<SelftestRow>& rows) {
                     {"evidence", row.evidence},
                     {"result", result_name(row.result)}});
   }
-  return json;
+  return {{"rows", std::move(list)}};
 }
 
 }  // namespace tern::app

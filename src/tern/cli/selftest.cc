@@ -9,6 +9,7 @@
 
 #include "tern/app/draws.h"
 #include "tern/app/until_interrupted.h"
+#include "tern/base/json_format.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
@@ -49,7 +50,8 @@ Result<int> selftest(const SelftestOptions& options, const Interrupt& interrupt)
   TERN_ASSIGN_OR_RETURN(const std::vector<app::SelftestRow> rows, app::selftest(plan, [](const app::SelftestRow& row) {
                           fmt::print(stderr, "{:<26} {}\n", row.fault, result_name(row.result));
                         }));
-  fmt::print("{}", options.json ? to_json_text(app::to_json(rows)) : app::selftest_text(rows));
+  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(rows)))
+                                : app::selftest_text(rows));
   return app::n_rows_with(rows, app::SelftestRow::Result::kWrong) == 0 ? 0 : 1;
 }
 

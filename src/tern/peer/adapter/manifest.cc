@@ -14,7 +14,6 @@ namespace tern::peer {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kFormat = 1;
 constexpr uint64_t kMostBytes = 64 << 10;
 constexpr size_t kMostEntries = 256, kLongestText = 1000, kLongestName = 32, kMostFolders = 256;
 
