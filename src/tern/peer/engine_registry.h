@@ -61,7 +61,6 @@ class EngineRegistry {
   const std::vector<EngineScheme>& schemes() const { return schemes_; }
   // "auto, none, pack:DIR, ...": of those that `wanted` takes, in the table's order.
   std::string forms(const std::function<bool(const EngineScheme&)>& wanted = {}) const;
-  const std::vector<Error>& problems() const { return problems_; }
 
  private:
   std::vector<EngineScheme> schemes_;

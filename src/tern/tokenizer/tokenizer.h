@@ -57,8 +57,7 @@ class Tokenizer {
   // Ids that end a text: <|end_of_text|>, <|eot_id|> and the like; from GGUF, its eos and eot keys.
   std::span<const int32_t> end_of_text() const;
   bool is_special(int32_t id) const;
-  std::optional<int32_t> id_of(std::string_view token) const;  // by the vocabulary's own spelling
-  std::optional<std::string_view> token(int32_t id) const;     // that spelling
+  std::optional<std::string_view> token(int32_t id) const;  // by the vocabulary's own spelling
   // One sentence each, with the place: what was read, but may give other ids than the user expects (a GGUF without
   // tokenizer.ggml.pre, for instance).
   std::span<const std::string> warnings() const;
