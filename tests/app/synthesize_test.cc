@@ -43,8 +43,8 @@ TEST_F(Synthesize, WritesAModelAndItsTokenizer) {
   EXPECT_THAT(**written, testing::EndsWith(", I2_S layout bitnet.cpp, seed 1"));
   EXPECT_TRUE(gguf::View::open(options_.output));
   EXPECT_TRUE(tokenizer::Tokenizer::open(options_.tokenizer_output));
-  EXPECT_GT(last_progress_.second, 0U);
-  EXPECT_EQ(last_progress_.first, last_progress_.second);
+  EXPECT_GT(last_progress_.first, 0U);
+  EXPECT_GE(last_progress_.second, last_progress_.first);
 }
 
 TEST_F(Synthesize, TakesEveryFamilyAndEmbeddingFormat) {

@@ -33,7 +33,9 @@ Result<std::optional<CheckedReference>> check_reference(const CheckReferenceOpti
   if (interrupt.signal() != 0) {
     return std::optional<CheckedReference>();
   }
-  TERN_RETURN_IF_ERROR(opened);
+  if (!opened) {
+    return tl::unexpected(opened.error());
+  }
   if (!opened->peer) {
     return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference), "there is none: " + opened->note,
                 "name one: " + registry.forms());

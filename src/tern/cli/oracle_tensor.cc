@@ -8,7 +8,7 @@
 namespace tern::cli {
 namespace {
 
-Result<int> oracle_tensor(const app::OracleTensorOptions& options) {
+Result<int> compute(const app::OracleTensorOptions& options) {
   TERN_RETURN_IF_ERROR(app::oracle_tensor(options));
   return 0;
 }
@@ -40,7 +40,7 @@ void add_oracle_tensor(Command& app, Action& action) {
       "A diagnosis looks at the first wrong tensor with this before it runs whole passes.\n"
       "Example: tern oracle-tensor --model models/tern-tiny/tern-tiny-i2_s.gguf --token-ids 1,2,3 \\\n"
       "  --tensor blk0/q_rope --fault rope_base --fault rope_pairing --out with-faults.safetensors");
-  command->callback([options, &action] { action = [options] { return oracle_tensor(*options); }; });
+  command->callback([options, &action] { action = [options] { return compute(*options); }; });
 }
 
 }  // namespace tern::cli
