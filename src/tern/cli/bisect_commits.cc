@@ -1,12 +1,11 @@
 // `tern bisect commits`
-#include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/commits_search.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -19,8 +18,8 @@ struct CommitsOptions : app::CommitsOptions {
 
 Result<int> search(const CommitsOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::FoundCommits found, app::find_commits(options, interrupt));
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
-                                : app::commits_text(found));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
+                         : app::commits_text(found));
   return found.candidates.size() == 1 ? 0 : exit_code(ErrorCode::kNoVerdict);
 }
 

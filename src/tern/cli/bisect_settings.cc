@@ -1,12 +1,11 @@
 // `tern bisect settings`
-#include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/settings_search.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -19,8 +18,8 @@ struct SettingsOptions : app::SettingsOptions {
 
 Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::FoundSettings found, app::find_settings(options, interrupt));
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
-                                : app::settings_text(found));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
+                         : app::settings_text(found));
   return 0;
 }
 

@@ -1,11 +1,11 @@
 // `tern bisect step`
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/commit_step.h"
 #include "tern/app/until_interrupted.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -14,9 +14,9 @@ namespace {
 
 Result<int> step(const app::CommitStepOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::CommitStep step, app::test_commit(options, interrupt));
-  fmt::print(stderr, "{}", step.build_output);
+  print_err(step.build_output);
   if (interrupt.signal() == 0) {
-    fmt::print("{}: {}\n", bisect::outcome_name(step.result.outcome), printable(step.result.reason, 1000));
+    print_out(fmt::format("{}: {}\n", bisect::outcome_name(step.result.outcome), printable(step.result.reason, 1000)));
   }
   return app::step_exit_code(step.result.outcome);
 }

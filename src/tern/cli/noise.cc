@@ -1,13 +1,11 @@
 // `tern noise`
 #include "tern/app/noise.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 
@@ -16,8 +14,7 @@ namespace {
 
 Result<int> noise(const app::NoiseOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::Noise noise, app::measure_noise(options, interrupt));
-  fmt::print(
-      "{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(noise))) : app::noise_text(noise));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(noise))) : app::noise_text(noise));
   return noise.is_within_rounding() ? 0 : 1;
 }
 

@@ -9,6 +9,7 @@
 #include "tern/app/reference_build.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 Result<int> build(const std::string& reference) {
   TERN_ASSIGN_OR_RETURN(const peer::OpenedEngine opened, app::build_reference(reference));
-  fmt::print("{}", app::built_reference_text(opened));
+  print_out(app::built_reference_text(opened));
   return 0;
 }
 
@@ -28,7 +29,7 @@ struct CheckOptions : app::CheckReferenceOptions {
 Result<int> check(const CheckOptions& options, const Interrupt& interrupt) {
   const auto show = [&](const std::string& text) {
     if (!options.json) {
-      fmt::print("{}", text);
+      print_out(text);
       std::fflush(stdout);
     }
   };
@@ -45,7 +46,7 @@ Result<int> check(const CheckOptions& options, const Interrupt& interrupt) {
   }
   show("\n" + app::conclusion_text(checked->result));
   if (options.json) {
-    fmt::print("{}", to_json_text(with_format(Document::kCommand, app::to_json(*checked))));
+    print_out(to_json_text(with_format(Document::kCommand, app::to_json(*checked))));
   }
   return checked->result.first_failed() != nullptr ? exit_code(ErrorCode::kNoVerdict) : 0;
 }

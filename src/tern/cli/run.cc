@@ -9,6 +9,7 @@
 #include "tern/app/oracle_tensor.h"
 #include "tern/app/run_model.h"
 #include "tern/base/json.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 #include "tern/oracle/faults.h"
@@ -56,9 +57,9 @@ Result<int> run(RunOptions options) {
     return 128 + interrupt.signal();
   }
   if (options.json) {
-    fmt::print("{}", to_json_text(to_json(*result)));
+    print_out(to_json_text(to_json(*result)));
   } else {
-    fmt::print("Generated tokens: [{}]\n{}\n", fmt::join(result->generated_tokens, ", "), result->text);
+    print_out(fmt::format("Generated tokens: [{}]\n{}\n", fmt::join(result->generated_tokens, ", "), result->text));
   }
   return 0;
 }

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <thread>
 
 #include "tern/app/draws.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
@@ -30,10 +30,9 @@ Result<int> draws(const SelftestOptions& options, const peer::RunSetting& settin
   plan.seed = options.seed;
   plan.folder = scratch.path();
   plan.n_at_a_time = n_at_a_time();
-  TERN_ASSIGN_OR_RETURN(const app::DrawsResult result, app::draw_and_judge(plan, [](const std::string& line) {
-                          std::fprintf(stderr, "%s\n", line.c_str());
-                        }));
-  std::fputs((options.json ? to_json_text(app::to_json(result)) : app::to_text(result)).c_str(), stdout);
+  TERN_ASSIGN_OR_RETURN(const app::DrawsResult result,
+                        app::draw_and_judge(plan, [](const std::string& line) { print_err(line + "\n"); }));
+  print_out(options.json ? to_json_text(app::to_json(result)) : app::to_text(result));
   return result.holds() ? 0 : 1;
 }
 
@@ -48,10 +47,10 @@ Result<int> selftest(const SelftestOptions& options, const Interrupt& interrupt)
   plan.folder = scratch.path();
   plan.n_at_a_time = n_at_a_time();
   TERN_ASSIGN_OR_RETURN(const std::vector<app::SelftestRow> rows, app::selftest(plan, [](const app::SelftestRow& row) {
-                          fmt::print(stderr, "{:<26} {}\n", row.fault, result_name(row.result));
+                          print_err(fmt::format("{:<26} {}\n", row.fault, result_name(row.result)));
                         }));
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(rows)))
-                                : app::selftest_text(rows));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(rows)))
+                         : app::selftest_text(rows));
   return app::n_rows_with(rows, app::SelftestRow::Result::kWrong) == 0 ? 0 : 1;
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tern/app/synthesize.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/quant/format.h"
 #include "tern/synth/synthetic_model.h"
@@ -26,10 +27,10 @@ Result<int> synth(const app::SynthesizeOptions& options) {
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(const auto written, app::synthesize(options, show_progress, interrupt));
   if (!written) {
-    fmt::print(stderr, "\ntern: interrupted; nothing was written\n");
+    print_err("\ntern: interrupted; nothing was written\n");
     return 128 + interrupt.signal();
   }
-  fmt::print("{}\n", *written);
+  print_out(fmt::format("{}\n", *written));
   return 0;
 }
 

@@ -1,13 +1,11 @@
 // `tern validate`
 #include "tern/app/validate.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 
 namespace tern::cli {
@@ -23,8 +21,8 @@ Result<int> validate(const ValidateOptions& options, const Interrupt& interrupt)
     return 128 + interrupt.signal();
   }
   // Where the probe has failed, what was found before it is printed all the same.
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(validation)))
-                                : app::validation_text(validation));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(validation)))
+                         : app::validation_text(validation));
   if (validation.probe_error) {
     return tl::unexpected(*validation.probe_error);
   }
