@@ -189,7 +189,7 @@ TEST(ChildProcess, AWholeTreeOfSessionsIsKilled) {
   }
 }
 
-// What else our process has started is nobody's orphan.
+// Other children of this process stay as they are.
 TEST(ChildProcess, OtherChildrenOfOursAreLeftAlone) {
   const pid_t other = ::fork();
   if (other == 0) {

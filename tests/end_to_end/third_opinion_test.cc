@@ -464,7 +464,7 @@ TEST_F(ThirdOpinionDeep, RightEnginesDifferByRounding) {
   EXPECT_EQ(json["verdict"], "diverged");  // as demanded
   EXPECT_EQ(json["arbitration"]["wrong"], "neither");
   EXPECT_EQ(json["cause"]["id"], "rounding");
-  // Without the values of one side, nobody can know.
+  // Without the values of one side, the data does not show it.
   fs::remove(scenario / "cpp-run" / "tensors.safetensors");
   ASSERT_EQ(
       tern({"compare", (scenario / "rs-run").string(), (scenario / "cpp-run").string(), "--model", model_, "--json"})

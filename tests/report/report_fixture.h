@@ -1,6 +1,6 @@
-// A sweep and its scenarios as the tests of reports take them. Reports are checked for facts: that each figure is the
-// measured one or says that there is none, that advice follows from what happened, and that text from outside stays
-// text.
+// A sweep and its scenarios as the tests of reports take them. Reports are checked for facts: that each figure is
+// the measured one or says that there is none, that advice follows from what happened, and that text from outside
+// stays text.
 #pragma once
 
 #include <gtest/gtest.h>

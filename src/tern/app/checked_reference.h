@@ -39,8 +39,8 @@ struct ReferenceCheckProgress {
   std::function<void(const outcome::ReferenceCheck& check)> on_check;
 };
 
-// nullopt: interrupted. Errors: kNoVerdict where there is no reference; those of opening it and of
-// arbiter::check_reference().
+// nullopt: interrupted. Errors: kNoVerdict where there is no reference; those of opening it and
+// of arbiter::check_reference().
 Result<std::optional<CheckedReference>> check_reference(const CheckReferenceOptions& options,
                                                         const ReferenceCheckProgress& progress,
                                                         const Interrupt& interrupt);

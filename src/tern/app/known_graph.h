@@ -1,4 +1,4 @@
-// The graphs that tern knows: a family's weights say which of the known stages its forward pass has.
+// Known graphs: a family's weights decide which of the known stages its forward pass has.
 #pragma once
 
 #include <string_view>

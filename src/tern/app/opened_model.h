@@ -1,5 +1,5 @@
-// A model and its tokenizer, opened and held against each other before anything runs: what sweep and validate start
-// from.
+// A model and its tokenizer, opened and held against each other before anything runs: what sweep and validate
+// start from.
 #pragma once
 
 #include <filesystem>

@@ -81,7 +81,7 @@ Status check_run(const trace::EngineRun& run, const Prompt& prompt, const Record
     TERN_RETURN_IF_ERROR(trace::check_prompt_tokens(where, run.result.prompt_tokens, prompt.token_ids));
   }
   if (options.contents.values && !run.values) {
-    return fail(ErrorCode::kEngine, where, "wrote no tensors.safetensors, which --values asks for");
+    return fail(ErrorCode::kEngine, where, "wrote no tensors.safetensors, which --values requires");
   }
   return {};
 }

@@ -72,8 +72,8 @@ class JudgedModel {
   // Where text becomes ids by another file than the model.
   void set_tokenizer(fs::path tokenizer) { setting_.tokenizer = std::move(tokenizer); }
 
-  // The oracle with each fault, held against our fast engine; a wrong constant as the fault chooses it, and another
-  // one.
+  // The oracle with each fault, held against our fast engine; a wrong constant as the fault chooses it, and
+  // another one.
   std::vector<Job> faults(bool (*is_wanted)(const oracle::Fault&)) const {
     std::vector<Job> jobs;
     for (const oracle::Fault& fault : oracle::known_faults()) {

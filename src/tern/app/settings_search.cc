@@ -15,8 +15,8 @@
 namespace tern::app {
 namespace {
 
-// Environment variables as an object's life; an empty value is an absent one. Nothing else runs in this process
-// meanwhile.
+// Environment variables as an object's life; an empty value is an absent one. Nothing else runs in this
+// process meanwhile.
 class ScopedVariable {
  public:
   ScopedVariable(std::string name, const std::string& value) : name_(std::move(name)) {

@@ -1,5 +1,5 @@
-// Which of the settings that differ between a good and a bad run make the difference: the search of `tern bisect
-// settings`.
+// Which of the settings that differ between a good and a bad run make the difference: the search of `tern
+// bisect settings`.
 #pragma once
 
 #include <string>

@@ -121,7 +121,7 @@ Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
   });
 }
 
-// Where only the engines could tell: the names that they have recorded.
+// Where the names are known from the runs alone: those that the engines have recorded.
 Status check_patterns_behind(const sweep::SweepPlan& plan, const outcome::SweepOutcome& outcome) {
   const auto has_one = [](const TensorPattern& pattern, const outcome::ScenarioOutcome& scenario) {
     return scenario.comparison &&

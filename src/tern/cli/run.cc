@@ -94,10 +94,9 @@ void add_engine_options(Command& command, RunOptions& options) {
       ->check(in_range(1, peer::kMostTokensAtOnce))
       ->capture_default_str();
   command
-      .add_option(
-          "--stages", options.stages,
-          "What is recorded: known, the stages that tern knows; all, every node of the graph. The graphs of this "
-          "engine consist of the known stages, so both are the same")
+      .add_option("--stages", options.stages,
+                  "What is recorded: known, the known stages; all, every node of the graph. The graphs of this "
+                  "engine consist of the known stages, so both are the same")
       ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");

@@ -89,10 +89,9 @@ void add_sweep(Command& app, Action& action) {
       ->check(one_of({"auto", "always", "never"}))
       ->capture_default_str();
   command
-      ->add_option(
-          "--stages", options->stages,
-          "What engines record: known, the stages of the graphs that tern knows; all, every node of an engine's "
-          "graph, whatever the architecture")
+      ->add_option("--stages", options->stages,
+                   "What engines record: known, the stages of known graphs; all, every node of an engine's "
+                   "graph, whatever the architecture")
       ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,

@@ -1,5 +1,5 @@
-// Outputs of a product that come from other rows: of the same matrix, of its siblings or of another layer, or from
-// none.
+// Outputs of a product that come from other rows: of the same matrix, of its siblings or of another layer, or
+// from none.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

@@ -163,7 +163,7 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
   return scores;
 }
 
-// Causal: a token sees those before it and itself.
+// Causal: a token attends to those before it and to itself.
 size_t Oracle::n_visible_keys(size_t position, size_t) const { return position + 1; }
 
 size_t Oracle::cache_slot(size_t, size_t key) const { return key; }

@@ -19,7 +19,7 @@ struct Subject {
   std::filesystem::path model;
   std::string model_sha256;
   std::string tokenizer_sha256;
-  bool tokenizer_is_json = true;  // a GGUF's own vocabulary has no file hash that a pack could know
+  bool tokenizer_is_json = true;  // a GGUF's own vocabulary has no file hash that a pack could hold
 };
 
 struct OpenOptions {

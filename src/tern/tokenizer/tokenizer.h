@@ -43,7 +43,7 @@ class Tokenizer {
   };
   // What encode() makes its ids from. Errors: those of encode().
   Result<std::vector<Piece>> pieces(std::string_view text) const;
-  // What encode() puts behind a text: EOS, where the file asks for it.
+  // What encode() puts behind a text: EOS, where the file requires it.
   std::span<const int32_t> suffix() const;
 
   // Bytes of the tokens joined; special tokens are left out unless asked for. The result need not be valid UTF-8 when a

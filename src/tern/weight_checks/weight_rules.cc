@@ -22,8 +22,8 @@ namespace {
 // near 1. A scale outside these bounds is lost, not small.
 constexpr Envelope kTernaryRms = {0.002, 4.0};
 constexpr Envelope kTernaryScale = {0.002, 8.0};
-// Ours. Rounding by the mean magnitude makes 31 % of normally distributed weights zero, 39 % of Laplace-distributed
-// ones.
+// Ours. Rounding by the mean magnitude makes 31 % of normally distributed weights zero, 39 % of
+// Laplace-distributed ones.
 constexpr Envelope kZeroFraction = {0.05, 0.9};
 
 WeightRules bitnet_i2s_rules(const quant::Format& format) {
@@ -64,7 +64,7 @@ WeightRules bitnet_float_rules() {
 WeightRules llama_rules(const quant::Format* i2s) {
   WeightRules rules = bitnet_i2s_rules(i2s == nullptr ? quant::kI2sBitnetCpp : *i2s);
   rules.name = i2s == nullptr ? "llama:float" : fmt::format("llama:i2_s/{}", i2s->layout);
-  // Ours: BitNet-rs wants 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
+  // Ours: BitNet-rs demands 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
   if (i2s == nullptr || !i2s->is_unscaled) {
     rules.norms = {};
     rules.other_norms = {0.02, 20.0};
