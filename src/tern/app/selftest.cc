@@ -345,8 +345,8 @@ std::string selftest_text(const std::vector<SelftestRow>& rows) {
                         result_name(row.result));
   }
   return text + fmt::format(
-                    "\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, {} that this model cannot "
-                    "have\n",
+                    "\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, "
+                    "{} that this model cannot have\n",
                     n_rows_with(rows, RowResult::kRight), n_rows_with(rows, RowResult::kLate),
                     n_rows_with(rows, RowResult::kHidden), n_rows_with(rows, RowResult::kWrong),
                     n_rows_with(rows, RowResult::kNotOnThisModel));

@@ -49,8 +49,8 @@ void add_bisect_commits(Command& group, Action& action) {
       "matter (--build 'git submodule update --init && make'). A commit that cannot be tested is passed over.\n"
       "Exit codes: 0 found, 2 no such revision, 3 unreadable, 5 the good one is not good, the bad one not bad, or too\n"
       "many could not be tested.\n"
-      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
-      "m.gguf");
+      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' \\\n"
+      "           --subject 'command:./engine' --model m.gguf");
   command->callback([options, &action] {
     action = [options] { return app::until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
   });

@@ -32,8 +32,7 @@ void add_noise(Command& app, Action& action) {
   command->footer(
       "Each stage is computed from what the run in question recorded of the stages before it: by the oracle, and by\n"
       "evaluations in float32 that are as right. How far these are from the oracle is the tensor's noise floor. Under\n"
-      "the engines' names stands the largest multiple of it that they reach. docs/validation-framework.md explains "
-      "it.\n"
+      "the engines' names stands the largest multiple of it that they reach (docs/validation-framework.md).\n"
       "Exit codes: 0 all are within rounding, 1 one is not.\n"
       "Example: tern noise --recording models/tern-tiny/reference");
   command->callback([options, &action] {

@@ -89,8 +89,8 @@ void add_build(Command& group, Action& action) {
       ->capture_default_str();
   command->footer(
       "Example: tern reference build --reference bitnet.cpp:/opt/bitnet.cpp\n"
-      "A sweep does this by itself. Adapters are kept in ~/.cache/tern (XDG_CACHE_HOME) until headers, libraries or\n"
-      "tern change.");
+      "A sweep does this by itself. Adapters are kept in ~/.cache/tern (XDG_CACHE_HOME)\n"
+      "until headers, libraries or tern change.");
   command->callback([reference, &action] { action = [reference] { return build(*reference); }; });
 }
 

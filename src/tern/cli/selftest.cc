@@ -67,9 +67,8 @@ void add_selftest(Command& app, Action& action) {
                     ->check(in_range(1, 100000));
   command->add_option("--seed", options->seed, "Of the draws")->needs(draws)->capture_default_str();
   command->footer(
-      "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong, "
-      "and\n"
-      "why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
+      "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong,\n"
+      "and why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
       "With --draws, faults run on --model and on four small random models, on prompts that are drawn too; a tenth as\n"
       "many pairs of right engines are drawn besides. A draw is placed where first_divergence is the first tensor\n"
       "that the fault changes, and named where the cause has its id, and its figures within 2 %.\n"

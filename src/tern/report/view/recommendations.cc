@@ -138,8 +138,8 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   const bool is_missing = scenario.comparison && !scenario.comparison->missing.empty();
   if (is_missing) {
     out.push_back(
-        "Let both engines trace every stage of every layer and pass, or say with --allow-missing what need not be "
-        "compared.");
+        "Let both engines trace every stage of every layer and pass, "
+        "or say with --allow-missing what need not be compared.");
   }
   if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
