@@ -1,6 +1,6 @@
-// Asks the oracle about a run: evaluates the same model on the same tokens, measures what rounding can do, and where a
-// side is wrong looks for a fault with which the oracle computes what that side did. The oracle runs as a child process
-// like any engine, so nothing here depends on how it works.
+// Holds a run against the oracle, which evaluates the same model on the same tokens; measures what rounding can do; and
+// where a side is wrong, searches for a fault with which the oracle computes what that side did. The oracle runs as a
+// child process like any engine, so nothing here depends on how it works.
 #pragma once
 
 #include <filesystem>

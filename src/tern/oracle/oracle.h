@@ -1,9 +1,9 @@
 // The third opinion: a plain forward pass in double precision, straight from the model file.
 //
-// It exists to say which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the
-// hyperparameters itself, has decoders of its own and follows the textbook. The only thing that is not double is what
-// belongs to the weights' format: activations are rounded to integers before a projection where it demands that. No KV
-// cache in float16, no lane order, no SIMD, one thread.
+// It decides which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the hyperparameters
+// itself, has decoders of its own and follows the textbook. All arithmetic is double, except that activations are
+// rounded to integers before a projection whose format demands it. It has no KV cache in float16, no lane order, no
+// SIMD and one thread.
 //
 // Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong, and
 // float32.h evaluations that are as right in other arithmetics.

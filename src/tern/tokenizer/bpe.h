@@ -40,7 +40,7 @@ class Bpe final : public TokenModel {
  public:
   enum class MergeOutcome { kAdded, kUnusable, kNoJoinedToken, kListedTwice };
   // Merge number `rank`: `left` and `right` as spelled in the vocabulary. kUnusable: the vocabulary lacks one of the
-  // two, so that the merge can never apply (Hugging Face refuses such a file, llama.cpp does not mind; it is skipped
+  // two, so that the merge can never apply (Hugging Face refuses such a file, llama.cpp accepts it; it is skipped
   // here). kNoJoinedToken: it could apply, to something that is no token.
   MergeOutcome add_merge(const Vocabulary& vocabulary, uint32_t rank, std::string_view left, std::string_view right);
   void reserve(size_t n_merges) { merges_.reserve(n_merges); }
