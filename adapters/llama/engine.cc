@@ -87,8 +87,8 @@ Status Engine::open_context(const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<uint32_t>((options.n_positions + 255) / 256 * 256);
   params.n_batch = params.n_ubatch = static_cast<uint32_t>(options.ubatch);
-  // libllama's threads spin while they wait: more of them than cores make a run many times slower, and never change a
-  // bit.
+  // libllama's threads spin while they wait: more of them than cores make a run many times slower, and never change
+  // a bit.
   const int n_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   params.n_threads = params.n_threads_batch = std::min(options.threads, n_cores);
   api::keep_on_cpu(params);

@@ -50,7 +50,7 @@ class Engine {
   int n_layer() const;
   int n_ctx_train() const;
   std::string architecture() const;  // general.architecture; empty where the file has none
-  // With BOS, where the model asks for it, and special tokens recognised. Errors: kEngine.
+  // With BOS, where the model requires it, and special tokens recognised. Errors: kEngine.
   Result<std::vector<int32_t>> tokenize(const std::string& text) const;
   // Bytes as they are: a token may end within a character.
   std::string text_of(std::span<const int32_t> tokens) const;

@@ -25,6 +25,7 @@
 #include "observer.h"
 #include "options.h"
 #include "settings.h"
+#include "tern/arch/family.h"
 #include "tern/base/file.h"
 #include "tern/base/stopwatch.h"
 #include "tern/trace/run_folder.h"
@@ -151,8 +152,6 @@ uint64_t count_passes(const Options& options, size_t n_prompt) {
   return (n_prompt + chunk - 1) / chunk + static_cast<size_t>(options.max_tokens) - 1;
 }
 
-bool is_known_graph(const Engine& engine) { return !trace::stages_of_graph(engine.architecture()).empty(); }
-
 // The nodes of the prefill's graph and of a decode step's, in contexts that are thrown away. Returns the most records
 // of one pass. Errors: kEngine.
 Result<uint64_t> survey(const Options& options, ContextOptions context, std::span<const int32_t> prompt, Engine& engine,
@@ -224,7 +223,7 @@ Status run(const Options& options) {
                          .ubatch = options.ubatch,
                          .threads = options.threads,
                          .settings = options.settings};
-  NodeNames names(is_known_graph(engine));
+  NodeNames names(arch::find_family(engine.architecture()) != nullptr);
   uint64_t tensors_of_pass = static_cast<uint64_t>(engine.n_layer() + 1) * trace::kStageTable.size();
   const bool all_stages = options.observe && options.stages == "all";
   if (all_stages) {

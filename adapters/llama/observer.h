@@ -56,8 +56,8 @@ class Observer final : public NodeWatcher {
 
   // One pass is one ubatch: `n_tokens` tokens of which the last is at position `n_keys` - 1.
   void begin_pass(int seq, int ubatch, int n_tokens, int n_keys);
-  // Errors: those of the recorder; kEngine where the graph is not what this adapter knows: no stage in it at all, a
-  // stage twice, or in a shape that is not the contract's.
+  // Errors: those of the recorder; kEngine where the graph is none of those that this adapter maps: no stage in it at
+  // all, a stage twice, or in a shape that is not the contract's.
   Status end_pass();
 
   // How many tensors of each stage were recorded.

@@ -25,5 +25,28 @@ TEST(VariedSetting, OtherFormsAreUsageErrors) {
   }
 }
 
+TEST(FindSettings, AModelIsNamedByAnOptionOrByASetting) {
+  SettingsOptions options;
+  options.settings = {"threads=1,2"};
+  const Interrupt interrupt;
+  const auto found = find_settings(options, interrupt);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, ErrorCode::kUsage);
+  EXPECT_EQ(found.error().where, "--model");
+  options.settings = {"model=/nonexistent/a.gguf,/nonexistent/b.gguf"};
+  EXPECT_THAT(find_settings(options, interrupt).error().line(), testing::HasSubstr("/nonexistent/a.gguf"));
+}
+
+TEST(FindSettings, WhatWasFoundIsListedWithBothValues) {
+  FoundSettings found;
+  found.n_settings = 3;
+  found.changes = {{"threads", "1", "2"}};
+  EXPECT_THAT(settings_text(found),
+              testing::StartsWith("1 of 3 settings is enough to make it bad:\n  threads: '1' -> '2'\n"));
+  const Json json = to_json(found);
+  ASSERT_EQ(json["changes"].size(), 1U);
+  EXPECT_EQ(json["changes"][0]["bad"], "2");
+}
+
 }  // namespace
 }  // namespace tern::app

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
+#include "tern/app/known_graph.h"
 
 namespace tern::app {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 using testing::HasSubstr;
 
 bool matches_graph(const std::string& pattern) {
-  const compare::ModelGraph graph{trace::stages_of_graph("llama"), 4};
+  const compare::ModelGraph graph{stages_of_graph("llama"), 4};
   return is_of_graph({pattern, "x"}, graph, 3, 2);
 }
 

@@ -189,7 +189,7 @@ TEST(ChildProcess, AWholeTreeOfSessionsIsKilled) {
   }
 }
 
-// What else our process has started is nobody's orphan.
+// Other children of this process stay as they are.
 TEST(ChildProcess, OtherChildrenOfOursAreLeftAlone) {
   const pid_t other = ::fork();
   if (other == 0) {
@@ -259,7 +259,6 @@ TEST(ChildProcess, FloodIsCutInTheFileAndItsTailKept) {
   const auto result = run_child(command);
   ASSERT_TRUE(result);
   EXPECT_EQ(result->exit_code, 0);
-  EXPECT_EQ(result->output_bytes, 20'000'009U);
   EXPECT_EQ(result->output_tail.size(), 4096U);
   EXPECT_TRUE(result->output_tail.ends_with("x\nthe end\n"));
   const std::string file = read_file(command.output_path, 2000).value();

@@ -117,7 +117,7 @@ TEST(FileWriter, LinksThatCannotBeFollowedAreIoErrors) {
   EXPECT_EQ(n_entries(folder.path()), 4U);
 }
 
-// Only root can lay somebody else's link.
+// Only root can make a link of another user.
 TEST(FileWriter, SomebodyElsesLinkInASharedFolderIsRefused) {
   if (::geteuid() != 0) {
     GTEST_SKIP() << "needs root to make a link of another user's";

@@ -58,6 +58,33 @@ TEST(CommandLine, AnUnknownInstructionSetIsAUsageErrorOfEveryCommand) {
   }
 }
 
+// The program through a shell, whose `redirection` names its streams.
+ChildResult redirected(const std::string& arguments, const std::string& redirection) {
+  return run({"sh", "-c", "'" + test::tern_binary().string() + "' " + arguments + " " + redirection});
+}
+
+TEST(CommandLine, AFullStandardOutputIsAnErrorOfTheMachine) {
+  const std::string pack = (test::bundled_model_dir() / "reference").string();
+  for (const std::string& arguments :
+       std::vector<std::string>{"--version", "--help", "pack show --json '" + pack + "'"}) {
+    const ChildResult ended = redirected(arguments, ">/dev/full");
+    EXPECT_EQ(ended.exit_code, 3) << arguments;
+    EXPECT_EQ(ended.output_tail, "tern: error: stdout: cannot be written\n") << arguments;
+  }
+}
+
+TEST(CommandLine, AClosedStandardErrorChangesNothing) {
+  const test::TemporaryFolder folder;
+  const std::string model = test::bundled_model_dir() / "tern-tiny-i2_s.gguf";
+  const std::string tokenizer = test::bundled_model_dir() / "tokenizer.json";
+  const ChildResult ended =
+      redirected("sweep '" + model + "' '" + tokenizer + "' '" + (folder.path() / "out").string() +
+                     "' --reference none --oracle never --only scenario1",
+                 "2>&-");
+  EXPECT_EQ(ended.exit_code, 0) << ended.output_tail;
+  EXPECT_THAT(ended.output_tail, HasSubstr("scenario1"));
+}
+
 TEST(CommandLine, TextThatIsNotUtf8IsNamedByItsSource) {
   const std::string tokenizer = test::bundled_model_dir() / "tokenizer.json";
   const ChildResult tokenized =

@@ -1,4 +1,4 @@
-// Every node of a llama.cpp that really runs, on architectures that tern does not know: one engine under two settings,
+// Every node of a llama.cpp that really runs, on architectures without a row in arch/: one engine under two settings,
 // and two models that differ in one weight of one expert.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

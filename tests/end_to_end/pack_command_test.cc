@@ -139,7 +139,7 @@ TEST_F(PackCommand, PromptsByTokenIds) {
   EXPECT_EQ(swept.exit_code, 0) << swept.output;
   const Json scenario = json_in(folder_.path() / "results" / "sweep.json")["scenarios"][0];
   EXPECT_EQ(scenario["comparison"]["verdict"], "match") << scenario;
-  // A command that knows only text is refused before anything runs.
+  // A command that takes only text is refused before anything runs.
   pack_ += "2";
   const Ended text_only = record("command:sh -c true {prompt} {out}");
   EXPECT_EQ(text_only.exit_code, 2) << text_only.output;

@@ -1,4 +1,4 @@
-// Small random models of architectures that tern does not know, for tests with an engine that does.
+// Small random models of architectures without a row in arch/, for tests with an engine that does.
 #pragma once
 
 #include <cstdint>

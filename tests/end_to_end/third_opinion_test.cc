@@ -155,10 +155,11 @@ TEST_F(ThirdOpinionDeep, TheReferenceCheckCatchesAndNamesFaults) {
 TEST_F(ThirdOpinionDeep, SelftestNamesEveryFault) {
   const Ended ended = tern({"selftest", "--json"});
   EXPECT_EQ(ended.exit_code, 0) << ended.output;
-  const Json lines = parse_json(ended.output.substr(ended.output.find("[\n")), "output").value_or(Json());
-  ASSERT_TRUE(lines.is_array()) << ended.output;
+  const Json json = parse_json(ended.output.substr(ended.output.find("{\n")), "output").value_or(Json());
+  ASSERT_TRUE(json["rows"].is_array()) << ended.output;
+  EXPECT_EQ(json["format"], 1);
   std::string table;
-  for (const Json& line : lines) {
+  for (const Json& line : json["rows"]) {
     for (const char* column : {"fault", "first_differs_at", "found_at", "found", "result"}) {
       table += line[column].get<std::string>() + (column == std::string_view("result") ? "\n" : " | ");
     }
@@ -463,7 +464,7 @@ TEST_F(ThirdOpinionDeep, RightEnginesDifferByRounding) {
   EXPECT_EQ(json["verdict"], "diverged");  // as demanded
   EXPECT_EQ(json["arbitration"]["wrong"], "neither");
   EXPECT_EQ(json["cause"]["id"], "rounding");
-  // Without the values of one side, nobody can know.
+  // Without the values of one side, the data does not show it.
   fs::remove(scenario / "cpp-run" / "tensors.safetensors");
   ASSERT_EQ(
       tern({"compare", (scenario / "rs-run").string(), (scenario / "cpp-run").string(), "--model", model_, "--json"})
@@ -477,9 +478,10 @@ TEST_F(ThirdOpinionDeep, RightEnginesDifferByRounding) {
 TEST_F(ThirdOpinionDeep, RightEnginesStayWithinTheNoiseFloor) {
   const Ended ended = tern({"noise", "--recording", (test::bundled_model_dir() / "reference").string(), "--json"});
   EXPECT_EQ(ended.exit_code, 0) << ended.output;
-  const Json stages = parse_json(ended.output.substr(ended.output.find("[\n")), "output").value_or(Json());
-  ASSERT_EQ(stages.size(), 21U) << ended.output;
-  for (const Json& stage : stages) {
+  const Json json = parse_json(ended.output.substr(ended.output.find("{\n")), "output").value_or(Json());
+  ASSERT_EQ(json["stages"].size(), 21U) << ended.output;
+  EXPECT_EQ(json["format"], 1);
+  for (const Json& stage : json["stages"]) {
     EXPECT_GT(stage["usual_floor"], 0) << stage.dump();
     EXPECT_TRUE(stage["largest_multiple_of_floor"].contains("scalar")) << stage.dump();
     EXPECT_TRUE(stage["largest_multiple_of_floor"].contains("recording")) << stage.dump();

@@ -107,10 +107,10 @@ void expect_early_stages_agree(const trace::MemoryRecorder& ours, const trace::M
   }
 }
 
-// Each position's logits against the oracle's, for prompts that are evaluated in pieces of any size. `least`: the
-// cosine that must be reached. The oracle keeps keys and values in double; where activations are rounded to int8,
-// float16's small differences push some of them over a tie, and each later layer multiplies that up to int8's own
-// noise.
+// Each position's logits against the oracle's, for prompts that are evaluated in pieces of any size. `least`:
+// the cosine that must be reached. The oracle keeps keys and values in double; where activations are rounded to
+// int8, float16's small differences push some of them over a tie, and each later layer multiplies that up to
+// int8's own noise.
 void expect_agreement_with_oracle(const gguf::View& view, double least, const std::string& what) {
   const auto prompt = some_prompt(19);
   auto oracle = oracle::Oracle::load(view);
@@ -231,7 +231,7 @@ TEST_F(AnyModel, HeadAsSingleSumsTheLastPositionLikeADecodeStep) {
   EXPECT_GT(cosine(std::span<const float>(one), std::span<const float>(last)), 0.99999);
 }
 
-// Taught with its own choices it goes the same way; with others it sees them, and still states its own choices.
+// Fed its own choices, it goes the same way; fed others, it goes on from them and still states its own choices.
 TEST_F(AnyModel, TeacherTokensAreFedInsteadOfItsChoices) {
   const auto view = small("llama", &quant::kF32);
   const auto session = session_of(view);

@@ -1,5 +1,5 @@
-// Rounding float16 rows to int8 and multiplying with them: every table against the scalar truth, and that against plain
-// arithmetic.
+// Rounding float16 rows to int8 and multiplying with them: every table against the scalar truth, and that against
+// plain arithmetic.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -151,7 +151,7 @@ TEST(Oracle, SignificantBitsRoundEveryStage) {
     const double sum = static_cast<double>(embeddings[i]) + static_cast<double>(values.at("blk0/o_proj")[i]);
     ASSERT_EQ(static_cast<double>(values.at("blk0/ffn_inp")[i]), rounded_to_11_bits(sum));
   }
-  // The first token sees itself only, so its heads are the values that were cached.
+  // The first token attends to itself only, so its heads are the values that were cached.
   const auto& hp = oracle->hyperparameters();
   for (int i = 0; i < hp.n_heads * hp.head_dim; ++i) {
     const int kv_head = i / hp.head_dim / (hp.n_heads / hp.n_kv_heads);

@@ -27,6 +27,7 @@ TEST(SweepExitCode, EngineFailureOutranksDivergenceOutranksMistrust) {
   EXPECT_EQ(code_of({kDiverged, kRustOnly}, true), 1);
   EXPECT_EQ(code_of({kMistrusted, kReferenceFailed}), 4);
   EXPECT_EQ(code_of({kDiverged, kSubjectFailed}), 4);
+  EXPECT_EQ(code_of({kSubjectFailed, kMachineFailed, kDiverged}), 3);
   EXPECT_EQ(code_of({}), 5) << "a sweep of nothing is no parity";
 }
 
@@ -36,6 +37,24 @@ TEST(SweepExitCode, HasTheContractsOrder) {
   EXPECT_EQ(highest_ranking(std::array{0, 5, 1}), 1);
   EXPECT_EQ(highest_ranking(std::array{0, 5}), 5);
   EXPECT_EQ(highest_ranking(std::array{0}), 0);
+}
+
+TEST(SweepExitCode, EveryStatusOfTheContractHasANameAndATitle) {
+  using enum ParityStatus;
+  const std::pair<ParityStatus, std::string_view> names[] = {
+      {kOk, "ok"},
+      {kRustOnly, "rust_only"},
+      {kDiverged, "diverged"},
+      {kSubjectFailed, "subject_failed"},
+      {kReferenceFailed, "reference_failed"},
+      {kMistrusted, "mistrusted"},
+      {kMachineFailed, "machine_failed"},
+  };
+  for (const auto& [status, name] : names) {
+    EXPECT_EQ(parity_status_name(status), name);
+    EXPECT_FALSE(exit_code_title(exit_code(status)).empty());
+  }
+  EXPECT_EQ(exit_code_title(1), "Divergence");
 }
 
 TEST(SweepExitCode, EachVerdictHasAStatus) {

@@ -1,5 +1,5 @@
-// A manifest comes from outside: what is in it is bounded, stays in its folder, and an unknown key is no matter of
-// taste.
+// A manifest comes from outside: what is in it is bounded, stays in its folder, and an unknown key is no matter
+// of taste.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,7 +53,7 @@ TEST_F(AdapterManifestTest, WhatIsWrongIsNamed) {
   for (int i = 0; i < 300; ++i) many += "\"e.cc\",";
   many.back() = ']';
   const std::pair<std::pair<const char*, std::string>, const char*> wrong[] = {
-      {{R"("format":1)", R"("format":2)"}, "is of format 2, and this tern reads up to format 1"},
+      {{R"("format":1)", R"("format":2)"}, "has format 2, and this tern reads formats up to 1"},
       {{R"("program":"e",)", ""}, "no key \"program\""},
       {{R"("program":"e")", R"("program":"../e")"}, "'../e' is no name of a file"},
       {{R"("program":"e")", R"("program":".")"}, "'.' is no name of a file"},

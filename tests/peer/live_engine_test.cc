@@ -80,7 +80,7 @@ TEST_F(LiveEngineTest, IsBuiltOnceAndRuns) {
   ASSERT_TRUE(opened) << opened.error().line();
   EXPECT_EQ(opened->kind, "bitnet.cpp");
   EXPECT_EQ(opened->engine, "stand-in 1");
-  EXPECT_TRUE(opened->has_adapter);
+  EXPECT_TRUE(opened->traits.has_adapter);
   EXPECT_EQ(opened->level, "tensors");
   EXPECT_EQ(opened->details["layout"], "bitnet.cpp tree");
   EXPECT_TRUE(opened->details["arithmetic"].is_null());

@@ -29,7 +29,7 @@ struct GoldenCase {
 std::vector<GoldenCase> golden_cases(bool with_wide_constant = false);
 
 // Models that the source tree does not hold: $TERN_TEST_DATA_DIR, else ../shared/data beside the checkout. Any may be
-// absent; a test that wants one is skipped and says so.
+// absent; a test that needs one is skipped and says so.
 std::filesystem::path shared_data_dir();
 
 // Of what a folder holds, in no order.

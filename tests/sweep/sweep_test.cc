@@ -231,6 +231,35 @@ TEST_F(SweepTest, OneFailureIsThatScenariosResult) {
   EXPECT_EQ(read_file(output_dir_ / "scenario2" / "rs-output.txt", 100).value(), "bang\n");
 }
 
+// Stands for a disk that is full while the second scenario runs.
+class OnAFullDisk final : public peer::Peer {
+ public:
+  explicit OnAFullDisk(const peer::Peer& engine) : engine_(engine) {}
+  peer::Abilities abilities() const override { return engine_.abilities(); }
+  Result<peer::PeerRun> run(const peer::RunRequest& request) const override {
+    return ++n_runs_ == 2 ? fail(ErrorCode::kIo, request.output_file.string(), "cannot be written: no space")
+                          : engine_.run(request);
+  }
+
+ private:
+  const peer::Peer& engine_;
+  mutable int n_runs_ = 0;
+};
+
+TEST_F(SweepTest, AFailureOfTheMachineIsNoSidesFaultAndTheOthersRun) {
+  const auto engine_of_both = engine("tiny-i2_s");
+  const OnAFullDisk subject(*engine_of_both);
+  plan_.subject = &subject;
+  plan_.reference = engine_of_both.get();
+  ASSERT_TRUE(sweep());
+  EXPECT_EQ(status(0), ParityStatus::kOk);
+  EXPECT_EQ(status(1), ParityStatus::kMachineFailed);
+  EXPECT_THAT(outcome_.scenarios[1].reason,
+              HasSubstr((output_dir_ / "scenario2" / "rs-output.txt").string() + ": cannot be written: no space"));
+  EXPECT_EQ(status(2), ParityStatus::kOk);
+  EXPECT_EQ(outcome::exit_code(outcome_), 3);
+}
+
 TEST_F(SweepTest, ATimeOutIsThatScenariosResult) {
   plan_.timeout_s = 0.5;
   const auto subject = engine("tiny-i2_s", "2+2=", "sleep 30");

@@ -157,7 +157,7 @@ TEST(SyntheticModel, WeightsHaveTheIntendedStatistics) {
   EXPECT_NEAR(std::sqrt(squares / n_values), 2.8 / std::sqrt(512.0), 0.002);
 }
 
-// One network in two encodings: an engine that does not know I2_S gets the same values.
+// One network in two encodings: an engine without I2_S gets the same values.
 TEST(SyntheticModel, FloatWeightsOfABitnetModelAreTheTernaryOnesTimesTheirScale) {
   const test::TemporaryFolder folder;
   SyntheticOptions options = options_for("odd", "bitnet");

@@ -225,9 +225,8 @@ TEST(Vocabulary, LookUps) {
   EXPECT_EQ(tokenizer.kind(), "hf-json");
   EXPECT_EQ(tokenizer.sha256().size(), 64u);
   EXPECT_EQ(tokenizer.vocab_size(), kEos + 1);
-  EXPECT_EQ(tokenizer.id_of("Ġw"), kSpaceW);
-  EXPECT_EQ(tokenizer.id_of("<|end_of_text|>"), kEos);
-  EXPECT_EQ(tokenizer.id_of("nothing"), std::nullopt);
+  EXPECT_EQ(tokenizer.token(kSpaceW), "Ġw");
+  EXPECT_EQ(tokenizer.token(kEos), "<|end_of_text|>");
   EXPECT_EQ(tokenizer.token(kHello), "hello");
   EXPECT_EQ(tokenizer.token(-1), std::nullopt);
   EXPECT_EQ(tokenizer.token(kEos + 1), std::nullopt);

@@ -131,7 +131,7 @@ TEST(Disagreements, SizeSpellingAndBos) {
   EXPECT_EQ(found.size(), 4u);
 }
 
-// The same vocabulary, and other ids all the same: what a look at sizes and spellings cannot see.
+// The same vocabulary, and other ids all the same: sizes and spellings do not show it.
 TEST(Disagreements, BehaviourThatDiffersIsShownWithTextPieceAndReason) {
   const Tokenizer json = must_load(small_json());
   const auto found = [&](const gguf::Header& header) { return disagreements(json, must_load_gguf(header)); };

@@ -68,8 +68,8 @@ TEST(Split, LaterStepsSeeOnlyTheirPiece) {
 }
 
 TEST(Regex, WhiteSpaceIsUnicodes) {
-  // PCRE2's own \s would have U+180E; the reference libraries' does not. U+0085 and U+2028 are white space, U+200B is
-  // not.
+  // PCRE2's own \s would have U+180E; the reference libraries' does not. U+0085 and U+2028 are white space, U+200B
+  // is not.
   EXPECT_THAT(found(R"(\s+)", "a\u180Eb\u0085\u2028\u3000c\u200Bd"), ElementsAre("\u0085\u2028\u3000"));
   EXPECT_THAT(found(R"([^\s]+)", "a\u180Eb\u0085c"), ElementsAre("a\u180Eb", "c"));
   EXPECT_THAT(found(R"(\S+)", "a\u180E\u00A0b"), ElementsAre("a\u180E", "b"));

@@ -81,9 +81,23 @@ TEST(Stage, ListsAreFiltersOfTheTable) {
   constexpr auto kGated = kStagesWhere<[](const StageRow& row) { return follows_gate(row); }>;
   EXPECT_EQ(std::vector<Stage>(kGated.begin(), kGated.end()),
             (std::vector<Stage>{Stage::kFfnAct, Stage::kFfnSubNorm, Stage::kDownProj}));
-  EXPECT_EQ(stages_of_graph("bitnet").size(), 21U);
-  EXPECT_EQ(stages_of_graph("llama").size(), 19U);
-  EXPECT_TRUE(stages_of_graph("qwen3").empty());
+}
+
+TEST(Stage, AGraphHasTheStagesOfItsWeights) {
+  EXPECT_EQ(stages_with_weights([](std::string_view) { return true; }).size(), kStageTable.size());
+  const auto without_norms =
+      stages_with_weights([](std::string_view weight) { return weight.find("norm") == std::string_view::npos; });
+  EXPECT_EQ(without_norms.size(), kStageTable.size() - 5);
+  EXPECT_EQ(std::count(without_norms.begin(), without_norms.end(), Stage::kFfnAct), 1) << "it has no weight";
+}
+
+TEST(Stage, WhatAStageIsComputedFrom) {
+  EXPECT_EQ(input_of(Stage::kOProj, true), Stage::kAttnSubNorm);
+  EXPECT_EQ(input_of(Stage::kOProj, false), Stage::kAttnOut);
+  EXPECT_EQ(input_of(Stage::kDownProj, false), Stage::kFfnAct);
+  EXPECT_EQ(input_of(Stage::kOutputNorm, false), Stage::kOut);
+  EXPECT_EQ(input_of(Stage::kAttnNorm, true), std::nullopt);
+  EXPECT_EQ(input_of(Stage::named("ssm_scan", true), true), std::nullopt);
 }
 
 TEST(TensorId, OrderIsThatOfExecution) {

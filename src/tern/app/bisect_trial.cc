@@ -72,8 +72,8 @@ Result<Trials> Trials::open(const TrialOptions& options, const Interrupt& interr
   trials.setting_ = setting;
   TERN_RETURN_IF_ERROR(trials.choose_subject(options.subject, options.subject_settings));
   if (!options.reference.empty()) {
-    TERN_ASSIGN_OR_RETURN(trials.reference_,
-                          trials.open_engine(options.reference, "--reference", options.reference_settings));
+    TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, engine_registry().parse(options.reference, "--reference"));
+    TERN_ASSIGN_OR_RETURN(trials.reference_, trials.open_engine(spec, "--reference", options.reference_settings));
     if (!trials.reference_.peer) {
       return fail(ErrorCode::kNoVerdict, "--reference " + printable(options.reference),
                   "there is none: " + trials.reference_.note);
@@ -83,19 +83,19 @@ Result<Trials> Trials::open(const TrialOptions& options, const Interrupt& interr
 }
 
 Status Trials::choose_subject(const std::string& spec, const std::vector<std::string>& settings) {
-  TERN_ASSIGN_OR_RETURN(subject_, open_engine(spec == "auto" ? "tern" : spec, "--subject", settings));
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec parsed, registry.parse(spec, "--subject"));
+  TERN_ASSIGN_OR_RETURN(subject_, open_engine(registry.as_subject(parsed), "--subject", settings));
   if (!subject_.peer || !subject_.peer->abilities().runs) {
     return fail(ErrorCode::kUsage, "--subject " + printable(spec, 1000), "is no engine that runs");
   }
   return {};
 }
 
-Result<peer::OpenedEngine> Trials::open_engine(const std::string& text, const std::string& option,
+Result<peer::OpenedEngine> Trials::open_engine(const peer::EngineSpec& spec, const std::string& option,
                                                const std::vector<std::string>& settings) const {
-  const peer::EngineRegistry registry = engine_registry();
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(text, option));
-  return registry.open(spec, subject_of(options_.model, opened_),
-                       reference_options(option, settings, setting_.interrupt));
+  return engine_registry().open(spec, subject_of(options_.model, opened_),
+                                reference_options(option, settings, setting_.interrupt));
 }
 
 // A sweep of one scenario without reports.
@@ -113,6 +113,9 @@ Result<ScenarioOutcome> Trials::run_scenario(const peer::Peer* reference, const 
   TERN_RETURN_IF_ERROR(sweep::run_sweep(plan, output, no_reports, progress, outcome));
   if (outcome.scenarios.empty()) {
     return fail(ErrorCode::kEngine, "tern bisect", "interrupted");
+  }
+  if (outcome.scenarios.front().status == ParityStatus::kMachineFailed) {
+    return fail(ErrorCode::kIo, "tern bisect", outcome.scenarios.front().reason);
   }
   return std::move(outcome.scenarios.front());
 }

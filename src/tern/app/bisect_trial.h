@@ -15,14 +15,9 @@
 #include "tern/base/scratch_folder.h"
 #include "tern/bisect/smallest_set.h"
 #include "tern/outcome/scenario_outcome.h"
-#include "tern/peer/open_engine.h"
+#include "tern/peer/engine_registry.h"
 
 namespace tern::app {
-
-// Exit codes of `tern bisect step`. `git bisect run` takes 0 for a good commit, 125 for one that cannot be tested, 128
-// and more for an end of the search, and everything else for a bad commit.
-inline constexpr int kSkipCommit = 125;
-inline constexpr int kAbortSearch = 129;
 
 struct TrialOptions {
   std::string model, tokenizer;
@@ -69,7 +64,7 @@ class Trials {
  private:
   Trials(const TrialOptions& options, ScratchFolder scratch, OpenedModel opened)
       : options_(options), scratch_(std::move(scratch)), opened_(std::move(opened)) {}
-  Result<peer::OpenedEngine> open_engine(const std::string& text, const std::string& option,
+  Result<peer::OpenedEngine> open_engine(const peer::EngineSpec& spec, const std::string& option,
                                          const std::vector<std::string>& settings) const;
   Result<outcome::ScenarioOutcome> run_scenario(const peer::Peer* reference, const std::filesystem::path& folder) const;
   TrialResult judge(const outcome::ScenarioOutcome& outcome) const;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "tern/app/commit_step.h"
 #include "tern/app/git_worktree.h"
 #include "tern/app/live_reference.h"
 #include "tern/app/own_engine.h"
@@ -77,7 +78,7 @@ class CommitSearch {
   fs::path reference() const { return scratch_ / "reference"; }
   std::vector<std::string> reference_words() const {
     if (options_.trial.reference.empty()) {
-      return {"--reference", "pack:" + reference().string()};
+      return {"--reference", peer::pack_spec(reference())};
     }
     std::vector<std::string> words = {"--reference", options_.trial.reference};
     for (const std::string& setting : options_.trial.reference_settings) {
@@ -220,7 +221,7 @@ Result<CommitsOptions> settled(CommitsOptions options) {
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject, registry.parse(trial.subject, "--subject"));
   const peer::EngineScheme& scheme = *registry.find(subject.scheme);
-  if (!scheme.runs || scheme.argument.empty()) {
+  if (!scheme.traits.runs || scheme.argument.empty()) {
     return fail(ErrorCode::kUsage, "--subject " + printable(trial.subject), "does not depend on what is checked out",
                 "name what a commit builds: command:'./engine', bitnet.cpp:. or llama.cpp:.");
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tern/app/known_graph.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/prompt_texts.h"
 #include "tern/app/repro.h"
@@ -168,7 +169,7 @@ Result<bool> ran_known_graph(const compare::Sided<Recording>& sides, const std::
   if (!model.empty()) {
     TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(model));
     const auto architecture = view.get_string("general.architecture");
-    return architecture && !trace::stages_of_graph(*architecture).empty();
+    return architecture && !stages_of_graph(*architecture).empty();
   }
   const auto is_known = [](const trace::TraceRecord& record) { return record.id.stage.is_known(); };
   const auto& [subject, reference] = sides;

@@ -47,7 +47,7 @@ Status swap_gate_and_up(const gguf::View& view, std::string& bytes) {
   return {};
 }
 
-// Rewrites each block of 128 so that its right reader sees what a reader with blocks of 64 makes of the right file.
+// Rewrites each block of 128 so that its right reader reads what a reader with blocks of 64 makes of the right file.
 Status pack_for_block_64(const gguf::View& view, std::string& bytes) {
   for (const gguf::Tensor& tensor : view.tensors()) {
     if (tensor.format != &quant::kI2sBitnetCpp) {
@@ -75,7 +75,7 @@ constexpr FileFault kFileFaults[] = {
      forget_scales},
     {"gate for up", "our engine on a copy of the model in which gate and up change places", "weights_swapped",
      swap_gate_and_up},
-    {"blocks of 64", "our engine on a copy of the model packed as a reader of blocks of 64 sees it", "i2s_block_size",
+    {"blocks of 64", "our engine on a copy of the model packed as a reader of blocks of 64 reads it", "i2s_block_size",
      pack_for_block_64},
 };
 

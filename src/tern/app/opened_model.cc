@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "tern/app/known_graph.h"
+#include "tern/arch/model_file.h"
 #include "tern/base/hash.h"
 #include "tern/model/forward.h"
 #include "tern/oracle/oracle.h"
@@ -45,6 +47,7 @@ Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& pat
   facts.path = path.string();
   TERN_ASSIGN_OR_RETURN(facts.sha256, sha256_of_file(path));
   facts.architecture = string_or_empty(view, "general.architecture");
+  facts.graph_is_known = facts.architecture.empty() || !stages_of_graph(facts.architecture).empty();
   facts.name = string_or_empty(view, "general.name");
   if (const auto type = main_type(view)) {
     const quant::Format* format = view.format_of_type(*type);
@@ -58,7 +61,7 @@ Result<outcome::ModelFacts> facts_of(const gguf::View& view, const fs::path& pat
 }  // namespace
 
 Status check_vocabulary(const tokenizer::Tokenizer& tokenizer, const fs::path& path, const gguf::View& view) {
-  const gguf::Tensor* embedding = view.find_tensor("token_embd.weight");
+  const gguf::Tensor* embedding = arch::embedding_table(view);
   if (embedding != nullptr && static_cast<uint64_t>(tokenizer.vocab_size()) > embedding->n_rows()) {
     return invalid_input(path.string(),
                          fmt::format("belongs to another vocabulary: it has {} token ids, the model embeddings for {}",
@@ -183,15 +186,6 @@ Status check_computable(const gguf::View& view) {
 Status check_oracle_can_compute(const gguf::View& view) {
   TERN_RETURN_IF_ERROR(oracle::Oracle::load(view));
   return {};
-}
-
-std::optional<uint64_t> context_length(const gguf::View& view) {
-  const auto architecture = view.get_string("general.architecture");
-  if (!architecture) {
-    return std::nullopt;
-  }
-  const auto length = view.get_uint(std::string(*architecture) + ".context_length", 1, UINT32_MAX);
-  return length ? std::optional(*length) : std::nullopt;
 }
 
 }  // namespace tern::app

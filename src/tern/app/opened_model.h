@@ -1,5 +1,5 @@
-// A model and its tokenizer, opened and held against each other before anything runs: what sweep and validate start
-// from.
+// A model and its tokenizer, opened and held against each other before anything runs: what sweep and validate
+// start from.
 #pragma once
 
 #include <filesystem>
@@ -51,8 +51,5 @@ Status check_computable(const gguf::View& view);
 
 // Whether the oracle can, which takes every format that has a decoder. Errors: as above.
 Status check_oracle_can_compute(const gguf::View& view);
-
-// Positions a generation may use; nullopt where the file does not say.
-std::optional<uint64_t> context_length(const gguf::View& view);
 
 }  // namespace tern::app

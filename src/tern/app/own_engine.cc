@@ -65,7 +65,11 @@ Result<peer::OpenedEngine> open_tern(const peer::EngineRegistry&, const peer::En
 }  // namespace
 
 peer::EngineScheme tern_scheme() {
-  return {.name = "tern", .argument = "", .about = "tern's own engine", .runs = true, .open = open_tern};
+  return {.name = "tern",
+          .argument = "",
+          .about = "tern's own engine",
+          .traits = {.runs = true, .is_own = true},
+          .open = open_tern};
 }
 
 kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic) {

@@ -46,13 +46,13 @@ Result<peer::OpenedEngine> open_live_engine(const RecordPackOptions& options, co
   const peer::EngineRegistry registry = engine_registry();
   TERN_ASSIGN_OR_RETURN(const peer::EngineSpec spec, registry.parse(options.reference, "--reference"));
   const peer::EngineScheme& scheme = *registry.find(spec.scheme);
-  if (!scheme.runs) {
+  if (!scheme.traits.runs) {
     return fail(ErrorCode::kUsage, "--reference " + printable(options.reference), "is no engine that could be recorded",
-                "name one: " + registry.forms([](const peer::EngineScheme& s) { return s.runs; }));
+                "name one: " + registry.forms([](const peer::EngineScheme& s) { return s.traits.runs; }));
   }
-  if (!scheme.has_adapter && !options.arithmetic.empty()) {
+  if (!scheme.traits.has_adapter && !options.arithmetic.empty()) {
     return fail(ErrorCode::kUsage, "--reference-arithmetic",
-                "goes with " + registry.forms([](const peer::EngineScheme& s) { return s.has_adapter; }),
+                "goes with " + registry.forms([](const peer::EngineScheme& s) { return s.traits.has_adapter; }),
                 "others state their arithmetic in result.json");
   }
   peer::OpenOptions open_options = reference_options("--reference", options.settings, &interrupt);
@@ -81,7 +81,7 @@ Status check_run(const trace::EngineRun& run, const Prompt& prompt, const Record
     TERN_RETURN_IF_ERROR(trace::check_prompt_tokens(where, run.result.prompt_tokens, prompt.token_ids));
   }
   if (options.contents.values && !run.values) {
-    return fail(ErrorCode::kEngine, where, "wrote no tensors.safetensors, which --values asks for");
+    return fail(ErrorCode::kEngine, where, "wrote no tensors.safetensors, which --values requires");
   }
   return {};
 }
@@ -163,8 +163,8 @@ class Recorder {
 
 Json engine_facts(const peer::OpenedEngine& opened, const std::string& engine_of_runs, const peer::RunSetting& setting,
                   const std::string& own_cpu) {
-  Json facts = {{"name", opened.engine.empty() || opened.kind == "command" ? engine_of_runs : opened.engine}};
-  if (opened.kind == "command") {
+  Json facts = {{"name", opened.engine.empty() ? engine_of_runs : opened.engine}};
+  if (opened.traits.is_command) {
     facts["command"] = opened.spec;
   }
   if (opened.details.is_object() && opened.details.contains("engine") && opened.details["engine"].is_object()) {

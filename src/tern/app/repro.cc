@@ -14,6 +14,21 @@ constexpr const char* kVariables[] = {
     "LD_LIBRARY_PATH", "LD_PRELOAD",           "OMP_NUM_THREADS", "RAYON_NUM_THREADS",     "TERN_ADAPTER_PATH",
     "TERN_ISA"};
 
+struct SpecFromAnywhere {
+  std::string text;
+  peer::EngineTraits traits;
+};
+
+Result<SpecFromAnywhere> from_anywhere(const std::string& spec, const std::string& option) {
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(peer::EngineSpec parsed, registry.parse(spec, option));
+  const peer::EngineTraits traits = registry.find(parsed.scheme)->traits;
+  if (traits.argument_is_path) {
+    parsed.argument = absolute_path(parsed.argument);
+  }
+  return SpecFromAnywhere{parsed.text(), traits};
+}
+
 }  // namespace
 
 std::string absolute_path(const std::string& path) {
@@ -23,12 +38,8 @@ std::string absolute_path(const std::string& path) {
 }
 
 Result<std::string> spec_from_anywhere(const std::string& spec, const std::string& option) {
-  const peer::EngineRegistry registry = engine_registry();
-  TERN_ASSIGN_OR_RETURN(peer::EngineSpec parsed, registry.parse(spec, option));
-  if (registry.find(parsed.scheme)->argument_is_path) {
-    parsed.argument = absolute_path(parsed.argument);
-  }
-  return parsed.text();
+  TERN_ASSIGN_OR_RETURN(SpecFromAnywhere absolute, from_anywhere(spec, option));
+  return std::move(absolute.text);
 }
 
 Result<ReproWords> ReproWords::begin(std::string command) {
@@ -53,9 +64,9 @@ void ReproWords::add_flag(std::string_view flag, bool is_set) {
 
 Status ReproWords::add_engine(const std::string& option, const std::string& spec,
                               const std::vector<std::string>& settings) {
-  TERN_ASSIGN_OR_RETURN(const std::string from_anywhere, spec_from_anywhere(spec, option));
-  runs_a_command_ = runs_a_command_ || spec.starts_with("command:");
-  add_option(option, from_anywhere);
+  TERN_ASSIGN_OR_RETURN(const SpecFromAnywhere absolute, from_anywhere(spec, option));
+  runs_a_command_ = runs_a_command_ || absolute.traits.is_command;
+  add_option(option, absolute.text);
   for (const std::string& setting : settings) {
     add_option(option + "-option", setting);
   }

@@ -25,8 +25,8 @@ class ReproWords {
   // Nothing where the value is empty.
   void add_option(std::string_view option, const std::string& value);
   void add_flag(std::string_view flag, bool is_set);
-  // With its settings ("KEY=VALUE"). Where it is a command, the folder to start it in is kept. Errors: those of
-  // spec_from_anywhere().
+  // With its settings ("KEY=VALUE"). Where it is a command, the folder to start it in is kept. Errors: those
+  // of spec_from_anywhere().
   Status add_engine(const std::string& option, const std::string& spec, const std::vector<std::string>& settings = {});
 
   outcome::ReproCommand command(const std::string& output_dir = ".") const;

@@ -72,8 +72,8 @@ class JudgedModel {
   // Where text becomes ids by another file than the model.
   void set_tokenizer(fs::path tokenizer) { setting_.tokenizer = std::move(tokenizer); }
 
-  // The oracle with each fault, held against our fast engine; a wrong constant as the fault chooses it, and another
-  // one.
+  // The oracle with each fault, held against our fast engine; a wrong constant as the fault chooses it, and
+  // another one.
   std::vector<Job> faults(bool (*is_wanted)(const oracle::Fault&)) const {
     std::vector<Job> jobs;
     for (const oracle::Fault& fault : oracle::known_faults()) {
@@ -332,10 +332,30 @@ Result<std::vector<SelftestRow>> selftest(const SelftestPlan& plan,
   return rows;
 }
 
-Json to_json(const std::vector<SelftestRow>& rows) {
-  Json json = Json::array();
+size_t n_rows_with(const std::vector<SelftestRow>& rows, SelftestRow::Result result) {
+  return static_cast<size_t>(
+      std::count_if(rows.begin(), rows.end(), [&](const SelftestRow& row) { return row.result == result; }));
+}
+
+std::string selftest_text(const std::vector<SelftestRow>& rows) {
+  const auto cell = [](const std::string& text) { return text.empty() ? std::string("-") : text; };
+  std::string text = "| fault | first differs at | found at | named | |\n| --- | --- | --- | --- | --- |\n";
   for (const SelftestRow& row : rows) {
-    json.push_back({{"fault", row.fault},
+    text += fmt::format("| {} | {} | {} | {} | {} |\n", row.fault, cell(row.injected), cell(row.found_at), row.found,
+                        result_name(row.result));
+  }
+  return text + fmt::format(
+                    "\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, "
+                    "{} that this model cannot have\n",
+                    n_rows_with(rows, RowResult::kRight), n_rows_with(rows, RowResult::kLate),
+                    n_rows_with(rows, RowResult::kHidden), n_rows_with(rows, RowResult::kWrong),
+                    n_rows_with(rows, RowResult::kNotOnThisModel));
+}
+
+Json to_json(const std::vector<SelftestRow>& rows) {
+  Json list = Json::array();
+  for (const SelftestRow& row : rows) {
+    list.push_back({{"fault", row.fault},
                     {"does", row.does},
                     {"first_differs_at", row.injected},
                     {"expected", row.expected},
@@ -344,7 +364,7 @@ Json to_json(const std::vector<SelftestRow>& rows) {
                     {"evidence", row.evidence},
                     {"result", result_name(row.result)}});
   }
-  return json;
+  return {{"rows", std::move(list)}};
 }
 
 }  // namespace tern::app

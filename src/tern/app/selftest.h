@@ -45,6 +45,10 @@ struct SelftestPlan : peer::RunSetting {
 Result<std::vector<SelftestRow>> selftest(const SelftestPlan& plan,
                                           const std::function<void(const SelftestRow&)>& tell);
 
+size_t n_rows_with(const std::vector<SelftestRow>& rows, SelftestRow::Result result);
+
+// A Markdown table, and a line that counts the results.
+std::string selftest_text(const std::vector<SelftestRow>& rows);
 Json to_json(const std::vector<SelftestRow>& rows);
 
 }  // namespace tern::app

@@ -15,8 +15,8 @@
 namespace tern::app {
 namespace {
 
-// Environment variables as an object's life; an empty value is an absent one. Nothing else runs in this process
-// meanwhile.
+// Environment variables as an object's life; an empty value is an absent one. Nothing else runs in this
+// process meanwhile.
 class ScopedVariable {
  public:
   ScopedVariable(std::string name, const std::string& value) : name_(std::move(name)) {
@@ -169,13 +169,48 @@ Result<VariedSetting> parse_varied_setting(const std::string& text) {
   return setting;
 }
 
-Result<Found> find_settings(const std::vector<VariedSetting>& settings, const TrialOptions& options,
-                            const Interrupt& interrupt) {
-  TrialOptions opened = options;
+Result<FoundSettings> find_settings(const SettingsOptions& options, const Interrupt& interrupt) {
+  std::vector<VariedSetting> settings;
+  TrialOptions trial = options.trial;
+  for (const std::string& text : options.settings) {
+    TERN_ASSIGN_OR_RETURN(VariedSetting setting, parse_varied_setting(text));
+    if (setting.name == "model" && trial.model.empty()) {
+      trial.model = setting.good;
+    }
+    settings.push_back(std::move(setting));
+  }
+  if (trial.model.empty()) {
+    return fail(ErrorCode::kUsage, "--model", "is missing", "name one, or two with --set model=GOOD,BAD");
+  }
+  TrialOptions opened = trial;
   opened.subject = "auto";  // its places are not filled in yet
   opened.subject_settings.clear();
   TERN_ASSIGN_OR_RETURN(Trials trials, Trials::open(opened, interrupt));
-  return SettingsSearch(settings, options, std::move(trials)).find();
+  TERN_ASSIGN_OR_RETURN(Found found, SettingsSearch(settings, trial, std::move(trials)).find());
+  FoundSettings out{settings.size(), {}, std::move(found)};
+  for (const size_t i : out.found.changes) {
+    out.changes.push_back(settings[i]);
+  }
+  return out;
+}
+
+std::string settings_text(const FoundSettings& settings) {
+  std::string text = fmt::format(
+      "{} of {} settings {}:\n", settings.changes.size(), settings.n_settings,
+      settings.changes.size() == 1 ? "is enough to make it bad" : "make it bad together, and each of them is needed");
+  for (const VariedSetting& setting : settings.changes) {
+    text += fmt::format("  {}: '{}' -> '{}'\n", setting.name, printable(setting.good), printable(setting.bad));
+  }
+  return text + found_text(settings.found);
+}
+
+Json to_json(const FoundSettings& settings) {
+  Json json = to_json(settings.found);
+  json["changes"] = Json::array();
+  for (const VariedSetting& setting : settings.changes) {
+    json["changes"].push_back({{"name", setting.name}, {"good", setting.good}, {"bad", setting.bad}});
+  }
+  return json;
 }
 
 }  // namespace tern::app

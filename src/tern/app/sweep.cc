@@ -15,6 +15,7 @@
 #include "tern/app/sweep_engines.h"
 #include "tern/app/tensor_patterns.h"
 #include "tern/app/third_opinion.h"
+#include "tern/arch/model_file.h"
 #include "tern/compare/name_pattern.h"
 #include "tern/report/writers/writers.h"
 #include "tern/sweep/environment.h"
@@ -31,7 +32,7 @@ namespace {
 Result<size_t> check_prompts(const OpenedModel& opened, const std::vector<outcome::Scenario>& scenarios,
                              const std::string& source) {
   size_t most = 0;
-  const auto n_context = context_length(opened.view);
+  const auto n_context = arch::context_length(opened.view);
   for (const outcome::Scenario& scenario : scenarios) {
     const std::string where = fmt::format("{}: {}", source, scenario.name);
     const auto n_ids = count_prompt_ids(opened, scenario.prompt, scenario.token_ids);
@@ -89,7 +90,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
       plan.reference_distrust += fmt::format(" (cause: {} at {})", result->cause->id, result->cause->name);
     }
   }
-  if (reference.has_adapter && options.reference_arithmetic.empty()) {
+  if (reference.traits.has_adapter && options.reference_arithmetic.empty()) {
     arithmetic = result->arithmetic;
   }
   outcome.reference_check = std::move(*result);
@@ -103,8 +104,8 @@ Status write_scenario_reports(const outcome::SweepOutcome& sweep, const outcome:
 
 // Whether engines may record stages of names that are not known before they run.
 bool may_have_other_stages(const SweepOptions& options, const sweep::SweepPlan& plan, const SweepEngines& engines) {
-  return options.stages == "all" || plan.compare.graph.stages.empty() || engines.subject.kind == "command" ||
-         engines.reference.kind == "command";
+  return options.stages == "all" || plan.compare.graph.stages.empty() || engines.subject.traits.is_command ||
+         engines.reference.traits.is_command;
 }
 
 // Before anything runs, where all names are known by then.
@@ -120,7 +121,7 @@ Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
   });
 }
 
-// Where only the engines could tell: the names that they have recorded.
+// Where the names are known from the runs alone: those that the engines have recorded.
 Status check_patterns_behind(const sweep::SweepPlan& plan, const outcome::SweepOutcome& outcome) {
   const auto has_one = [](const TensorPattern& pattern, const outcome::ScenarioOutcome& scenario) {
     return scenario.comparison &&
@@ -157,7 +158,7 @@ void tell_before_running(const OpenedModel& opened, const outcome::SweepOutcome&
     spdlog::warn("tokenizer: {}", printable(disagreement, 1000));
   }
   const outcome::EngineFacts& reference = sweep.reference;
-  if (reference.kind == "none") {
+  if (!reference.is_there) {
     spdlog::info("no reference, status will be rust_only: {}", printable(reference.note, 1000));
   } else {
     spdlog::info("reference: {}{}", printable(reference.spec, 1000),
@@ -216,7 +217,10 @@ Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolde
     }
   }
   TERN_RETURN_IF_ERROR(report::write_reports(report::view_of(outcome), outcome.output_dir));
-  if (const Status removed = plan.kept_runs->remove(); !removed) {
+  const bool is_whole = std::none_of(outcome.scenarios.begin(), outcome.scenarios.end(), [](const auto& scenario) {
+    return scenario.status == outcome::ParityStatus::kMachineFailed;
+  });
+  if (const Status removed = is_whole ? plan.kept_runs->remove() : Status(); !removed) {
     spdlog::warn("{}", removed.error().line());  // the verdict stands all the same
   }
   return SweepEnd{std::move(outcome), plan.scenarios.size(), 0, false};
@@ -251,8 +255,10 @@ Status fill_in(outcome::SweepOutcome& outcome, const SweepOptions& options, cons
 Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgress& make_progress) {
   TERN_ASSIGN_OR_RETURN(const peer::RunSetting setting, run_setting(options.setting));
   sweep::SweepPlan plan(setting);
-  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec,
-                        engine_registry().parse(options.reference, "--reference"));
+  const peer::EngineRegistry registry = engine_registry();
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec reference_spec, registry.parse(options.reference, "--reference"));
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec subject_spec, registry.parse(options.subject, "--subject"));
+  const bool is_own_subject = registry.find(registry.as_subject(subject_spec).scheme)->traits.is_own;
   plan.scenarios = sweep::builtin_scenarios();
   if (!options.scenarios.empty()) {
     TERN_ASSIGN_OR_RETURN(plan.scenarios, sweep::read_scenarios(options.scenarios));
@@ -261,7 +267,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
     TERN_ASSIGN_OR_RETURN(plan.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   TERN_ASSIGN_OR_RETURN(std::vector<outcome::Scenario> chosen, sweep::scenarios_named(plan.scenarios, options.only));
-  const Tokenized tokenized = options.subject == "auto" ? Tokenized::kByTern : Tokenized::kOrByTheEngines;
+  const Tokenized tokenized = is_own_subject ? Tokenized::kByTern : Tokenized::kOrByTheEngines;
   TERN_ASSIGN_OR_RETURN(const OpenedModel opened,
                         open_model_and_tokenizer(options.model, options.tokenizer, tokenized));
   TERN_ASSIGN_OR_RETURN(

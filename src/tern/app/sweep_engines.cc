@@ -18,20 +18,19 @@ Result<peer::OpenedEngine> open_subject(const SweepOptions& options, const Opene
                                         const peer::Subject& about, const std::string& arithmetic,
                                         const Interrupt& interrupt) {
   const peer::EngineRegistry registry = engine_registry();
-  TERN_ASSIGN_OR_RETURN(peer::EngineSpec spec, registry.parse(options.subject, "--subject"));
-  if (spec.scheme == "none") {
-    return fail(ErrorCode::kUsage, "--subject", "'none' leaves nothing to validate");
-  }
-  if (spec.scheme == "auto") {
-    spec.scheme = "tern";
-  }
-  if (spec.scheme == "tern") {
+  TERN_ASSIGN_OR_RETURN(const peer::EngineSpec asked, registry.parse(options.subject, "--subject"));
+  const peer::EngineSpec spec = registry.as_subject(asked);
+  if (registry.find(spec.scheme)->traits.is_own) {
     TERN_RETURN_IF_ERROR(check_computable(opened.view));
   }
   peer::OpenOptions open_options = reference_options("--subject", options.subject_settings, &interrupt);
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.meet_arithmetic = arithmetic;
-  return registry.open(spec, about, open_options);
+  TERN_ASSIGN_OR_RETURN(peer::OpenedEngine subject, registry.open(spec, about, open_options));
+  if (!subject.peer) {
+    return fail(ErrorCode::kUsage, "--subject", fmt::format("'{}' leaves nothing to validate", spec.text()));
+  }
+  return subject;
 }
 
 Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const peer::EngineSpec& spec,
@@ -42,11 +41,12 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
   open_options.allow_model_mismatch = options.allow_model_mismatch;
   open_options.arithmetic = arithmetic;
   TERN_ASSIGN_OR_RETURN(peer::OpenedEngine opened, registry.open(spec, about, open_options));
-  if (!options.reference_arithmetic.empty() && !opened.has_adapter) {
-    return fail(ErrorCode::kUsage, "--reference-arithmetic",
-                fmt::format("the reference is {}, which has no adapter", opened.spec),
-                fmt::format("it goes with {}; others state their arithmetic themselves",
-                            registry.forms([](const peer::EngineScheme& scheme) { return scheme.has_adapter; })));
+  if (!options.reference_arithmetic.empty() && !opened.traits.has_adapter) {
+    return fail(
+        ErrorCode::kUsage, "--reference-arithmetic",
+        fmt::format("the reference is {}, which has no adapter", opened.spec),
+        fmt::format("it goes with {}; others state their arithmetic themselves",
+                    registry.forms([](const peer::EngineScheme& scheme) { return scheme.traits.has_adapter; })));
   }
   return opened;
 }
@@ -54,7 +54,7 @@ Result<peer::OpenedEngine> open_reference(const SweepOptions& options, const pee
 // What it is; of a command, also what is in the files that it names: the program, a script.
 Result<Json> engine_identity(const peer::OpenedEngine& engine) {
   Json files = Json::object();
-  if (engine.kind == "command") {
+  if (engine.traits.is_command) {
     const std::string command = engine.spec.substr(engine.spec.find(':') + 1);
     TERN_ASSIGN_OR_RETURN(std::vector<std::string> words, peer::split_command(command, "command"));
     words.front() = find_program(words.front()).value_or(words.front());
@@ -75,7 +75,14 @@ Result<Json> engine_identity(const peer::OpenedEngine& engine) {
 }  // namespace
 
 outcome::EngineFacts facts_of(const peer::OpenedEngine& opened) {
-  return {opened.kind, opened.spec, opened.engine, opened.id, opened.note, opened.details};
+  return {.kind = opened.kind,
+          .spec = opened.spec,
+          .engine = opened.engine,
+          .id = opened.id,
+          .note = opened.note,
+          .details = opened.details,
+          .is_there = opened.peer != nullptr,
+          .pack_folder = opened.pack_folder};
 }
 
 Result<SweepEngines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
@@ -90,7 +97,7 @@ Result<SweepEngines> open_engines(const SweepOptions& options, const peer::Engin
 
 bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened, const std::string& arithmetic) {
   const auto claimed = [&](const peer::OpenedEngine& engine) {
-    if (engine.kind == "tern") {
+    if (engine.traits.is_own) {
       return own_arithmetic(opened.view, rounding_to_meet(arithmetic));
     }
     return engine.details.is_object() && engine.details.contains("arithmetic") &&
@@ -103,7 +110,7 @@ bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened
 }
 
 bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened) {
-  return reference.kind == "pack" && reference.details["model"]["sha256"] != opened.model_facts.sha256;
+  return !reference.pack_folder.empty() && reference.details["model"]["sha256"] != opened.model_facts.sha256;
 }
 
 Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,

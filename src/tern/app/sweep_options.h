@@ -1,4 +1,4 @@
-// What the user of `tern sweep` has asked for, and the command that asks for it again.
+// The options of `tern sweep`, and the command that repeats them.
 #pragma once
 
 #include <string>

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
+#include "tern/base/print.h"
 
 namespace tern::app {
 namespace fs = std::filesystem;
@@ -19,18 +19,16 @@ class LineProgress : public sweep::Progress {
 
   void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
     if (side == compare::side_name(compare::Side::kSubject)) {
-      fmt::print(stderr, "[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name);
-      std::fflush(stderr);
+      print_err(fmt::format("[{}/{}] {} ... ", index + 1, n_scenarios_, scenario.name));
     }
   }
   void differs(const trace::TensorId& first, double elapsed_s) override {
-    fmt::print(stderr, "{} ... ", difference(first, elapsed_s));
-    std::fflush(stderr);
+    print_err(fmt::format("{} ... ", difference(first, elapsed_s)));
   }
   void running(double, const fs::path&) override {}
   void finished(size_t, const outcome::ScenarioOutcome& outcome) override {
-    fmt::print(stderr, "{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
-               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
+    print_err(fmt::format("{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
+                          outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s));
   }
 
  private:
@@ -42,7 +40,7 @@ class LiveProgress final : public sweep::Progress {
   explicit LiveProgress(size_t n_scenarios) : n_scenarios_(n_scenarios) {}
   LiveProgress(const LiveProgress&) = delete;
   LiveProgress& operator=(const LiveProgress&) = delete;
-  ~LiveProgress() override { fmt::print(stderr, "{}", kClearLine); }
+  ~LiveProgress() override { print_err(kClearLine); }
 
   void started(size_t index, const outcome::Scenario& scenario, std::string_view side) override {
     label_ = fmt::format("[{}/{}] {}: {}", index + 1, n_scenarios_, scenario.name, side);
@@ -61,17 +59,16 @@ class LiveProgress final : public sweep::Progress {
     show(fmt::format("{} {:.1f} s, {} traces", label_, elapsed_s, n_traces));
   }
   void finished(size_t index, const outcome::ScenarioOutcome& outcome) override {
-    fmt::print(stderr, "{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_, outcome.scenario.name,
-               outcome::parity_status_name(outcome.status),
-               outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
+    print_err(fmt::format("{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_,
+                          outcome.scenario.name, outcome::parity_status_name(outcome.status),
+                          outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s));
   }
 
  private:
   static constexpr const char* kClearLine = "\r\x1b[K";
 
   static void show(const std::string& text) {
-    fmt::print(stderr, "{}{}", kClearLine, text);
-    std::fflush(stderr);
+    print_err(kClearLine + text);
   }
 
   size_t n_scenarios_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tern/app/known_graph.h"
 #include "tern/app/opened_model.h"
 #include "tern/arch/model_file.h"
 #include "tern/compare/name_pattern.h"
@@ -77,7 +78,7 @@ compare::ModelGraph graph_of(const gguf::View& view) {
   if (!architecture || !file || !check_computable(view)) {
     return {};
   }
-  return {trace::stages_of_graph(*architecture), static_cast<int>(file->numbers().n_layers)};
+  return {stages_of_graph(*architecture), static_cast<int>(file->numbers().n_layers)};
 }
 
 }  // namespace tern::app

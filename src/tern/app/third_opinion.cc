@@ -6,6 +6,7 @@
 
 #include "tern/app/opened_model.h"
 #include "tern/app/own_engine.h"
+#include "tern/arch/model_file.h"
 #include "tern/estimate/explain.h"
 #include "tern/estimate/prompt.h"
 #include "tern/oracle/faults.h"
@@ -100,11 +101,11 @@ Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View
 }
 
 std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
-  const gguf::Tensor* embedding = view.find_tensor("token_embd.weight");
+  const gguf::Tensor* embedding = arch::embedding_table(view);
   if (embedding == nullptr || embedding->n_rows() == 0) {
     return {};
   }
-  const uint64_t n = std::min<uint64_t>(context_length(view).value_or(kMaxProbeTokens), kMaxProbeTokens);
+  const uint64_t n = std::min<uint64_t>(arch::context_length(view).value_or(kMaxProbeTokens), kMaxProbeTokens);
   std::vector<int32_t> ids;
   for (uint64_t i = 0; i < n; ++i) {
     ids.push_back(static_cast<int32_t>((i * 2654435761U >> 7) % embedding->n_rows()));  // Knuth's multiplicative hash

@@ -1,6 +1,6 @@
-// Asks the oracle about a run: evaluates the same model on the same tokens, measures what rounding can do, and where a
-// side is wrong looks for a fault with which the oracle computes what that side did. The oracle runs as a child process
-// like any engine, so nothing here knows how it works.
+// Holds a run against the oracle, which evaluates the same model on the same tokens; measures what rounding can do; and
+// where a side is wrong, searches for a fault with which the oracle computes what that side did. The oracle runs as a
+// child process like any engine, so nothing here depends on how it works.
 #pragma once
 
 #include <filesystem>
@@ -44,11 +44,11 @@ struct OracleEngines {
       estimate_prompts;
 };
 
-// What the decode steps of a run were fed: the teacher's tokens, else its own. Nobody has seen the last one.
+// What the decode steps of a run were fed: the teacher's tokens, else its own. The last one is fed to no step.
 std::vector<int32_t> fed_tokens(const trace::RunResult& result);
 
 struct Question : peer::RunSetting {
-  // What `run` was given. Where it does not tell its prompt's ids, `prompt_tokens` is empty.
+  // What `run` was given. Where it does not state its prompt's ids, `prompt_tokens` is empty.
   Question(const peer::RunSetting& setting, std::filesystem::path folder_of_runs, const trace::EngineRun& run);
 
   std::vector<int32_t> prompt_tokens;

@@ -40,8 +40,8 @@ bool is_wrong_unjudged(const compare::Arbitration& arbitration, const trace::Ten
   return stage == nullptr || !stage->sides.subject.local || !stage->sides.reference.local;
 }
 
-// The first tensor that is wrong. `of_sides`: the first that differs beyond its tolerance, if any does; `exact`: by a
-// bit.
+// The first tensor that is wrong. `of_sides`: the first that differs beyond its tolerance, if any does; `exact`: by
+// a bit.
 std::optional<trace::TensorId> first_divergence_with_oracle(const std::optional<trace::TensorId>& of_sides, bool exact,
                                                             const compare::Arbitration& arbitration) {
   const auto wrong = arbitration.first_wrong_tensor();
@@ -134,7 +134,7 @@ Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeO
   compare::CompareOptions compare_options = options.compare;
   judgement.no_arbitration = options.why_no_oracle;
   if (options.oracle != nullptr && question.prompt_tokens.empty()) {
-    judgement.no_arbitration = "no side tells the prompt's token ids";
+    judgement.no_arbitration = "no side states the prompt's token ids";
   } else if (options.oracle != nullptr) {
     if (options.on_oracle) {
       options.on_oracle();

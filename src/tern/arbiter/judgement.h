@@ -64,11 +64,11 @@ class Judgement {
   std::string reason_;
 };
 
-// A proven difference has diverged, whichever side is wrong: one beyond tolerance, or an error of a side that is more
-// than rounding explains. first_divergence is the first tensor that is wrong, where the oracle can say so, else the
-// first that differs beyond its tolerance. Distrust in the reference takes the proof from agreement, not from a
-// difference. An oracle that fails does not arbitrate, and no_arbitration says why. Errors: kIo; kEngine when
-// interrupted.
+// A proven difference has diverged, whichever side is wrong: one beyond tolerance, or an error of a side that is
+// more than rounding explains. first_divergence is the first tensor that is wrong, where the oracle can say so,
+// else the first that differs beyond its tolerance. Distrust in the reference takes the proof from agreement, not
+// from a difference. An oracle that fails does not arbitrate, and no_arbitration says why. Errors: kIo; kEngine
+// when interrupted.
 Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeOptions& options);
 
 }  // namespace tern::arbiter

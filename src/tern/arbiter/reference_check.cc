@@ -223,7 +223,7 @@ class Checker {
     }
     Question question(plan_, plan_.folder, *base_.run);
     if (question.prompt_tokens.empty()) {
-      note("oracle", kOracle, skipped("it does not tell its prompt's token ids"));
+      note("oracle", kOracle, skipped("it does not state its prompt's token ids"));
       return {};
     }
     TERN_ASSIGN_OR_RETURN(const Arbiter arbiter, Arbiter::ask(*plan_.oracle, std::move(question)));

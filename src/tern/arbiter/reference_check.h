@@ -1,6 +1,6 @@
-// Whether a reference can be believed on a model, asked before anything is held against it: the same result twice, with
-// other thread counts, with and without its tensors watched, for a batch and token by token, and within rounding of the
-// oracle. Which activation rounding it has is found out on the way.
+// Whether a reference is trusted on a model, checked before anything is compared with it: it gives the same result
+// twice, with other thread counts, with and without its tensors recorded, for a batch and token by token, and within
+// rounding of the oracle. The checks also find which activation rounding it has.
 #pragma once
 
 #include <filesystem>

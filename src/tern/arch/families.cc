@@ -8,10 +8,7 @@
 namespace tern::arch {
 namespace {
 
-// Far beyond any model, and small enough that products of any two fit 64 bits.
-constexpr uint64_t kMaxWidth = 1 << 20;
 constexpr uint64_t kMaxLayers = 1 << 12;
-constexpr uint64_t kMaxVocab = 1 << 24;
 constexpr uint64_t kMaxContext = 1 << 24;  // float32 holds each position exactly
 
 constexpr Expression kOne = [](const Numbers&) -> int64_t { return 1; };
@@ -39,9 +36,9 @@ constexpr CountKey kCounts[] = {
 };
 
 constexpr NumberKey kNumbers[] = {
-    {"attention.layer_norm_rms_epsilon", &Numbers::norm_epsilon, 1e-12, 1.0, true},
-    {"rope.freq_base", &Numbers::rope_base, 1.0, 1e12, false},
-    {"rope.scaling.factor", nullptr, 1.0, 1.0, false},
+    {"attention.layer_norm_rms_epsilon", &Numbers::norm_epsilon, 1e-12, 1.0, std::nullopt},
+    {"rope.freq_base", &Numbers::rope_base, 1.0, 1e12, 10000.0},
+    {"rope.scaling.factor", nullptr, 1.0, 1.0, 1.0},
 };
 
 constexpr std::string_view kNoScaling[] = {"none", "linear"};  // linear with the factor 1

@@ -4,12 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace tern::arch {
+
+// Far beyond any model, and small enough that products of any two fit 64 bits.
+inline constexpr uint64_t kMaxWidth = 1 << 20;
+inline constexpr uint64_t kMaxVocab = 1 << 24;
 
 // The checked numbers of a file's metadata. All counts are at least 1.
 struct Numbers {
@@ -45,7 +50,7 @@ struct NumberKey {
   double Numbers::*field;  // null: the value changes nothing within these bounds
   double low;
   double high;
-  bool is_required;
+  std::optional<double> otherwise;  // the value where the key is absent; nullopt: the key is required
 };
 
 // A key with one of a few texts that change nothing.

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "tern/arch/family.h"
@@ -43,6 +44,12 @@ class ModelFile {
 
 // The numbers alone, without a look at any tensor but the embedding, whose rows are the vocabulary. Errors: as above.
 Result<Numbers> read_numbers(const gguf::View& view, const Family& family);
+
+// What files of all families name alike, and so of families that are not known.
+// Positions a generation may use; nullopt where the file does not say.
+std::optional<uint64_t> context_length(const gguf::View& view);
+// The matrix whose rows are the vocabulary; null where the file has none.
+const gguf::Tensor* embedding_table(const gguf::View& view);
 
 // The row for the file's general.architecture. Errors: kInvalidInput.
 Result<const Family*> family_of(const gguf::View& view);

@@ -69,8 +69,7 @@ Status Reader::check_heads(const Numbers& n) const {
   if (!has_key_length && n.n_embd % n.n_heads != 0) {
     return wrong(kHeadCount, fmt::format("{} does not divide the embedding length {}", n.n_heads, n.n_embd));
   }
-  constexpr int64_t kMaxHeadsWidth = 1 << 20;
-  if (n.head_dim % 2 != 0 || n.n_q() > kMaxHeadsWidth) {
+  if (n.head_dim % 2 != 0 || n.n_q() > static_cast<int64_t>(kMaxWidth)) {
     return wrong(has_key_length ? kKeyLength : kHeadCount,
                  fmt::format("{} heads of {} elements: odd, or too many", n.n_heads, n.head_dim));
   }
@@ -79,10 +78,8 @@ Status Reader::check_heads(const Numbers& n) const {
 
 Status Reader::read_numbers(Numbers& numbers) const {
   for (const NumberKey& number : family_.numbers) {
-    if (!number.is_required && !view_.has(key(number.name))) {
-      continue;
-    }
-    TERN_ASSIGN_OR_RETURN(const double value, view_.get_float(key(number.name)));
+    const bool is_given = !number.otherwise || view_.has(key(number.name));
+    TERN_ASSIGN_OR_RETURN(const double value, is_given ? view_.get_float(key(number.name)) : *number.otherwise);
     if (!(value >= number.low && value <= number.high)) {
       return wrong(number.name, fmt::format("{} is not in {} to {}", value, number.low, number.high));
     }
@@ -149,17 +146,30 @@ Result<const Family*> family_of(const gguf::View& view) {
   return family;
 }
 
+std::optional<uint64_t> context_length(const gguf::View& view) {
+  const auto is_context = [](const CountKey& count) { return count.field == &Numbers::n_context; };
+  const std::span<const CountKey> counts = families().front().counts;
+  const auto key = std::find_if(counts.begin(), counts.end(), is_context);
+  const auto architecture = view.get_string("general.architecture");
+  if (!architecture || key == counts.end()) {
+    return std::nullopt;
+  }
+  const auto length = view.get_uint(fmt::format("{}.{}", *architecture, key->name), 1, UINT32_MAX);
+  return length ? std::optional(*length) : std::nullopt;
+}
+
+const gguf::Tensor* embedding_table(const gguf::View& view) {
+  return view.find_tensor(tensor_name(*families().front().find(Role::kEmbedding), 0));
+}
+
 Result<Numbers> read_numbers(const gguf::View& view, const Family& family) {
-  constexpr uint64_t kMostIds = 1 << 24;
-  constexpr double kDefaultRopeBase = 10000;
   Numbers numbers;
-  numbers.rope_base = kDefaultRopeBase;
   const std::string name = tensor_name(*family.find(Role::kEmbedding), 0);
   const gguf::Tensor* embedding = view.find_tensor(name);
   if (embedding == nullptr) {
     return invalid_input(view.name(), fmt::format("the tensor {} is missing", name));
   }
-  if (embedding->n_rows() > kMostIds) {
+  if (embedding->n_rows() > kMaxVocab) {
     return invalid_input(view.where_tensor(*embedding), fmt::format("{} rows are too many", embedding->n_rows()));
   }
   numbers.n_vocab = static_cast<int64_t>(embedding->n_rows());

@@ -339,7 +339,6 @@ Result<ChildResult> run_child(const ChildCommand& command) {
     result.signal = WTERMSIG(report.status);
   }
   result.peak_rss_bytes = static_cast<uint64_t>(report.peak_rss_kib) * 1024;
-  result.output_bytes = sink.total();
   result.output_tail = sink.tail();
   if (sink.write_error() != 0) {
     return fail(ErrorCode::kIo, command.output_path.string(),

@@ -39,8 +39,7 @@ struct ChildResult {
   bool did_enough = false;  // and was ended for that
   double wall_s = 0;
   uint64_t peak_rss_bytes = 0;  // of the child and of those of its children that it waited for
-  uint64_t output_bytes = 0;    // all that it wrote, dropped bytes included
-  std::string output_tail;      // the last 4 KiB of it
+  std::string output_tail;      // the last 4 KiB of what it wrote
 };
 
 // Runs the command with /dev/null as stdin in a process group of its own. At the deadline, when interrupted, or when it

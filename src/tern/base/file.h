@@ -21,8 +21,8 @@ tl::unexpected<Error> io_error(const std::filesystem::path& path, std::string_vi
 // it holds more than `max_bytes`.
 Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes);
 
-// Creates `path`'s folder if needed, replaces `path` atomically, as FileWriter does. Errors: kIo; nothing is left
-// behind.
+// Creates `path`'s folder if needed, replaces `path` atomically, as FileWriter does. Errors: kIo; nothing is
+// left behind.
 Status write_file(const std::filesystem::path& path, std::string_view content);
 
 // Creates `path` in a folder that exists: for thousands of small files in a folder of our own, where looking around

@@ -1,4 +1,4 @@
-// Ctrl-C and SIGTERM as a question that long work asks ("should I stop?") instead of a sudden death, so that it can end
+// Ctrl-C and SIGTERM as a flag that long work polls, instead of a sudden death, so that it can end
 // its children and remove its unfinished files.
 #pragma once
 

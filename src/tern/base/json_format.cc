@@ -20,7 +20,8 @@ constexpr FormatRow kFormats[] = {
     {Document::kJournal, 2},      // 1: the key `journal` in the place of `format`
     {Document::kSweep, 1},        //
     {Document::kReceipt, 1},      //
-    {Document::kCommand, 1},
+    {Document::kCommand, 1},      //
+    {Document::kManifest, 1},
 };
 
 constexpr const char* kKey = "format";

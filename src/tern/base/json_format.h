@@ -17,6 +17,7 @@ enum class Document {
   kSweep,        // sweep.json
   kReceipt,      // logits-comparison.json
   kCommand,      // what a command prints with --json, or writes as its report
+  kManifest,     // manifest.json of an adapter, which people write
 };
 
 // The number that tern writes, and the highest that it reads.

@@ -11,8 +11,8 @@ namespace tern {
 
 class MappedFile {
  public:
-  // Errors: kIo when the file cannot be opened or mapped, or is not a regular file. An empty file maps to an empty
-  // span.
+  // Errors: kIo when the file cannot be opened or mapped, or is not a regular file. An empty file maps to an
+  // empty span.
   static Result<MappedFile> open(const std::filesystem::path& path);
 
   MappedFile(MappedFile&& other) noexcept;

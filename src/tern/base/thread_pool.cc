@@ -7,8 +7,8 @@
 namespace tern {
 namespace {
 
-// About 20 microseconds: longer than the serial stretches between two loops of a decode step, shorter than a time
-// slice.
+// About 20 microseconds: longer than the serial stretches between two loops of a decode step, shorter than a
+// time slice.
 constexpr int kSpins = 1500;
 constexpr uint64_t kLowHalf = 0xffffffff;
 

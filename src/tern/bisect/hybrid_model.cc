@@ -66,7 +66,7 @@ Status check_sizes_known(const View& view) {
   for (const Tensor& tensor : view.tensors()) {
     if (tensor.format == nullptr) {
       return invalid_input(view.where_tensor(tensor),
-                           "is " + quant::type_name_and_id(tensor.type_id) + ", whose size tern does not know");
+                           "is " + quant::type_name_and_id(tensor.type_id) + ", whose size is not known");
     }
   }
   return {};

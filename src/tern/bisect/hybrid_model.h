@@ -1,5 +1,5 @@
-// A GGUF file between two others: which parts of a bad model make it bad is found by putting some of them into the good
-// one.
+// A GGUF file between two others: which parts of a bad model make it bad is found by putting some of them into the
+// good one.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +11,8 @@
 
 namespace tern::bisect {
 
-// A metadata key or a tensor that the two files do not have alike: one of them lacks it, or its type, shape or content
-// differs.
+// A metadata key or a tensor that the two files do not have alike: one of them lacks it, or its type, shape or
+// content differs.
 struct ModelChange {
   enum class Kind { kMetadata, kTensor };
   Kind kind = Kind::kTensor;
@@ -21,8 +21,8 @@ struct ModelChange {
 };
 
 // In the order of the good file, then what only the bad one has. The alignment does not count. Errors: kInvalidInput
-// for a tensor whose type has no known size, and for files whose I2_S tensors have different layouts: no file can hold
-// both.
+// for a tensor whose type has no known size, and for files whose I2_S tensors have different layouts: no file can
+// hold both.
 Result<std::vector<ModelChange>> model_changes(const gguf::View& good, const gguf::View& bad);
 
 // Writes the good model with the parts that `changes` names as they are in the bad one. Errors: kIo.

@@ -1,11 +1,9 @@
 #include "tern/app/bench.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <memory>
 
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 
@@ -18,8 +16,8 @@ struct BenchOptions : app::BenchOptions {
 
 Result<int> bench(const BenchOptions& options) {
   TERN_ASSIGN_OR_RETURN(const app::BenchFigures figures, app::bench(options));
-  fmt::print("{}", options.json ? to_json_line(with_format(Document::kCommand, app::to_json(figures))) + "\n"
-                                : app::bench_text(figures));
+  print_out(options.json ? to_json_line(with_format(Document::kCommand, app::to_json(figures))) + "\n"
+                         : app::bench_text(figures));
   return 0;
 }
 

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "tern/app/bisect_trial.h"
+#include "tern/app/commit_step.h"
 
 namespace tern::cli {
 
@@ -17,8 +17,8 @@ void add_bisect(Command& app, Action& action) {
   Command* group = app.add_subcommand("bisect", "Find the commit, the setting or the tensor that made an engine wrong");
   group->require_subcommand(1);
   group->footer(
-      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
-      "m.gguf\n"
+      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' \\\n"
+      "           --subject 'command:./engine' --model m.gguf\n"
       "Example: tern bisect settings --set TERN_ISA=scalar,avx2 --set threads=1,4 --model m.gguf\n"
       "Example: tern bisect models good.gguf bad.gguf");
   add_bisect_commits(*group, action);

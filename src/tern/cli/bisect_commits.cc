@@ -1,12 +1,11 @@
 // `tern bisect commits`
-#include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/commits_search.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -19,8 +18,8 @@ struct CommitsOptions : app::CommitsOptions {
 
 Result<int> search(const CommitsOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::FoundCommits found, app::find_commits(options, interrupt));
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
-                                : app::commits_text(found));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
+                         : app::commits_text(found));
   return found.candidates.size() == 1 ? 0 : exit_code(ErrorCode::kNoVerdict);
 }
 
@@ -50,8 +49,8 @@ void add_bisect_commits(Command& group, Action& action) {
       "matter (--build 'git submodule update --init && make'). A commit that cannot be tested is passed over.\n"
       "Exit codes: 0 found, 2 no such revision, 3 unreadable, 5 the good one is not good, the bad one not bad, or too\n"
       "many could not be tested.\n"
-      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' --subject 'command:./engine' --model "
-      "m.gguf");
+      "Example: tern bisect commits --good v1.0 --bad HEAD --build 'make -j2' \\\n"
+      "           --subject 'command:./engine' --model m.gguf");
   command->callback([options, &action] {
     action = [options] { return app::until_interrupted([&](const Interrupt& i) { return search(*options, i); }); };
   });

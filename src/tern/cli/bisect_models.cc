@@ -1,12 +1,11 @@
 // `tern bisect models`
-#include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/models_search.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
@@ -19,8 +18,8 @@ struct ModelsOptions : app::ModelsOptions {
 
 Result<int> search(const ModelsOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::FoundModelChanges changes, app::find_model_changes(options, interrupt));
-  fmt::print("{}", options.json ? to_json_text(with_format(Document::kCommand, app::to_json(changes)))
-                                : app::model_changes_text(changes));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(changes)))
+                         : app::model_changes_text(changes));
   return 0;
 }
 

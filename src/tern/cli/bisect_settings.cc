@@ -1,59 +1,25 @@
-// `tern bisect settings`: which of the settings that differ between a good and a bad run make the difference.
-#include <fmt/format.h>
+// `tern bisect settings`
 
-#include <cstdio>
 #include <memory>
 
-#include "tern/app/bisect_trial.h"
 #include "tern/app/settings_search.h"
 #include "tern/app/until_interrupted.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/bisect.h"
 #include "tern/cli/options.h"
 
 namespace tern::cli {
 namespace {
 
-struct SettingsOptions {
-  app::TrialOptions trial;
-  std::vector<std::string> settings;  // "NAME=GOOD,BAD"
+struct SettingsOptions : app::SettingsOptions {
   bool json = false;
 };
 
-void print(const std::vector<app::VariedSetting>& settings, const app::Found& found, bool as_json) {
-  if (as_json) {
-    Json json = to_json(found);
-    json["changes"] = Json::array();
-    for (const size_t i : found.changes) {
-      json["changes"].push_back({{"name", settings[i].name}, {"good", settings[i].good}, {"bad", settings[i].bad}});
-    }
-    fmt::print("{}", to_json_text(with_format(Document::kCommand, json)));
-    return;
-  }
-  fmt::print(
-      "{} of {} settings {}:\n", found.changes.size(), settings.size(),
-      found.changes.size() == 1 ? "is enough to make it bad" : "make it bad together, and each of them is needed");
-  for (const size_t i : found.changes) {
-    fmt::print("  {}: '{}' -> '{}'\n", settings[i].name, printable(settings[i].good), printable(settings[i].bad));
-  }
-  fmt::print("{}", app::found_text(found));
-}
-
 Result<int> search(const SettingsOptions& options, const Interrupt& interrupt) {
-  std::vector<app::VariedSetting> settings;
-  app::TrialOptions trial = options.trial;
-  for (const std::string& text : options.settings) {
-    TERN_ASSIGN_OR_RETURN(app::VariedSetting setting, app::parse_varied_setting(text));
-    if (setting.name == "model" && trial.model.empty()) {
-      trial.model = setting.good;
-    }
-    settings.push_back(std::move(setting));
-  }
-  if (trial.model.empty()) {
-    return fail(ErrorCode::kUsage, "--model", "is missing", "name one, or two with --set model=GOOD,BAD");
-  }
-  TERN_ASSIGN_OR_RETURN(const app::Found found, app::find_settings(settings, trial, interrupt));
-  print(settings, found, options.json);
+  TERN_ASSIGN_OR_RETURN(const app::FoundSettings found, app::find_settings(options, interrupt));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(found)))
+                         : app::settings_text(found));
   return 0;
 }
 

@@ -1,8 +1,8 @@
 #include "tern/app/inspect.h"
 
-#include <cstdio>
 #include <memory>
 
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 
 namespace tern::cli {
@@ -10,7 +10,7 @@ namespace {
 
 Result<int> print_inspection(const app::InspectOptions& options) {
   TERN_ASSIGN_OR_RETURN(const app::Inspection inspection, app::inspect(options));
-  std::fwrite(inspection.text.data(), 1, inspection.text.size(), stdout);
+  print_out(inspection.text);
   return inspection.passed ? 0 : 1;
 }
 

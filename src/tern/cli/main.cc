@@ -23,6 +23,15 @@ int report(const Error& error) {
   return exit_code(error.code);
 }
 
+// `code`, where everything that was printed has been written.
+int with_output_written(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) {
+    return code;
+  }
+  std::fprintf(stderr, "tern: error: stdout: cannot be written\n");
+  return exit_code(ErrorCode::kIo);
+}
+
 int run(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("tern"));
   spdlog::set_pattern("%^%l%$: %v");
@@ -56,21 +65,14 @@ int run(int argc, char** argv) {
     return report(ended.error());
   }
   if (*ended) {
-    return **ended;
+    return with_output_written(**ended);
   }
   // Of every command, and before it does anything: in the engines that it starts it would look like their failure.
   if (const auto table = kernels::choose_table(); !table) {
     return report(table.error());
   }
   const Result<int> result = action();
-  if (!result) {
-    return report(result.error());
-  }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    std::fprintf(stderr, "tern: error: stdout: cannot be written\n");
-    return exit_code(ErrorCode::kIo);
-  }
-  return *result;
+  return result ? with_output_written(*result) : report(result.error());
 }
 
 }  // namespace

@@ -93,13 +93,4 @@ void add_trial_options(Command& command, app::TrialOptions& options) {
       ->capture_default_str();
 }
 
-Result<trace::TensorId> parse_tensor(const char* option, const std::string& text) {
-  const auto id = trace::TensorId::parse(text);
-  // tern's own engines compute the known stages only.
-  return id && id->stage.is_known()
-             ? Result<trace::TensorId>(*id)
-             : fail(ErrorCode::kUsage, option, fmt::format("'{}' is no tensor's name", printable(text)),
-                    "names are like blk3/q_proj, t1/blk0/out, logits");
-}
-
 }  // namespace tern::cli

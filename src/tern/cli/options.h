@@ -8,7 +8,6 @@
 #include "tern/app/run_setting.h"
 #include "tern/cli/command_line.h"
 #include "tern/engine/session.h"
-#include "tern/trace/stage.h"
 
 namespace tern::cli {
 
@@ -24,8 +23,5 @@ void add_oracle_option(Command& command, app::AskOracle& ask);
 void add_setting_option(Command& command, const std::string& option, std::vector<std::string>& settings);
 // All of TrialOptions but --model and --subject, which not every command has.
 void add_trial_options(Command& command, app::TrialOptions& options);
-
-// A tensor that tern's own engines compute: blk3/q_proj, t1/blk0/out, logits. Errors: kUsage, naming `option`.
-Result<trace::TensorId> parse_tensor(const char* option, const std::string& text);
 
 }  // namespace tern::cli

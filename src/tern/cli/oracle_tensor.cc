@@ -1,56 +1,22 @@
 // `tern oracle-tensor`: what arbiter/ starts to hold many faults against one tensor in one process.
+#include "tern/app/oracle_tensor.h"
+
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "tern/cli/command.h"
-#include "tern/cli/options.h"
-#include "tern/oracle/one_tensor.h"
-#include "tern/trace/safetensors.h"
 
 namespace tern::cli {
 namespace {
 
-struct OracleTensorOptions {
-  std::string model, tensor, around, inputs_from, inputs_before, out;
-  std::vector<int32_t> prompt, fed;
-  std::vector<std::string> faults;
-  int64_t ubatch = 512;
-  int threads = 1;
-};
-
-Result<int> oracle_tensor(const OracleTensorOptions& options) {
-  oracle::OneTensor tensor{.id = {}, .prompt = options.prompt, .fed = options.fed};
-  tensor.ubatch = static_cast<size_t>(options.ubatch);
-  TERN_ASSIGN_OR_RETURN(tensor.id, parse_tensor("--tensor", options.tensor));
-  if (!options.around.empty()) {
-    TERN_ASSIGN_OR_RETURN(tensor.around, parse_tensor("--around", options.around));
-  }
-  std::optional<trace::TensorId> before;
-  if (!options.inputs_before.empty()) {
-    TERN_ASSIGN_OR_RETURN(before, parse_tensor("--inputs-before", options.inputs_before));
-  }
-  TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
-  std::optional<trace::Inputs> inputs;
-  if (!options.inputs_from.empty()) {
-    TERN_ASSIGN_OR_RETURN(inputs, trace::Inputs::open(options.inputs_from, before));
-    tensor.inputs = &*inputs;
-  }
-  TERN_ASSIGN_OR_RETURN(
-      trace::SafetensorsWriter writer,
-      trace::SafetensorsWriter::create(options.out, trace::SafetensorsWriter::header_bytes(options.faults.size())));
-  TERN_RETURN_IF_ERROR(oracle::compute_with_faults(
-      view, tensor, options.faults, options.threads, [&](const oracle::TensorWithFault& with) {
-        return writer.add(std::string(with.fault), with.shape, with.values);
-      }));
-  TERN_RETURN_IF_ERROR(writer.finish());
+Result<int> compute(const app::OracleTensorOptions& options) {
+  TERN_RETURN_IF_ERROR(app::oracle_tensor(options));
   return 0;
 }
 
 }  // namespace
 
 void add_oracle_tensor(Command& app, Action& action) {
-  const auto options = std::make_shared<OracleTensorOptions>();
+  const auto options = std::make_shared<app::OracleTensorOptions>();
   Command* command =
       app.add_subcommand("oracle-tensor", "One tensor of a run, as the oracle computes it with each of some faults");
   command->add_option("--model", options->model, "The GGUF file")->required();
@@ -74,7 +40,7 @@ void add_oracle_tensor(Command& app, Action& action) {
       "A diagnosis looks at the first wrong tensor with this before it runs whole passes.\n"
       "Example: tern oracle-tensor --model models/tern-tiny/tern-tiny-i2_s.gguf --token-ids 1,2,3 \\\n"
       "  --tensor blk0/q_rope --fault rope_base --fault rope_pairing --out with-faults.safetensors");
-  command->callback([options, &action] { action = [options] { return oracle_tensor(*options); }; });
+  command->callback([options, &action] { action = [options] { return compute(*options); }; });
 }
 
 }  // namespace tern::cli

@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/make_pack.h"
 #include "tern/app/pack_text.h"
 #include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/pack_record.h"
 
@@ -19,20 +19,19 @@ struct ShowOptions {
 
 Result<int> create(const app::MakePackOptions& options) {
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, app::make_pack(options));
-  fmt::print("{}", app::pack_text(pack));
+  print_out(app::pack_text(pack));
   return 0;
 }
 
 Result<int> show(const ShowOptions& options) {
   TERN_ASSIGN_OR_RETURN(const trace::Pack pack, trace::Pack::open(options.folder));
-  fmt::print("{}",
-             options.json ? to_json_text(with_format(Document::kCommand, app::pack_json(pack))) : app::pack_text(pack));
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::pack_json(pack))) : app::pack_text(pack));
   return 0;
 }
 
 Result<int> check(const app::CheckPackOptions& options) {
   TERN_ASSIGN_OR_RETURN(const std::string found, app::check_pack(options));
-  fmt::print("{}\n", found);
+  print_out(fmt::format("{}\n", found));
   return 0;
 }
 

@@ -1,13 +1,11 @@
 #include "tern/cli/pack_record.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/live_reference.h"
 #include "tern/app/pack_text.h"
 #include "tern/app/record_pack.h"
+#include "tern/base/print.h"
 #include "tern/cli/options.h"
 
 namespace tern::cli {
@@ -17,10 +15,10 @@ Result<int> record(const app::RecordPackOptions& options) {
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(const std::optional<trace::Pack> pack, app::record_pack(options, interrupt));
   if (!pack) {
-    fmt::print(stderr, "\ntern: interrupted; nothing was recorded\n");
+    print_err("\ntern: interrupted; nothing was recorded\n");
     return 128 + interrupt.signal();
   }
-  fmt::print("{}", app::pack_text(*pack));
+  print_out(app::pack_text(*pack));
   return 0;
 }
 
@@ -31,8 +29,9 @@ void add_pack_record(Command& pack, Action& action) {
   auto options = std::make_shared<app::RecordPackOptions>();
   command
       ->add_option("--reference", options->reference,
-                   "The engine: " + app::engine_registry().forms([](const peer::EngineScheme& s) { return s.runs; }) +
-                       " (see tern sweep --help)")
+                   "The engine: " + app::engine_registry().forms([](const peer::EngineScheme& s) {
+                     return s.traits.runs;
+                   }) + " (see tern sweep --help)")
       ->required();
   add_setting_option(*command, "--reference", options->settings);
   command->add_option("--model", options->model, "The GGUF model")->required();

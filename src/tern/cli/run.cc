@@ -6,8 +6,10 @@
 #include <memory>
 
 #include "tern/app/oracle_engine.h"
+#include "tern/app/oracle_tensor.h"
 #include "tern/app/run_model.h"
 #include "tern/base/json.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 #include "tern/oracle/faults.h"
@@ -44,10 +46,10 @@ Result<int> run(RunOptions options) {
     TERN_ASSIGN_OR_RETURN(options.teacher, parse_ids("--teacher-tokens", options.teacher_text));
   }
   if (!options.around_text.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.around, parse_tensor("--around", options.around_text));
+    TERN_ASSIGN_OR_RETURN(options.around, app::parse_tensor("--around", options.around_text));
   }
   if (!options.inputs_before_text.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.inputs_before, parse_tensor("--inputs-before", options.inputs_before_text));
+    TERN_ASSIGN_OR_RETURN(options.inputs_before, app::parse_tensor("--inputs-before", options.inputs_before_text));
   }
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(const std::optional<trace::RunResult> result, app::run_model(options, interrupt));
@@ -55,9 +57,9 @@ Result<int> run(RunOptions options) {
     return 128 + interrupt.signal();
   }
   if (options.json) {
-    fmt::print("{}", to_json_text(to_json(*result)));
+    print_out(to_json_text(to_json(*result)));
   } else {
-    fmt::print("Generated tokens: [{}]\n{}\n", fmt::join(result->generated_tokens, ", "), result->text);
+    print_out(fmt::format("Generated tokens: [{}]\n{}\n", fmt::join(result->generated_tokens, ", "), result->text));
   }
   return 0;
 }
@@ -92,10 +94,9 @@ void add_engine_options(Command& command, RunOptions& options) {
       ->check(in_range(1, peer::kMostTokensAtOnce))
       ->capture_default_str();
   command
-      .add_option(
-          "--stages", options.stages,
-          "What is recorded: known, the stages that tern knows; all, every node of the graph. The graphs of this "
-          "engine consist of the known stages, so both are the same")
+      .add_option("--stages", options.stages,
+                  "What is recorded: known, the known stages; all, every node of the graph. The graphs of this "
+                  "engine consist of the known stages, so both are the same")
       ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command.add_flag("--token-by-token", options.token_by_token, "The same as --ubatch 1, and wins over it");

@@ -3,29 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <thread>
 
 #include "tern/app/draws.h"
 #include "tern/app/until_interrupted.h"
+#include "tern/base/json_format.h"
+#include "tern/base/print.h"
 #include "tern/base/scratch_folder.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 
 namespace tern::cli {
 namespace {
-
-using app::SelftestRow;
-
-void print(const std::vector<SelftestRow>& rows) {
-  const auto cell = [](const std::string& text) { return text.empty() ? std::string("-") : text; };
-  fmt::print("| fault | first differs at | found at | named | |\n| --- | --- | --- | --- | --- |\n");
-  for (const SelftestRow& row : rows) {
-    fmt::print("| {} | {} | {} | {} | {} |\n", row.fault, cell(row.injected), cell(row.found_at), row.found,
-               result_name(row.result));
-  }
-}
 
 struct SelftestOptions : app::OnePromptOptions {
   size_t n_draws = 0;  // 0: the fixed list
@@ -40,10 +30,9 @@ Result<int> draws(const SelftestOptions& options, const peer::RunSetting& settin
   plan.seed = options.seed;
   plan.folder = scratch.path();
   plan.n_at_a_time = n_at_a_time();
-  TERN_ASSIGN_OR_RETURN(const app::DrawsResult result, app::draw_and_judge(plan, [](const std::string& line) {
-                          std::fprintf(stderr, "%s\n", line.c_str());
-                        }));
-  std::fputs((options.json ? to_json_text(app::to_json(result)) : app::to_text(result)).c_str(), stdout);
+  TERN_ASSIGN_OR_RETURN(const app::DrawsResult result,
+                        app::draw_and_judge(plan, [](const std::string& line) { print_err(line + "\n"); }));
+  print_out(options.json ? to_json_text(app::to_json(result)) : app::to_text(result));
   return result.holds() ? 0 : 1;
 }
 
@@ -57,23 +46,12 @@ Result<int> selftest(const SelftestOptions& options, const Interrupt& interrupt)
   plan.prompt = options.prompt;
   plan.folder = scratch.path();
   plan.n_at_a_time = n_at_a_time();
-  TERN_ASSIGN_OR_RETURN(const std::vector<SelftestRow> rows, app::selftest(plan, [](const SelftestRow& row) {
-                          std::fprintf(stderr, "%-26s %s\n", row.fault.c_str(),
-                                       std::string(result_name(row.result)).c_str());
+  TERN_ASSIGN_OR_RETURN(const std::vector<app::SelftestRow> rows, app::selftest(plan, [](const app::SelftestRow& row) {
+                          print_err(fmt::format("{:<26} {}\n", row.fault, result_name(row.result)));
                         }));
-  const auto count = [&](SelftestRow::Result result) {
-    return std::count_if(rows.begin(), rows.end(), [&](const SelftestRow& row) { return row.result == result; });
-  };
-  if (options.json) {
-    fmt::print("{}", to_json_text(app::to_json(rows)));
-  } else {
-    print(rows);
-    fmt::print("\n{} right, {} named but seen late, {} hidden by rounding, {} wrong, {} that this model cannot have\n",
-               count(SelftestRow::Result::kRight), count(SelftestRow::Result::kLate),
-               count(SelftestRow::Result::kHidden), count(SelftestRow::Result::kWrong),
-               count(SelftestRow::Result::kNotOnThisModel));
-  }
-  return count(SelftestRow::Result::kWrong) == 0 ? 0 : 1;
+  print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(rows)))
+                         : app::selftest_text(rows));
+  return app::n_rows_with(rows, app::SelftestRow::Result::kWrong) == 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -89,9 +67,8 @@ void add_selftest(Command& app, Action& action) {
                     ->check(in_range(1, 100000));
   command->add_option("--seed", options->seed, "Of the draws")->needs(draws)->capture_default_str();
   command->footer(
-      "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong, "
-      "and\n"
-      "why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
+      "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong,\n"
+      "and why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
       "With --draws, faults run on --model and on four small random models, on prompts that are drawn too; a tenth as\n"
       "many pairs of right engines are drawn besides. A draw is placed where first_divergence is the first tensor\n"
       "that the fault changes, and named where the cause has its id, and its figures within 2 %.\n"

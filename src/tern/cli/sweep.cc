@@ -5,13 +5,13 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "tern/app/build_facts.h"
 #include "tern/app/live_reference.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/sweep_progress.h"
+#include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 #include "tern/peer/command_template.h"
@@ -39,13 +39,13 @@ Result<int> sweep(const app::SweepOptions& asked) {
                           return app::make_sweep_progress(n_scenarios, ::isatty(STDERR_FILENO) == 1);
                         }));
   if (end.signal != 0) {
-    fmt::print(stderr, "\ntern: interrupted; {} of {} scenarios are complete in {}{}\n", end.outcome.scenarios.size(),
-               end.n_scenarios, end.outcome.output_dir.string(),
-               end.can_be_resumed ? "; the same command with --resume goes on from here" : "");
+    print_err(fmt::format("\ntern: interrupted; {} of {} scenarios are complete in {}{}\n",
+                          end.outcome.scenarios.size(), end.n_scenarios, end.outcome.output_dir.string(),
+                          end.can_be_resumed ? "; the same command with --resume goes on from here" : ""));
     return 128 + end.signal;
   }
   const report::SweepView view = report::view_of(end.outcome);
-  std::fputs(report::sweep_table(view).c_str(), stdout);
+  print_out(report::sweep_table(view));
   return view.exit_code;
 }
 
@@ -89,10 +89,9 @@ void add_sweep(Command& app, Action& action) {
       ->check(one_of({"auto", "always", "never"}))
       ->capture_default_str();
   command
-      ->add_option(
-          "--stages", options->stages,
-          "What engines record: known, the stages of the graphs that tern knows; all, every node of an engine's "
-          "graph, whatever the architecture")
+      ->add_option("--stages", options->stages,
+                   "What engines record: known, the stages of known graphs; all, every node of an engine's "
+                   "graph, whatever the architecture")
       ->check(one_of({"known", "all"}))
       ->capture_default_str();
   command->add_flag("--dump-tensors", options->dump_tensors,

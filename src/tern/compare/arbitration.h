@@ -90,8 +90,8 @@ struct RunToArbitrate {
 };
 
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
-// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
-// reason.
+// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for
+// the reason.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
 

@@ -136,9 +136,9 @@ struct LogitsPosition {
   size_t position = 0;  // row: prompt positions first, then the decode steps
   bool is_decode = false;
   TensorStatus status = TensorStatus::kMistrusted;  // kHashEqual here: no value differs
-  // Where a side recorded only its largest logits: over the ids that either side has among them. A value that a side
-  // did not record counts as the closest one that it can have there, so that differences are understated, never made
-  // up.
+  // Where a side recorded only its largest logits: over the ids that either side has among them. A value that a
+  // side did not record counts as the closest one that it can have there, so that differences are understated,
+  // never made up.
   Metrics metrics;
   Sided<int32_t> argmax;
   double reference_margin = 0;  // reference's best logit minus its second best; NaN where only the best was recorded

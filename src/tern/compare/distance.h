@@ -13,7 +13,7 @@ namespace tern::compare {
 
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Which rows of the logits file each pass has. Only the oracle's records tell how the prompt was cut into ubatches.
+// Which rows of the logits file each pass has. Only the oracle's records state how the prompt was cut into ubatches.
 std::map<trace::TensorId, size_t> first_rows(const trace::EngineRun& oracle);
 
 // One side's values of a tensor: traced ones, or for the logits those of logits.safetensors.

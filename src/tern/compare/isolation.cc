@@ -17,8 +17,8 @@ constexpr double kFloatRounding = 0x1p-24;
 
 bool is_finite(const TraceRecord& record) { return record.finite_rms().has_value(); }
 
-// Where even the exact result is zero, so is every right one's, since a product with zero and a closed gate need no
-// rounding.
+// Where even the exact result is zero, so is every right one's, since a product with zero and a closed gate need
+// no rounding.
 std::optional<OracleError> own_error(std::span<const float> x, std::span<const float> exact) {
   if (const auto error = error_of_values(x, exact)) {
     return error;

@@ -22,8 +22,8 @@ struct OracleError {
   std::optional<double> largest;  // max |x - oracle| / rms(oracle); absent without values
 };
 
-// A stage is wrong if its own error is more than this many times its noise floor. docs/validation-framework.md says
-// why.
+// A stage is wrong if its own error is more than this many times its noise floor. docs/validation-framework.md
+// says why.
 constexpr double kFloorAllowance = 4;
 
 // What rounding alone explains of one tensor's own error. Never 0: no float32 is nearer to a number than 2^-24 of it.

@@ -71,8 +71,8 @@ Status Limits::check(const GenerationRequest& request) const {
   if (n_prompt + request.max_tokens - 1 > n_ctx) {
     return invalid_input(
         model,
-        fmt::format("{} prompt tokens and {} generated ones do not fit the context of {} "
-                    "positions",
+        fmt::format("{} prompt tokens and {} generated ones "
+                    "do not fit the context of {} positions",
                     n_prompt, request.max_tokens, n_ctx),
         n_prompt > n_ctx ? "shorten the prompt" : fmt::format("ask for at most {} tokens", n_ctx - n_prompt + 1));
   }

@@ -93,7 +93,7 @@ Matrix mix(const Inputs& in, const MixRule& rule) {
   return out;
 }
 
-// The last few tokens, which see the most keys: enough to measure by.
+// The last few tokens, which attend to the most keys: enough to measure by.
 constexpr size_t kTelling = 32;
 
 Matrix last_rows(const Matrix& x, size_t n_heads) {
@@ -374,7 +374,7 @@ class MixingSearch {
     add_slots(listed_slots("value", slots), kTableMeasured);
   }
 
-  // Over the last few tokens: they see every position.
+  // Over the last few tokens: they attend to every position.
   double left_over(const Matrix& y, size_t key, std::optional<size_t> slot) const {
     constexpr size_t kTokens = 4;
     double error = 0;

@@ -54,8 +54,8 @@ void propose_readings(const StageFacts& facts, const Product& product, Proposals
 // Activations that are rounded by another rule.
 void propose_roundings(const StageFacts& facts, const Product& product, Proposals& proposals);
 
-// Outputs of the stage that are further from what they should be than rounding explains, for some token. Only with
-// values.
+// Outputs of the stage that are further from what they should be than rounding explains, for some token. Only
+// with values.
 std::vector<size_t> wrong_outputs(const StageFacts& facts);
 
 }  // namespace tern::estimate

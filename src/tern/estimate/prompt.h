@@ -14,7 +14,7 @@ struct SpecialIds {
   std::optional<int32_t> bos, eos;
 };
 
-// The reference is taken to be right. nullopt where the ids are equal, or a side does not tell its own.
+// The reference is taken to be right. nullopt where the ids are equal, or a side does not state its own.
 std::optional<outcome::Cause> cause_of_prompts(const SpecialIds& special, const trace::RunResult& subject,
                                                const trace::RunResult& reference);
 // The same with the special ids of a model file; of one that cannot be read, none are known.

@@ -29,9 +29,9 @@ ScoreFault with_values_too(const ScoreFault& fault);
 
 ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale);
 ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap);
-// Each token sees so many more than itself and those before it.
+// Each token attends to so many more than itself and those before it.
 ScoreFault mask_offset_fault(const oracle::Hyperparameters& hp, int offset);
-// Each token sees the last so many, itself included.
+// Each token attends to the last so many, itself included.
 ScoreFault window_fault(const oracle::Hyperparameters& hp, size_t window);
 // RoPE by another rule, as the scores show it: of queries and keys, or of one of them.
 enum class Turned { kBoth, kQueries, kKeys };

@@ -1,5 +1,5 @@
-// Attention scores with everything that can be wrong about them: softmax of scale * q.k over the keys that a token
-// sees.
+// Attention scores with everything that can be wrong about them: softmax of scale * q.k over the keys that a
+// token sees.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@
 
 namespace tern::estimate {
 
-// The keys that a token sees: from `first` up to, but not including, `last`.
+// The keys that a token attends to: from `first` up to, but not including, `last`.
 struct Visible {
   size_t first = 0, last = 0;
 };
@@ -43,7 +43,7 @@ struct ScoreInputs {
   size_t n_keys() const { return k.n_tokens; }
   double product(size_t t, size_t query_head, size_t key, size_t key_head) const;
 };
-// Behind RoPE, as recorded; or with RoPE by that rule from what goes into it. nullopt where nobody recorded it.
+// Behind RoPE, as recorded; or with RoPE by that rule from what goes into it. nullopt where it is not recorded.
 std::optional<ScoreInputs> score_inputs(const StageFacts& facts, const RopeRule* rope = nullptr);
 // Before RoPE: the queries, the keys, or both.
 std::optional<ScoreInputs> score_inputs_before_rope(const StageFacts& facts, bool queries, bool keys);

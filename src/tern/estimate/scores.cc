@@ -1,4 +1,4 @@
-// Attention probabilities: which head met which, at what scale, who sees whom, and which keys stood in the cache.
+// Attention probabilities: which head met which, at what scale, who attends to whom, and which keys stood in the cache.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -14,7 +14,7 @@ using Values = std::vector<double>;
 
 constexpr double kLeast = 1e-30;  // smaller probabilities are left out: float32 ends soon below
 
-// The rows of each head's last few tokens, which see the most keys: enough to measure by.
+// The rows of each head's last few tokens, which attend to the most keys: enough to measure by.
 constexpr size_t kTelling = 32;
 
 size_t n_left_out(size_t n_tokens) { return n_tokens > kTelling ? n_tokens - kTelling : 0; }
@@ -149,7 +149,7 @@ class ScoreSearch {
     find_slots(y_, products(in_, all_seen));
   }
 
-  // Who sees whom, by where the probabilities are not 0 in any head.
+  // Who attends to whom, by where the probabilities are not 0 in any head.
   void find_mask(const Matrix& y) {
     const size_t first_position = facts_.first_position();
     std::vector<Visible> seen(n_tokens_, {in_.n_keys(), 0});
@@ -202,7 +202,7 @@ class ScoreSearch {
 
   // How badly a head's probabilities are explained by these two heads' products, at any scale: 1 - R^2.
   double head_misfit(const Matrix& y, size_t head, size_t query_head, size_t key_head) const {
-    constexpr size_t kRows = 8;  // those that see the most
+    constexpr size_t kRows = 8;  // those with the most keys
     Values log_p, dot, weight;
     const size_t n = in_.n_tokens();
     for (size_t t = n > kRows ? n - kRows : 0; t < n; ++t) {
@@ -306,7 +306,8 @@ class ScoreSearch {
     return levels;
   }
 
-  // RMS over the rows that see the key, of the difference in log p. Rows that see two keys cannot tell which is wrong.
+  // RMS over the rows that attend to the key, of the difference in log p. Rows with two keys do not show which is
+  // wrong.
   double column_misfit(const Matrix& y, const Values& level, size_t key,
                        const std::function<double(size_t)>& dot) const {
     double sum = 0, n = 0;

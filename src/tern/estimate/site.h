@@ -23,7 +23,7 @@ std::optional<LayerTensor> layer_tensor(std::string_view name);
 const gguf::Tensor* weight_of_stage(const StageFacts& facts);
 
 // What a stage of one input is computed from: the stage that its row in the table names, or what went into the layer.
-// nullopt where nobody recorded it.
+// nullopt where it is not recorded.
 std::optional<Matrix> input_of_stage(const StageFacts& facts);
 
 }  // namespace tern::estimate

@@ -17,7 +17,7 @@ namespace tern::estimate {
 
 using oracle::Matrix;  // [n_tokens, n_features], row-major, double
 
-// Values of a tensor; nullopt where nobody has them.
+// Values of a tensor; nullopt where they are not recorded.
 using Lookup = std::function<std::optional<Matrix>(const trace::TensorId& id)>;
 
 class StageFacts {
@@ -51,7 +51,7 @@ class StageFacts {
   void set_rounding(double largest) { rounding_ = largest; }
 
   // A stage of the same layer, pass and piece, as it went into this one. Stages outside of the layers are found too.
-  // nullopt where nobody recorded its values.
+  // nullopt where its values are not recorded.
   std::optional<Matrix> input(trace::Stage stage) const;
   // The same with all tokens of the passes before: what a cache holds. nullopt where a pass is missing.
   std::optional<Matrix> history(trace::Stage stage) const;

@@ -71,7 +71,7 @@ struct CoarseRow {
   float squared_norm;   // sum of value_i^2
 };
 
-// out[r] = sum_i codes[r][i] * x[i], exact. n_cols is a multiple of 32, and the caller sees to it that no sum of
+// out[r] = sum_i codes[r][i] * x[i], exact. n_cols is a multiple of 32, and the caller ensures that no sum of
 // magnitudes passes 2^31 - 1.
 struct CoarseProduct {
   const int8_t* codes;  // [n_rows, n_cols]

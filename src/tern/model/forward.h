@@ -40,7 +40,7 @@ struct Batch {
   WantedLogits logits = WantedLogits::kLastToken;
   // How float sums in the head are ordered when only the last token's logits are wanted: as if all were (false: the
   // same bits whether or not others are asked for), or as for a batch of one token (true: what bitnet.cpp gives a
-  // caller that asks for the last position only).
+  // caller that needs the last position only).
   bool head_as_single = false;
   trace::Recorder* recorder = nullptr;    // null: tracing is off
   const trace::Inputs* inputs = nullptr;  // null: each stage is computed from what was computed before it

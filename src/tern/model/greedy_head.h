@@ -45,9 +45,6 @@ class GreedyHead {
   // activations rounded to float16). Nothing where x is not finite, all zero or beyond 1e30.
   std::optional<int32_t> best(const float* x, kernels::DotOrder order);
 
-  // Rows that the latest best() had to evaluate.
-  size_t n_candidates() const { return candidates_.size(); }
-
  private:
   struct Activations;
   // scale_r, and upper bounds of |error_r| and of both |row_r| and scale_r |codes_r|.

@@ -127,11 +127,7 @@ void Multiplier::prepare(const Job& job, std::initializer_list<Product> products
     }
     for (const quant::ActivationRule* rule : rules) {
       float* rounded = rounded_by(*rule).data() + t * n_cols;
-      if (rule == quant::kF16.activations) {
-        table_.round_to_half(x, n_cols, rounded);
-      } else {
-        rule->round_row({x, n_cols}, {rounded, n_cols});
-      }
+      round_by_rule(table_, *rule, {x, n_cols}, {rounded, n_cols});
     }
   });
   scratch_.resize(size(pool_.n_threads()));

@@ -27,8 +27,8 @@ class Multiplier {
 
   // Float weights are summed as bitnet.cpp does it (ggml.c, ggml_compute_forward_mul_mat): a batch goes through
   // llamafile's sgemm (kOne), with the activations as they are; a single token (and a length that sgemm refuses)
-  // through ggml_vec_dot (kFour), which for float16 weights rounds the activations to float16. `as_single` chooses the
-  // latter.
+  // through ggml_vec_dot (kFour), which for float16 weights rounds the activations to float16. `as_single` chooses
+  // the latter.
   static kernels::DotOrder order(int64_t n_cols, bool as_single);
 
   // x: [n_tokens, n_cols], the same for all products. Float weights in order(n_cols, as_single).

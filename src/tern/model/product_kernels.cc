@@ -5,6 +5,7 @@
 
 #include "tern/kernels/four_level.h"
 #include "tern/model/size.h"
+#include "tern/quant/f16.h"
 #include "tern/quant/i2s_bitnet_cpp.h"
 
 namespace tern::model {
@@ -93,12 +94,28 @@ constexpr std::array kKernels = {
 };
 constexpr ProductKernel kDecodedRows = {nullptr, ActivationForm::kByRule, false, multiply_decoded_rows};
 
+struct RoundingKernel {
+  const quant::ActivationRule* rule;
+  void (*KernelTable::*round)(const float* x, size_t n, float* rounded);
+};
+constexpr std::array kRoundings = {RoundingKernel{&quant::f16::kActivations, &KernelTable::round_to_half}};
+
 }  // namespace
 
 const ProductKernel& product_kernel(const quant::Format& format) {
   const auto* const found = std::find_if(kKernels.begin(), kKernels.end(),
                                          [&](const ProductKernel& kernel) { return kernel.format == &format; });
   return found == kKernels.end() ? kDecodedRows : *found;
+}
+
+void round_by_rule(const KernelTable& table, const quant::ActivationRule& rule, std::span<const float> x,
+                   std::span<float> rounded) {
+  for (const RoundingKernel& kernel : kRoundings) {
+    if (kernel.rule == &rule) {
+      return (table.*kernel.round)(x.data(), x.size(), rounded.data());
+    }
+  }
+  rule.round_row(x, rounded);
 }
 
 }  // namespace tern::model

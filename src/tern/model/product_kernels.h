@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "tern/base/aligned_vector.h"
@@ -50,5 +51,9 @@ struct ProductKernel {
 
 // The format's row, or the one that decodes rows.
 const ProductKernel& product_kernel(const quant::Format& format);
+
+// One row of activations, rounded by the table's kernel for that rule, or by the rule itself where it has none.
+void round_by_rule(const kernels::KernelTable& table, const quant::ActivationRule& rule, std::span<const float> x,
+                   std::span<float> rounded);
 
 }  // namespace tern::model

@@ -149,7 +149,7 @@ DrawnFault score_cap(Dice& dice, const FaultyModel& model) {
 
 DrawnFault mask_off_by_one(Dice& dice, const FaultyModel& model) {
   const bool more = dice.one_in(2);
-  DrawnFault fault = at_scores(dice, model, more ? "see the token behind" : "do not see the token itself");
+  DrawnFault fault = at_scores(dice, model, more ? "attend to the token behind" : "do not attend to the token itself");
   fault.change = attending([more](const Workbench&, const Place&, Workbench::AttentionRule& rule) {
     rule.sees = [more](size_t position, size_t key) {
       return key < position || (more && key <= position + 1) || (position == 0 && key == 0);
@@ -160,7 +160,7 @@ DrawnFault mask_off_by_one(Dice& dice, const FaultyModel& model) {
 }
 
 DrawnFault mask_open(Dice& dice, const FaultyModel& model) {
-  DrawnFault fault = at_scores(dice, model, "see all tokens");
+  DrawnFault fault = at_scores(dice, model, "attend to all tokens");
   fault.change = attending([](const Workbench&, const Place&, Workbench::AttentionRule& rule) {
     rule.sees = [](size_t, size_t) { return true; };
   });
@@ -170,7 +170,7 @@ DrawnFault mask_open(Dice& dice, const FaultyModel& model) {
 
 DrawnFault mask_window(Dice& dice, const FaultyModel& model) {
   const size_t window = 2 + dice.below(model.n_prompt / 2);
-  DrawnFault fault = at_scores(dice, model, fmt::format("see the last {} tokens only", window));
+  DrawnFault fault = at_scores(dice, model, fmt::format("attend to the last {} tokens only", window));
   fault.change = attending([window](const Workbench&, const Place&, Workbench::AttentionRule& rule) {
     rule.sees = [window](size_t position, size_t key) { return key <= position && key + window > position; };
   });

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tern/arch/model_file.h"
 #include "tern/base/check.h"
 
 namespace tern::oracle {
@@ -51,7 +52,7 @@ const gguf::Tensor& FaultyModel::tensor(trace::Stage stage, int layer) const {
                                      : fmt::format("blk.{}.{}.weight", layer, stage.row().weight);
   const gguf::Tensor* tensor = view->find_tensor(name);
   if (tensor == nullptr) {  // a tied head
-    tensor = view->find_tensor("token_embd.weight");
+    tensor = arch::embedding_table(*view);
   }
   TERN_CHECK(tensor != nullptr);
   return *tensor;

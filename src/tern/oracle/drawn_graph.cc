@@ -47,8 +47,8 @@ DrawnFault embeddings_scaled(Dice& dice, const FaultyModel& model) {
 
 // --- norms
 
-constexpr Stage kDrawnNorms[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm,
-                                 Stage::kOutputNorm};
+constexpr auto kDrawnNorms =
+    trace::kStagesWhere<[](const trace::StageRow& row) { return row.kind == trace::StageKind::kNorm; }>;
 
 DrawnFault at_norm(Dice& dice, const FaultyModel& model, const std::string& does) {
   return at({pick_stage(dice, model, kDrawnNorms)}, pick_layers(dice, model), does);
@@ -89,7 +89,9 @@ DrawnFault norm_of_another_layer(Dice& dice, const FaultyModel& model) {
   const int layer = pick_layer(dice, model);
   const auto n = static_cast<size_t>(model.hp.n_layers);
   const auto other = static_cast<int>((static_cast<size_t>(layer) + 1 + dice.below(n - 1)) % n);
-  const Stage in_a_layer[] = {Stage::kAttnNorm, Stage::kAttnSubNorm, Stage::kFfnNorm, Stage::kFfnSubNorm};
+  constexpr auto in_a_layer = trace::kStagesWhere<[](const trace::StageRow& row) {
+    return row.kind == trace::StageKind::kNorm && row.place == trace::StagePlace::kInLayer;
+  }>;
   DrawnFault fault =
       at({pick_stage(dice, model, in_a_layer)}, {layer}, fmt::format("with the weight of layer {}", other));
   fault.change = with_norm_weight(

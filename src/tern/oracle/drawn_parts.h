@@ -23,8 +23,8 @@ inline bool any_model(const FaultyModel&) { return true; }
 inline bool is_i2s(const FaultyModel& model) { return model.is_i2s(); }
 inline bool has_layers(const FaultyModel& model) { return model.hp.n_layers > 1; }
 
-inline constexpr Stage kProjections[] = {Stage::kQProj,    Stage::kKProj,  Stage::kVProj,   Stage::kOProj,
-                                         Stage::kGateProj, Stage::kUpProj, Stage::kDownProj};
+inline constexpr auto kProjections =
+    trace::kStagesWhere<[](const trace::StageRow& row) { return row.kind == trace::StageKind::kProjection; }>;
 
 // One of `stages`, that the model has.
 inline Stage pick_stage(Dice& dice, const FaultyModel& model, std::span<const Stage> stages) {

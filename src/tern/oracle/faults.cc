@@ -160,6 +160,17 @@ constexpr bool follows_sub_norm(const StageRow& row) {
                      [&](const StageRow& before) { return before.only_with_sub_norms && before.name == row.follows; });
 }
 
+// Whether a stage of that kind is computed from it.
+constexpr bool is_input_of(const StageRow& row, StageKind kind) {
+  return std::any_of(trace::kStageTable.begin(), trace::kStageTable.end(),
+                     [&](const StageRow& later) { return later.kind == kind && later.follows == row.name; });
+}
+
+constexpr const StageRow& input_of_activation() {
+  return *std::find_if(trace::kStageTable.begin(), trace::kStageTable.end(),
+                       [](const StageRow& row) { return is_input_of(row, StageKind::kActivation); });
+}
+
 constexpr auto kProjections = kOfKind<StageKind::kProjection>;  // the head may be in another encoding
 constexpr auto kProducts = kStagesWhere<[](const StageRow& row) {
   return row.kind == StageKind::kProjection || row.kind == StageKind::kHead;
@@ -174,9 +185,11 @@ constexpr auto kSubNormed = kStagesWhere<[](const StageRow& row) { return follow
 constexpr auto kSubNorms =
     kStagesWhere<[](const StageRow& row) { return row.only_with_sub_norms || follows_sub_norm(row); }>;
 constexpr auto kLogits = kOfKind<StageKind::kHead>;
-// Single matrices.
-constexpr Stage kQueriesAndKeys[] = {Stage::kQProj, Stage::kKProj};
-constexpr Stage kGate[] = {Stage::kGateProj, Stage::kUpProj};
+constexpr auto kQueriesAndKeys = kStagesWhere<[](const StageRow& row) { return is_input_of(row, StageKind::kRope); }>;
+constexpr auto kGateAndUp = kStagesWhere<[](const StageRow& row) {
+  return row.kind == StageKind::kProjection && row.follows == input_of_activation().follows;
+}>;
+// Single stages of the middle layer.
 constexpr Stage kMiddleOut[] = {Stage::kOut};
 constexpr Stage kMiddleValues[] = {Stage::kVProj};
 
@@ -205,13 +218,13 @@ constexpr Fault kFaults[] = {
      kProducts, kProjections, make<I2sUnpackOrder>},
     {"ternary_code_map", "I2_S codes stand for -2 to 1, and the tensor's scale is ignored", "ternary_code_map",
      kProducts, kProjections, make<TernaryCodeMap>},
-    {"ternary_code_shift", "I2_S codes stand for 0 to 2: nobody subtracts 1", "ternary_code_map", kProducts,
+    {"ternary_code_shift", "I2_S codes stand for 0 to 2: 1 is not subtracted", "ternary_code_map", kProducts,
      kProjections, make<TernaryCodeShift>},
     {"weights_transposed", "rows and columns of I2_S matrices change places", "weights_transposed", kProducts,
      kProjections, make<WeightsTransposed>},
     {"weight_scale", "the ternary tensors' scale is ignored", "weight_scale", kProducts, kProjections,
      make<WeightScale>},
-    {"weights_swapped", "gate and up change places", "weights_swapped", kGate, kGate, make<WeightsSwapped>},
+    {"weights_swapped", "gate and up change places", "weights_swapped", kGateAndUp, kGateAndUp, make<WeightsSwapped>},
     {"qk_row_permutation", "rows of Q and K reordered within their heads, once more than they should be",
      "qk_row_permutation", kQueriesAndKeys, kQueriesAndKeys, make<QkRowPermutation>},
     {"qk_row_permutation_undone", "rows of Q and K put back into the order that they had before they were reordered",
@@ -236,12 +249,12 @@ constexpr Fault kFaults[] = {
      make<AttentionScale>},
     {"attention_not_scaled", "scores not divided by the root of the head's width", "attention_scale", kScores, kScores,
      make<AttentionNotScaled>},
-    {"causal_mask", "each token sees the one after it", "causal_mask", kScores, kScores, make<CausalMask>},
-    {"causal_mask_short", "each token sees those before it, and not itself", "causal_mask", kScores, kScores,
+    {"causal_mask", "each token attends to the one after it", "causal_mask", kScores, kScores, make<CausalMask>},
+    {"causal_mask_short", "each token attends to those before it, and not to itself", "causal_mask", kScores, kScores,
      make<CausalMaskShort>},
     {"gqa_head_map", "every n-th head shares keys, instead of neighbours", "gqa_head_map", kScoresAndValues, kScores,
      make<GqaHeadMap>},
-    {"kv_cache", "a decode step does not see its own key and value", "kv_cache", kScores, kScores, make<KvCache>},
+    {"kv_cache", "a decode step does not attend to its own key and value", "kv_cache", kScores, kScores, make<KvCache>},
     {"kv_cache_stale", "a decode step finds the key and value of the token before it in place of its own", "kv_cache",
      kScoresAndValues, kScores, make<KvCacheStale>},
     {"norm_doubled", "each norm is applied twice", "norm_doubled", kNorms, {}, make<NormDoubled>},

@@ -20,8 +20,8 @@ struct FaultSetting {
 struct Fault {
   std::string_view name;  // "activation_function"
   std::string_view does;  // one line
-  // The contract's id of what an engine with this fault suffers from; it always goes wrong in the same way, so it can
-  // be told by that. Empty where it does not, or where the fault is none of the computation.
+  // The contract's id of the cause that an engine with this fault has; it always goes wrong in the same way, by which
+  // it is recognised. Empty where it does not, or where the fault is none of the computation.
   std::string_view cause;
   // Stages that it computes otherwise; all others come out right, given what went into them.
   std::span<const trace::Stage> changes;

@@ -18,7 +18,8 @@ struct Float32Rules {
   // Queries, keys, values and scores, and activations in front of float16 weights, go through float16, as in engines
   // with a float16 cache.
   bool half_operands = false;
-  // int8 activations that float32 cannot tell from the middle between two steps go to the upper step, or to the lower.
+  // int8 activations that float32 does not distinguish from the middle between two steps go to the upper step, or to
+  // the lower.
   bool ties_up = false;
   // RoPE's angles by repeated multiplication, as ggml has them, instead of each by a power.
   bool iterated_angles = false;

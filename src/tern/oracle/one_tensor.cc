@@ -54,7 +54,7 @@ int at_most(int n_threads, const Hyperparameters& hp, const OneTensor& tensor) {
   constexpr uint64_t kMaxBytes = uint64_t{1} << 30;
   const uint64_t n_positions = tensor.prompt.size() + tensor.fed.size();
   const uint64_t n_tokens = std::min<uint64_t>(tensor.ubatch, tensor.prompt.size());
-  const bool is_head = tensor.id.stage == trace::Stage::kOutputNorm || tensor.id.stage == trace::Stage::kLogits;
+  const bool is_head = tensor.id.stage.row().place == trace::StagePlace::kBehindLayers;
   const uint64_t widest = std::max({is_head ? static_cast<uint64_t>(hp.n_vocab) : 0, static_cast<uint64_t>(hp.n_ff),
                                     static_cast<uint64_t>(hp.n_heads) * n_positions});
   const uint64_t bytes = 4 * sizeof(double) * std::max<uint64_t>(n_tokens, 1) * widest;

@@ -1,5 +1,5 @@
-// One tensor of a run, as the oracle computes it with each of many faults: the price of telling which of them could be
-// the cause is that tensor, not a forward pass for each.
+// One tensor of a run, as the oracle computes it with each of many faults. Which of them could be the cause costs that
+// tensor alone, and no forward pass for each.
 #pragma once
 
 #include <cstdint>

@@ -163,7 +163,7 @@ Oracle::Matrix Oracle::attention_scores(const Matrix& q, const Layer& layer) con
   return scores;
 }
 
-// Causal: a token sees those before it and itself.
+// Causal: a token attends to those before it and to itself.
 size_t Oracle::n_visible_keys(size_t position, size_t) const { return position + 1; }
 
 size_t Oracle::cache_slot(size_t, size_t key) const { return key; }
@@ -325,8 +325,8 @@ Result<std::vector<double>> Oracle::evaluate(std::span<const int32_t> tokens, in
   TERN_RETURN_IF_ERROR(run_layers(x, pass));
   n_past_ += tokens.size();
   const bool is_far = settings_.around && !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_head();
-  const bool is_another = settings_.only && *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kOutputNorm} &&
-                          *settings_.only != trace::TensorId{seq, ubatch, -1, Stage::kLogits};
+  const bool is_another = settings_.only && (settings_.only->seq != seq || settings_.only->ubatch != ubatch ||
+                                             settings_.only->stage.row().place != trace::StagePlace::kBehindLayers);
   if (is_far || is_another) {
     return std::vector<double>();
   }

@@ -1,9 +1,9 @@
 // The third opinion: a plain forward pass in double precision, straight from the model file.
 //
-// It exists to say which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the
-// hyperparameters itself, has decoders of its own and follows the textbook. The only thing that is not double is what
-// belongs to the weights' format: activations are rounded to integers before a projection where it demands that. No KV
-// cache in float16, no lane order, no SIMD, one thread.
+// It decides which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the hyperparameters
+// itself, has decoders of its own and follows the textbook. All arithmetic is double, except that activations are
+// rounded to integers before a projection whose format demands it. It has no KV cache in float16, no lane order, no
+// SIMD and one thread.
 //
 // Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong, and
 // float32.h evaluations that are as right in other arithmetics.
@@ -51,7 +51,7 @@ double round_to_significant_bits(double x, int bits);
 
 class Oracle {
  public:
-  // `view` must outlive the oracle. Errors: kInvalidInput for an architecture it does not know, a missing key or
+  // `view` must outlive the oracle. Errors: kInvalidInput for an unknown architecture, a missing key or
   // tensor, or one of another shape.
   static Result<Oracle> load(const gguf::View& view, const Settings& settings = {});
   virtual ~Oracle() = default;
@@ -87,7 +87,7 @@ class Oracle {
   };
 
   // The output of one stage, with `n_features` for each token (or, of the scores, for each token of each head). It is
-  // computed, unless the settings ask for another tensor alone and this one need not be.
+  // computed, unless Settings::only names another tensor and this one need not be.
   template <class Compute>
   Result<Matrix> stage(const Pass& pass, trace::Stage stage, int layer, size_t n_features,
                        const Compute& compute) const;
@@ -104,8 +104,8 @@ class Oracle {
   Matrix norm_with(const Matrix& x, std::span<const double> weight, double epsilon) const;
   virtual double sum_of_squares(std::span<const double> x) const;
   Matrix project(const Matrix& x, const gguf::Tensor& weight) const;
-  // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row stands
-  // for.
+  // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row
+  // stands for.
   virtual std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const;
   virtual double scaled(double product, double weight_scale, double unit) const;
   std::vector<double> leave_as_it_is(Matrix& x) const;
@@ -122,9 +122,9 @@ class Oracle {
   virtual std::pair<double, double> turned(double a, double b, double angle) const;
   // Of pair `i` of a head, radians.
   virtual double rope_angle(size_t position, size_t i) const;
-  // Where token `t` of this evaluate() call stands, as RoPE sees it.
+  // Where token `t` of this evaluate() call stands, for RoPE.
   virtual size_t rope_position(size_t t) const;
-  // [n_heads * n_tokens, keys seen]: how much of each key a token takes, 0 for those that it must not see.
+  // [n_heads * n_tokens, keys]: how much of each key a token takes, 0 for masked ones.
   Matrix attention_scores(const Matrix& q, const Layer& layer) const;
   virtual size_t n_visible_keys(size_t position, size_t n_keys) const;
   // Where in the cache the token at `position` looks for the key and value of position `key`.
@@ -157,7 +157,7 @@ class Oracle {
 
   Oracle(const gguf::View& view, const Settings& settings) : view_(&view), settings_(settings) {}
   trace::Shape shape_of(trace::Stage stage, const Matrix& matrix) const;
-  // Whether the settings ask for a tensor alone, and that tensor is executed before `id`.
+  // Whether Settings::only is set, and that tensor is executed before `id`.
   bool is_behind(const trace::TensorId& id) const { return settings_.only && *settings_.only < id; }
   // Where a layer of an earlier pass was passed over, its keys and values are not there.
   Status check_cache(const Layer& layer, int index) const;

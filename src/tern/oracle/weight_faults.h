@@ -66,7 +66,7 @@ class I2sUnpackOrder final : public I2sOrder {
   Place place_of(uint64_t column) const override { return {column / 4, column % 4}; }
 };
 
-// A reader that takes the codes for those of plain 2-bit integers, and knows no scale behind the last row.
+// A reader that takes the codes for those of plain 2-bit integers, and reads no scale behind the last row.
 class TernaryCodeMap final : public I2sRows {
  public:
   using I2sRows::I2sRows;
@@ -80,7 +80,7 @@ class TernaryCodeMap final : public I2sRows {
   }
 };
 
-// The codes taken for the weights: nobody subtracts 1.
+// The codes taken for the weights: 1 is not subtracted.
 class TernaryCodeShift final : public I2sRows {
  public:
   using I2sRows::I2sRows;

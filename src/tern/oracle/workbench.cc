@@ -22,28 +22,8 @@ Status Workbench::finish_stage(const Pass& pass, Stage stage, int layer, Matrix&
 }
 
 const Workbench::Matrix& Workbench::input(const Place& place) const {
-  switch (place.stage.kind()) {
-    case trace::StageKind::kNorm:
-      if (place.stage == Stage::kAttnNorm) {
-        return layer_input(place.layer);
-      }
-      return of(place.stage == Stage::kAttnSubNorm  ? Stage::kAttnOut
-                : place.stage == Stage::kFfnNorm    ? Stage::kFfnInp
-                : place.stage == Stage::kFfnSubNorm ? Stage::kFfnAct
-                                                    : Stage::kOut);
-    case trace::StageKind::kHead:
-      return of(Stage::kOutputNorm);
-    default:
-      break;
-  }
-  if (place.stage == Stage::kOProj) {
-    return of(hp_.sub_norms ? Stage::kAttnSubNorm : Stage::kAttnOut);
-  }
-  if (place.stage == Stage::kDownProj) {
-    return of(hp_.sub_norms ? Stage::kFfnSubNorm : Stage::kFfnAct);
-  }
-  const bool feed_forward = place.stage == Stage::kGateProj || place.stage == Stage::kUpProj;
-  return of(feed_forward ? Stage::kFfnNorm : Stage::kAttnNorm);
+  const std::optional<Stage> before = trace::input_of(place.stage, hp_.sub_norms);
+  return before ? of(*before) : layer_input(place.layer);
 }
 
 const gguf::Tensor& Workbench::weight(Stage stage, int layer) const {

@@ -16,6 +16,7 @@ struct ModelFacts {
   std::string quant_format;  // "I2_S", "F16", ...
   std::string quant_flavor;  // "bitnet.cpp", "bitnet32", "qk256", or empty
   uint64_t file_bytes = 0;
+  bool graph_is_known = true;  // false where nodes may have the names of stages and mean something else
 };
 
 struct TokenizerFacts {
@@ -31,6 +32,8 @@ struct EngineFacts {
   std::string id;      // of a pack
   std::string note;    // e.g. why there is none, or that the model check was overridden
   Json details;        // free-form facts (null if none); "settings" are what --subject-option and its like have set
+  bool is_there = false;
+  std::string pack_folder;  // of a pack
 };
 
 // The sweep as a command that works from anywhere, for reproducing one of its scenarios. The reports add an output

@@ -1,7 +1,6 @@
 #include "tern/outcome/status.h"
 
 #include <algorithm>
-#include <array>
 
 #include "tern/base/check.h"
 
@@ -21,6 +20,7 @@ constexpr StatusRow kStatuses[] = {
     {ParityStatus::kMistrusted, "mistrusted", kNoVerdict},
     {ParityStatus::kReferenceFailed, "reference_failed", 4},
     {ParityStatus::kSubjectFailed, "subject_failed", 4},
+    {ParityStatus::kMachineFailed, "machine_failed", 3},
 };
 
 struct VerdictRow {
@@ -34,7 +34,16 @@ constexpr VerdictRow kVerdicts[] = {
     {compare::VerdictKind::kMistrusted, ParityStatus::kMistrusted},
 };
 
-constexpr std::array kRanking = {3, 4, 1, kNoVerdict, 0};
+// In the order of their ranks.
+struct ExitCodeRow {
+  int exit_code;
+  std::string_view title;
+};
+constexpr ExitCodeRow kExitCodes[] = {{3, "The machine failed"},
+                                      {4, "An engine failed"},
+                                      {1, "Divergence"},
+                                      {kNoVerdict, "No verdict possible"},
+                                      {0, "Parity"}};
 
 const StatusRow& row_of(ParityStatus status) {
   const auto* row = std::ranges::find(kStatuses, status, &StatusRow::status);
@@ -56,9 +65,15 @@ int exit_code(ParityStatus status, bool reference_required) {
   return status == ParityStatus::kRustOnly && reference_required ? kNoVerdict : row_of(status).exit_code;
 }
 
+std::string_view exit_code_title(int exit_code) {
+  const auto* row = std::ranges::find(kExitCodes, exit_code, &ExitCodeRow::exit_code);
+  TERN_CHECK(row != std::end(kExitCodes));
+  return row->title;
+}
+
 int highest_ranking(std::span<const int> exit_codes) {
-  const auto* first = std::ranges::find_first_of(kRanking, exit_codes);
-  return first == kRanking.end() ? kNoVerdict : *first;
+  const auto* first = std::ranges::find_first_of(kExitCodes, exit_codes, {}, &ExitCodeRow::exit_code);
+  return first == std::end(kExitCodes) ? kNoVerdict : first->exit_code;
 }
 
 }  // namespace tern::outcome

@@ -1,4 +1,4 @@
-// Everything one sweep found out, as plain data: sweep/ fills it in, report/ writes it out. report/ sees nothing else.
+// Everything one sweep found out, as plain data: sweep/ fills it in, report/ writes it out. report/ reads nothing else.
 #pragma once
 
 #include <filesystem>

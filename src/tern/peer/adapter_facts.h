@@ -3,7 +3,7 @@
 //    "abilities": ["token_ids", "teacher_tokens", ...],          the keys of abilities.h; absent: none
 //    "settings": {"flash_attention": {"values": ["off", "on"]}, "threads": {"from": 1, "to": 64}},
 //    "engine_facts": {...}}                                      free: kept as provenance
-// Lines before and behind it are passed over, since libraries print what they like.
+// Lines before and behind it are passed over, since libraries print lines of their own.
 #pragma once
 
 #include <string>
@@ -31,9 +31,9 @@ struct AdapterFacts {
 // wrong type, a name or an arithmetic of more than 200 bytes, an unknown level, bad settings.
 Result<AdapterFacts> read_adapter_facts(std::string_view output, const std::string& where);
 
-// Starts `command` (the adapter and the words that make it this engine) with --facts and the settings, which may decide
-// what it is. Errors: kEngine where it cannot run, refuses the settings or is interrupted; those of
-// read_adapter_facts().
+// Starts `command` (the adapter and the words that make it this engine) with --facts and the settings, which
+// may decide what it is. Errors: kEngine where it cannot run, refuses the settings or is interrupted; those
+// of read_adapter_facts().
 Result<AdapterFacts> ask_adapter(const std::vector<std::string>& command, const Settings& settings,
                                  const Interrupt* interrupt = nullptr);
 

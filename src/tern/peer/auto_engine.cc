@@ -20,7 +20,7 @@ Result<OpenedEngine> open_auto(const EngineRegistry& registry, const EngineSpec&
   const fs::path folder = pack_beside(subject.model);
   std::error_code error;
   std::string note;
-  const EngineSpec tree{"bitnet.cpp", options.bitnet_cpp_dir.string()};
+  const EngineSpec tree = tree_of_auto(options);
   if (options.bitnet_cpp_dir_is_set) {
     auto opened = registry.open(tree, subject, options);
     if (opened) {
@@ -56,6 +56,8 @@ Result<OpenedEngine> open_auto(const EngineRegistry& registry, const EngineSpec&
 
 }  // namespace
 
+EngineSpec tree_of_auto(const OpenOptions& options) { return {"bitnet.cpp", options.bitnet_cpp_dir.string()}; }
+
 fs::path pack_beside(const fs::path& model) { return model.parent_path() / "reference"; }
 
 EngineScheme auto_scheme() {
@@ -64,6 +66,7 @@ EngineScheme auto_scheme() {
           .about =
               "bitnet.cpp in BITNET_CPP_DIR if that is set, else the pack in reference/ beside the model, else "
               "bitnet.cpp in ~/.cache/bitnet_cpp; as the subject, tern's own engine",
+          .traits = {.is_choice = true},
           .open = open_auto};
 }
 

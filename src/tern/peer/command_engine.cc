@@ -49,7 +49,7 @@ EngineScheme command_scheme() {
   return {.name = "command",
           .argument = "'PROGRAM ARGUMENTS'",
           .about = "any program that writes the engine contract's files",
-          .runs = true,
+          .traits = {.runs = true, .is_command = true},
           .open = open_command};
 }
 

@@ -48,6 +48,13 @@ const EngineScheme* EngineRegistry::find(std::string_view scheme) const {
   return found == schemes_.end() ? nullptr : &*found;
 }
 
+EngineSpec EngineRegistry::as_subject(const EngineSpec& spec) const {
+  const EngineScheme* const scheme = find(spec.scheme);
+  const auto own = std::find_if(schemes_.begin(), schemes_.end(),
+                                [](const EngineScheme& candidate) { return candidate.traits.is_own; });
+  return scheme != nullptr && scheme->traits.is_choice && own != schemes_.end() ? EngineSpec{own->name, ""} : spec;
+}
+
 std::string EngineRegistry::forms(const std::function<bool(const EngineScheme&)>& wanted) const {
   std::vector<std::string> forms;
   for (const EngineScheme& scheme : schemes_) {
@@ -97,6 +104,9 @@ Result<OpenedEngine> EngineRegistry::open(const EngineSpec& spec, const Subject&
   if (!options.settings.empty() && opened.settings.empty()) {
     return fail(ErrorCode::kUsage, fmt::format("{}-option {}", options.option, printable(options.settings.front())),
                 fmt::format("{} takes no settings", printable(opened.spec)));
+  }
+  if (const EngineScheme* const found = find(opened.kind); found != nullptr) {
+    opened.traits = found->traits;
   }
   return opened;
 }

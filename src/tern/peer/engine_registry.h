@@ -25,12 +25,10 @@ struct EngineSpec {
 class EngineRegistry;
 
 struct EngineScheme {
-  std::string name;               // "pack"
-  std::string argument;           // what stands behind the colon, for help: "DIR"; empty: nothing, and no colon
-  std::string about;              // one line
-  bool argument_is_path = false;  // relative to where tern was started
-  bool runs = false;              // computes anew each time, so it can be recorded and bisected
-  bool has_adapter = false;       // is run by a program of adapters/
+  std::string name;      // "pack"
+  std::string argument;  // what stands behind the colon, for help: "DIR"; empty: nothing, and no colon
+  std::string about;     // one line
+  EngineTraits traits = {};
   // Errors: see EngineRegistry::open().
   std::function<Result<OpenedEngine>(const EngineRegistry& registry, const EngineSpec& spec, const Subject& subject,
                                      const OpenOptions& options)>
@@ -55,16 +53,21 @@ class EngineRegistry {
   // by is in the note.
   Result<OpenedEngine> open(const EngineSpec& spec, const Subject& subject, const OpenOptions& options) const;
 
+  // The engine that it means as a subject: tern's own for `auto`.
+  EngineSpec as_subject(const EngineSpec& spec) const;
+
   // Null where there is none of this name.
   const EngineScheme* find(std::string_view scheme) const;
   const std::vector<EngineScheme>& schemes() const { return schemes_; }
   // "auto, none, pack:DIR, ...": of those that `wanted` takes, in the table's order.
   std::string forms(const std::function<bool(const EngineScheme&)>& wanted = {}) const;
-  const std::vector<Error>& problems() const { return problems_; }
 
  private:
   std::vector<EngineScheme> schemes_;
   std::vector<Error> problems_;
 };
+
+// The bitnet.cpp tree that `auto` looks for.
+EngineSpec tree_of_auto(const OpenOptions& options);
 
 }  // namespace tern::peer

@@ -19,7 +19,7 @@ struct Subject {
   std::filesystem::path model;
   std::string model_sha256;
   std::string tokenizer_sha256;
-  bool tokenizer_is_json = true;  // a GGUF's own vocabulary has no file hash that a pack could know
+  bool tokenizer_is_json = true;  // a GGUF's own vocabulary has no file hash that a pack could hold
 };
 
 struct OpenOptions {
@@ -35,6 +35,16 @@ struct OpenOptions {
   std::function<void(const std::string& tree)> on_build;  // before an adapter is compiled
 };
 
+// What is known of an engine by its scheme alone.
+struct EngineTraits {
+  bool runs = false;         // computes anew each time, so it can be recorded and bisected
+  bool has_adapter = false;  // is run by a program of adapters/
+  bool is_own = false;       // tern's own engine, which `auto` means as a subject
+  bool is_command = false;   // any program: what stands behind the colon are its words, and nothing else is known of it
+  bool is_choice = false;    // stands for the engine that is found
+  bool argument_is_path = false;  // relative to where tern was started
+};
+
 struct OpenedEngine {
   std::unique_ptr<Peer> peer;                // null: there is none
   std::string kind;                          // its scheme: "none", "pack", "command", "llama.cpp"
@@ -46,12 +56,16 @@ struct OpenedEngine {
   Settings settings;                         // what was set; also in `details`, for the reports
   std::vector<KnownSetting> known_settings;  // what can be set
   Json details;  // "engine": facts about it, "arithmetic", "settings"; of a pack its "model", of an adapter's "adapter"
-  bool has_values = false;   // a pack that holds tensors' values: a subject should keep its own, to be measured
-  bool has_adapter = false;  // it is run by a program of adapters/
+  bool has_values = false;  // a pack that holds tensors' values: a subject should keep its own, to be measured
+  std::string pack_folder;  // of a pack
+  EngineTraits traits;
 };
 
 // Where `auto` looks: a bitnet.cpp tree that the user has set; the pack in `reference/` beside the model, if it is of
 // this model and tokenizer; the bitnet.cpp tree in the default place. This is the pack's place.
 std::filesystem::path pack_beside(const std::filesystem::path& model);
+
+// What --reference takes for a pack: "pack:DIR".
+std::string pack_spec(const std::filesystem::path& folder);
 
 }  // namespace tern::peer

@@ -22,8 +22,12 @@ EngineScheme pack_scheme() {
   return {.name = "pack",
           .argument = "DIR",
           .about = "a recording that `tern pack record` made",
-          .argument_is_path = true,
+          .traits = {.argument_is_path = true},
           .open = open_pack};
+}
+
+std::string pack_spec(const std::filesystem::path& folder) {
+  return EngineSpec{pack_scheme().name, folder.string()}.text();
 }
 
 std::string pack_mismatch(const trace::Pack& pack, const Subject& subject) {
@@ -43,7 +47,8 @@ std::string pack_mismatch(const trace::Pack& pack, const Subject& subject) {
 OpenedEngine opened_pack(trace::Pack pack, const std::string& folder, const std::string& mismatch) {
   OpenedEngine opened;
   opened.kind = "pack";
-  opened.spec = "pack:" + folder;
+  opened.spec = pack_spec(folder);
+  opened.pack_folder = folder;
   opened.engine = pack.engine_name();
   opened.id = pack.id();
   if (!mismatch.empty()) {

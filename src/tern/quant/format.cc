@@ -131,6 +131,7 @@ constexpr Format kI2sQk256 = {
     .alignment = 1,
     .activations = &i8s::kActivations,
     .levels = four_levels::kLevels,
+    .is_unscaled = true,
     .decode_row = i2s_qk256::decode_row,
     .encode_row = i2s_qk256::encode_row,
     .encode_tail = nullptr,

@@ -37,6 +37,7 @@ struct Format {
 
   const ActivationRule* activations;  // null: products take the activations as they are
   std::span<const int8_t> levels;     // what a code can stand for, times a scale; empty: rounded from any value
+  bool is_unscaled = false;  // levels are the weights themselves, and the norm in front of a matrix carries its scale
 
   // `row`: row_bytes() bytes. `tail`: tail_bytes bytes. `values`: one for each column.
   void (*decode_row)(std::span<const std::byte> row, std::span<const std::byte> tail, std::span<float> values);
@@ -78,8 +79,8 @@ std::vector<std::string> format_names();
 // The layouts of the formats with this name, in lower case; empty where there is only one format.
 std::vector<std::string> layouts_of(std::string_view name);
 
-// The name of a tensor type that GGUF files are known to have ("Q4_K"), whether or not tern can read it; "type 99"
-// otherwise.
+// The name of a tensor type that GGUF files are known to have ("Q4_K"), whether or not tern can read it; "type
+// 99" otherwise.
 std::string type_name(uint32_t type_id);
 // "IQ4_XS (type 23)", "type 99".
 std::string type_name_and_id(uint32_t type_id);

@@ -1,7 +1,7 @@
-// I2_S as bitnet.cpp writes it on x86-64: the codes 0, 1, 2 stand for -1, 0, +1. In each block of 128 weights, byte i
-// of 32 holds the weights i, i + 32, i + 64 and i + 96 from its highest two bits down. After the last row, a 32-byte
-// tail begins with one float32 scale for the whole tensor. Source: quantize_i2_s in bitnet.cpp's
-// src/ggml-bitnet-mad.cpp.
+// I2_S as bitnet.cpp writes it on x86-64: the codes 0, 1, 2 stand for -1, 0, +1. In each block of 128 weights,
+// byte i of 32 holds the weights i, i + 32, i + 64 and i + 96 from its highest two bits down. After the last
+// row, a 32-byte tail begins with one float32 scale for the whole tensor. Source: quantize_i2_s in
+// bitnet.cpp's src/ggml-bitnet-mad.cpp.
 #pragma once
 
 #include <array>

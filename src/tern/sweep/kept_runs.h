@@ -1,7 +1,7 @@
 // What makes a sweep resumable: every engine run that has ended is kept (but for those that
 // look at another run's values stage by stage, which are short), in a hidden folder of the output directory,
 // until the whole sweep has. A resumed sweep goes through the same steps as any other, and where an engine would run it
-// takes over the kept run instead; so nothing else has to know what is new and what is old, and at most the run in
+// takes over the kept run instead; so no other code tells new runs from old ones, and at most the run in
 // progress is lost, whenever the sweep was killed.
 //
 // <output_dir>/.tern-journal/
@@ -45,8 +45,8 @@ class KeptRuns {
   // "scenario1/rs-run", ...: what can be taken over.
   std::vector<std::string> earlier() const;
 
-  // The runs that follow belong to this scenario, or to kReferenceCheck. A section's runs are distinguished by the names
-  // of their run folders.
+  // The runs that follow belong to this scenario, or to kReferenceCheck. A section's runs are distinguished by the
+  // names of their run folders.
   void enter(const std::string& section);
 
   // `engine`, with its runs kept and taken over; recordings stay as they are, since they run nothing. `variant`: what

@@ -94,7 +94,12 @@ class ScenarioRun {
     if (is_interrupted(plan_)) {  // whatever failed then did so because of it
       return std::optional<ScenarioOutcome>();
     }
-    TERN_RETURN_IF_ERROR(status);
+    if (!status && status.error().code == ErrorCode::kIo) {
+      outcome_.status = ParityStatus::kMachineFailed;
+      outcome_.reason = with_other_folder(status.error().line(), partial_, final_path_);
+    } else {
+      TERN_RETURN_IF_ERROR(status);
+    }
     return std::optional<ScenarioOutcome>(std::move(outcome_));
   }
 

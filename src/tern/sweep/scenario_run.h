@@ -10,8 +10,8 @@ namespace tern::sweep {
 
 bool is_interrupted(const SweepPlan& plan);
 
-// Everything is written below `partial`, which becomes `final_path` afterwards. nullopt: interrupted. Errors: those of
-// run_sweep().
+// Everything is written below `partial`, which becomes `final_path` afterwards. nullopt: interrupted. Errors: those
+// of run_sweep().
 Result<std::optional<outcome::ScenarioOutcome>> run_scenario(const SweepPlan& plan, size_t index,
                                                              const std::filesystem::path& partial,
                                                              const std::filesystem::path& final_path,

@@ -163,16 +163,17 @@ void Plan::add_embedding(const std::string& name, uint64_t n_rows) {
   recipes_.push_back({Recipe::Kind::kEmbedding, name, n_rows, options_.shape.n_embd, deviation});
 }
 
-// qk256 has no scales, so the norm in front of a projection carries it, which comes to the same network.
+// Where the format has no scale, the norm in front of a projection carries it, which comes to the same network.
 void Plan::add_norm(const std::string& name, uint64_t n, bool before_projection) {
-  const bool carries_scale = before_projection && options_.weights == &quant::kI2sQk256;
-  const double mean = carries_scale ? 1 / std::sqrt(static_cast<double>(n) * kFourLevelMeanSquare) : 1;
+  const bool carries_scale = before_projection && options_.weights->is_unscaled;
+  const double mean_square = mean_square_of(levels_of(options_));
+  const double mean = carries_scale ? 1 / std::sqrt(static_cast<double>(n) * mean_square) : 1;
   recipes_.push_back({Recipe::Kind::kNorm, name, 1, n, mean});
 }
 
 void Plan::add_projection(const std::string& name, uint64_t n_rows, uint64_t n_cols) {
   double scale = 1;
-  if (options_.weights != &quant::kI2sQk256) {
+  if (!options_.weights->is_unscaled) {
     const double mean_square = mean_square_of(levels_of(options_));
     RandomStream random(options_.seed, name + ".scale", 0);
     scale = (0.8 + 0.4 * random.uniform()) / std::sqrt(static_cast<double>(n_cols) * mean_square);

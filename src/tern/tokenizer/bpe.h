@@ -40,12 +40,12 @@ class Bpe final : public TokenModel {
  public:
   enum class MergeOutcome { kAdded, kUnusable, kNoJoinedToken, kListedTwice };
   // Merge number `rank`: `left` and `right` as spelled in the vocabulary. kUnusable: the vocabulary lacks one of the
-  // two, so that the merge can never apply (Hugging Face refuses such a file, llama.cpp does not mind; it is skipped
+  // two, so that the merge can never apply (Hugging Face refuses such a file, llama.cpp accepts it; it is skipped
   // here). kNoJoinedToken: it could apply, to something that is no token.
   MergeOutcome add_merge(const Vocabulary& vocabulary, uint32_t rank, std::string_view left, std::string_view right);
   void reserve(size_t n_merges) { merges_.reserve(n_merges); }
-  // Finds the tokens that stand for single bytes, in the alphabet of byte-level BPE. To be called once `vocabulary` is
-  // complete.
+  // Finds the tokens that stand for single bytes, in the alphabet of byte-level BPE. To be called once `vocabulary`
+  // is complete.
   void set_byte_tokens(const Vocabulary& vocabulary);
   bool covers_all_bytes() const;
   // A piece that is a token as a whole becomes that token, whatever the merges say (tokenizer.json's ignore_merges).

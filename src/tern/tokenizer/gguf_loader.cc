@@ -119,7 +119,7 @@ class GgufLoader {
     }
     const std::string where = view_.where_key("tokenizer.ggml." + name + "_token_id");
     if (fallback >= out_.vocabulary.size()) {
-      return invalid_input(where, "is missing, though tokenizer.ggml.add_" + name + "_token asks for one");
+      return invalid_input(where, "is missing, though tokenizer.ggml.add_" + name + "_token requires one");
     }
     out_.warnings.push_back(where + ": is missing; bitnet.cpp then takes id " + std::to_string(fallback) +
                             ", and so does tern");

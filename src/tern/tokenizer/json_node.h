@@ -1,5 +1,5 @@
-// One value of a parsed tokenizer.json together with its place, so that every error can name it. Internal to
-// tokenizer/.
+// One value of a parsed tokenizer.json together with its place, so that every error can name it. Internal
+// to tokenizer/.
 #pragma once
 
 #include <simdjson.h>
@@ -18,8 +18,8 @@ std::string in_quotes(std::string_view text);  // printable, cut
 // simdjson says what is wrong with a text but not where: this finds the place, with a second, slower parser.
 tl::unexpected<Error> syntax_error(std::string_view json, const std::string& where, std::string cause);
 
-// Look-ups fail with kInvalidInput at "file: /json/pointer" (RFC 6901). Valid as long as the parser and the file's
-// name.
+// Look-ups fail with kInvalidInput at "file: /json/pointer" (RFC 6901). Valid as long as the parser and the
+// file's name.
 class Node {
  public:
   Node(const std::string& file, simdjson::dom::element value, std::string pointer)

@@ -1,5 +1,5 @@
-// The step of a tokenizer that turns pieces of text into token ids: byte-level BPE, SentencePiece, ... Internal to
-// tokenizer/.
+// The step of a tokenizer that turns pieces of text into token ids: byte-level BPE, SentencePiece, ... Internal
+// to tokenizer/.
 //
 // The steps before it (added tokens, normalizer, pre-tokenizer) are the same for all token models; a loader leaves out
 // those that its model does without. token_models.h lists the token models.

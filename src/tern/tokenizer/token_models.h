@@ -39,7 +39,7 @@ struct GgufTokens {
 // A row per `tokenizer.ggml.model` of a GGUF.
 struct GgufTokenModel {
   std::string_view name;
-  // Taken where the file names none but wants them in front of and behind a text, as llama.cpp does.
+  // Taken where the file names none but requires them in front of and behind a text, as llama.cpp does.
   int32_t default_bos, default_eos;
   // Sets `token_model`, and pre-tokenizer and normalizer where it has them; the vocabulary is complete. Returns whether
   // BOS is put in front of a text where the file does not say. Errors: kInvalidInput at a metadata key.

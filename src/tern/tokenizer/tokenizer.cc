@@ -188,10 +188,6 @@ bool Tokenizer::is_special(int32_t id) const {
   return vocabulary.has(id) && (vocabulary.flags(id) & Vocabulary::kSpecial) != 0;
 }
 
-std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
-  return impl_->definition.vocabulary.find(token);
-}
-
 std::optional<std::string_view> Tokenizer::token(int32_t id) const {
   const Vocabulary& vocabulary = impl_->definition.vocabulary;
   return vocabulary.has(id) ? std::optional(vocabulary.spelling(id)) : std::nullopt;

@@ -43,7 +43,7 @@ class Tokenizer {
   };
   // What encode() makes its ids from. Errors: those of encode().
   Result<std::vector<Piece>> pieces(std::string_view text) const;
-  // What encode() puts behind a text: EOS, where the file asks for it.
+  // What encode() puts behind a text: EOS, where the file requires it.
   std::span<const int32_t> suffix() const;
 
   // Bytes of the tokens joined; special tokens are left out unless asked for. The result need not be valid UTF-8 when a
@@ -57,8 +57,7 @@ class Tokenizer {
   // Ids that end a text: <|end_of_text|>, <|eot_id|> and the like; from GGUF, its eos and eot keys.
   std::span<const int32_t> end_of_text() const;
   bool is_special(int32_t id) const;
-  std::optional<int32_t> id_of(std::string_view token) const;  // by the vocabulary's own spelling
-  std::optional<std::string_view> token(int32_t id) const;     // that spelling
+  std::optional<std::string_view> token(int32_t id) const;  // by the vocabulary's own spelling
   // One sentence each, with the place: what was read, but may give other ids than the user expects (a GGUF without
   // tokenizer.ggml.pre, for instance).
   std::span<const std::string> warnings() const;

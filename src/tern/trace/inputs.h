@@ -15,8 +15,9 @@ namespace tern::trace {
 
 class Inputs {
  public:
-  // The values of a run folder, its tensors.safetensors, which must stay as it is while this lives; where `before` is
-  // given, only of tensors that are executed before that one. Errors: those of Safetensors::open().
+  // The values of a run folder, its tensors.safetensors, which must stay as it is while this lives. Where `before` is
+  // given, only those of tensors that the run executed before that one: by its records, and by the order of TensorId
+  // where one of the two has no record. Errors: those of Safetensors::open() and read_trace_folder().
   static Result<Inputs> open(const std::filesystem::path& run_folder,
                              const std::optional<TensorId>& before = std::nullopt);
 
@@ -25,7 +26,7 @@ class Inputs {
   template <class Real>
   bool take_over(const TensorId& id, const Shape& shape, std::span<Real> computed) const {
     const Safetensors::Entry* theirs = values_.find(id.name());
-    const bool taken = theirs != nullptr && (!before_ || id < *before_) && is_same_or_reversed(theirs->shape, shape) &&
+    const bool taken = theirs != nullptr && is_taken(id) && is_same_or_reversed(theirs->shape, shape) &&
                        theirs->values.size() == computed.size();
     if (taken) {
       std::copy(theirs->values.begin(), theirs->values.end(), computed.begin());
@@ -34,9 +35,13 @@ class Inputs {
   }
 
  private:
-  Inputs(Safetensors values, const std::optional<TensorId>& before) : values_(std::move(values)), before_(before) {}
+  Inputs(Safetensors values, const std::optional<TensorId>& before, Records records)
+      : values_(std::move(values)), before_(before), records_(std::move(records)) {}
+  bool is_taken(const TensorId& id) const;
+
   Safetensors values_;
   std::optional<TensorId> before_;
+  Records records_;  // of the run, where before_ is given
 };
 
 }  // namespace tern::trace

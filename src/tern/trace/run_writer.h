@@ -1,7 +1,6 @@
 // Writes what one generation computed as an engine-contract folder (run_folder.h), while it is being computed: for
-// `tern run` with either of its engines, and for the programs of adapters/.
-// Nothing partial stays behind: a writer that is destroyed before finish() removes what it wrote and the folders it
-// made.
+// `tern run` with either of its engines, and for the programs of adapters/. Nothing partial stays behind: a writer that
+// is destroyed before finish() removes what it wrote and the folders it made.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
-// Named tensors of floats (and, where asked for, of int32) in Hugging Face's safetensors format: 8 bytes of header
-// length, a JSON header, the data. The reader is as strict as the format: data may begin at any byte, but leaves no
-// hole and ends with the file, and no name stands twice. Source: github.com/huggingface/safetensors, README and
-// safetensors/src/tensor.rs.
+// Named tensors of floats (and, where asked for, of int32) in Hugging Face's safetensors format: 8 bytes of
+// header length, a JSON header, the data. The reader is as strict as the format: data may begin at any byte, but
+// leaves no hole and ends with the file, and no name stands twice. Source: github.com/huggingface/safetensors,
+// README and safetensors/src/tensor.rs.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@
 
 namespace tern::trace {
 
-// Memory-mapped reader. Floats of any width are read as float32. Integers are passed over, but for I32 where it is
-// expected.
+// Memory-mapped reader. Floats of any width are read as float32. Integers are passed over, but for I32 where it
+// is expected.
 class Safetensors {
  public:
   // Spans are valid as long as the Safetensors object: they go into the mapping, or into memory of its own where the

@@ -126,12 +126,23 @@ std::strong_ordering Stage::operator<=>(const Stage& other) const {
   return std::tuple(name(), row_->place) <=> std::tuple(other.name(), other.row_->place);
 }
 
-std::vector<Stage> stages_of_graph(std::string_view architecture) {
+std::optional<Stage> input_of(Stage stage, bool has_sub_norms) {
+  const StageRow* row = &stage.row();
+  do {
+    const auto* const before = std::find_if(kStageTable.begin(), kStageTable.end(),
+                                            [&](const StageRow& known) { return known.name == row->follows; });
+    if (before == kStageTable.end()) {
+      return std::nullopt;
+    }
+    row = before;
+  } while (row->only_with_sub_norms && !has_sub_norms);
+  return Stage(*row);
+}
+
+std::vector<Stage> stages_with_weights(const std::function<bool(std::string_view)>& has_weight) {
   std::vector<Stage> stages;
-  const auto graph = std::find_if(kKnownGraphs.begin(), kKnownGraphs.end(),
-                                  [&](const KnownGraph& known) { return known.architecture == architecture; });
   for (const StageRow& row : kStageTable) {
-    if (graph != kKnownGraphs.end() && (graph->has_sub_norms || !row.only_with_sub_norms)) {
+    if (row.weight.empty() || has_weight(row.weight)) {
       stages.emplace_back(row);
     }
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <compare>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -101,9 +102,13 @@ constexpr bool follows_gate(const StageRow& row) {
   return false;
 }
 
-// The stages that a forward pass of that architecture consists of, in execution order; empty where its graph is not
-// known. `architecture`: general.architecture of the GGUF file.
-std::vector<Stage> stages_of_graph(std::string_view architecture);
+// The stage that it is computed from, in a graph with sub-norms or without; nullopt where that is what goes into the
+// layer, or not known.
+std::optional<Stage> input_of(Stage stage, bool has_sub_norms);
+
+// The known stages of a graph, in execution order: those without a weight, and those whose weight it has. `has_weight`
+// takes StageRow::weight.
+std::vector<Stage> stages_with_weights(const std::function<bool(std::string_view weight)>& has_weight);
 
 // One tensor of one run.
 struct TensorId {

@@ -181,15 +181,4 @@ consteval const StageRow* stage_row(std::string_view name) {
   throw "no known stage has this name";
 }
 
-// Architectures whose graphs consist of known stages.
-struct KnownGraph {
-  std::string_view architecture;  // general.architecture of the GGUF file
-  bool has_sub_norms = false;
-};
-inline constexpr auto kKnownGraphs = std::to_array<KnownGraph>({
-    {"bitnet-b1.58", true},
-    {"bitnet", true},
-    {"llama", false},
-});
-
 }  // namespace tern::trace

@@ -27,9 +27,9 @@ class TopLogits {
  public:
   static constexpr const char* kFileName = "top-logits.safetensors";
 
-  // Checks what the file says against itself: shapes, ids inside the vocabulary and each once in a row, the order, and
-  // that the log-sum-exp is one that a row with these k largest logits can have. Errors: kIo; kInvalidInput with the
-  // row.
+  // Checks what the file says against itself: shapes, ids inside the vocabulary and each once in a row, the order,
+  // and that the log-sum-exp is one that a row with these k largest logits can have. Errors: kIo; kInvalidInput with
+  // the row.
   static Result<TopLogits> open(const std::filesystem::path& path);
 
   size_t n_rows() const { return n_rows_; }

@@ -1,11 +1,14 @@
 #include "tern/weight_checks/weight_checks.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
 
+#include "tern/arch/family.h"
 #include "tern/quant/i2s_bitnet32.h"
 #include "tern/quant/i2s_bitnet_cpp.h"
 
@@ -179,10 +182,15 @@ void Checker::check_projection(const gguf::Tensor& tensor) {
   (this->*(own == std::end(kChecks) ? &Checker::check_decoded : own->second))(tensor);
 }
 
+// A layer's matrix in any of the families.
 bool is_projection(std::string_view name) {
-  constexpr std::array kEndings = {".attn_q.weight",   ".attn_k.weight", ".attn_v.weight",  ".attn_output.weight",
-                                   ".ffn_gate.weight", ".ffn_up.weight", ".ffn_down.weight"};
-  return std::any_of(kEndings.begin(), kEndings.end(), [name](const char* ending) { return name.ends_with(ending); });
+  const auto is_named = [name](const arch::TensorSpec& spec) {
+    return spec.use == arch::Use::kProduct && spec.is_per_layer && name.ends_with(fmt::format(".{}", spec.name));
+  };
+  const std::span<const arch::Family> families = arch::families();
+  return std::any_of(families.begin(), families.end(), [&](const arch::Family& family) {
+    return std::any_of(family.tensors.begin(), family.tensors.end(), is_named);
+  });
 }
 
 WeightReport Checker::run() {

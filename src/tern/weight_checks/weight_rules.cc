@@ -22,8 +22,8 @@ namespace {
 // near 1. A scale outside these bounds is lost, not small.
 constexpr Envelope kTernaryRms = {0.002, 4.0};
 constexpr Envelope kTernaryScale = {0.002, 8.0};
-// Ours. Rounding by the mean magnitude makes 31 % of normally distributed weights zero, 39 % of Laplace-distributed
-// ones.
+// Ours. Rounding by the mean magnitude makes 31 % of normally distributed weights zero, 39 % of
+// Laplace-distributed ones.
 constexpr Envelope kZeroFraction = {0.05, 0.9};
 
 WeightRules bitnet_i2s_rules(const quant::Format& format) {
@@ -36,9 +36,9 @@ WeightRules bitnet_i2s_rules(const quant::Format& format) {
   rules.projection_rms = kTernaryRms;
   rules.projection_scale = kTernaryScale;
   rules.zero_fraction = kZeroFraction;
-  if (&format == &quant::kI2sQk256) {
-    // Ours: this layout has no scale, so the norm in front of a matrix carries 1/sqrt(2.5 columns); and the weights are
-    // -2, -1, 1 and 2, whatever they mean.
+  if (format.is_unscaled) {
+    // Ours: such a layout has no scale, so the norm in front of a matrix carries 1/sqrt(2.5 columns); and the weights
+    // are -2, -1, 1 and 2, whatever they mean.
     rules.norms = {{"output_norm.weight", {0.5, 2.0}}};
     rules.other_norms = {0.002, 2.0};
     rules.projection_rms = {1.0, 2.0};
@@ -64,8 +64,8 @@ WeightRules bitnet_float_rules() {
 WeightRules llama_rules(const quant::Format* i2s) {
   WeightRules rules = bitnet_i2s_rules(i2s == nullptr ? quant::kI2sBitnetCpp : *i2s);
   rules.name = i2s == nullptr ? "llama:float" : fmt::format("llama:i2_s/{}", i2s->layout);
-  // Ours: BitNet-rs wants 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
-  if (i2s != &quant::kI2sQk256) {
+  // Ours: BitNet-rs demands 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
+  if (i2s == nullptr || !i2s->is_unscaled) {
     rules.norms = {};
     rules.other_norms = {0.02, 20.0};
   }

@@ -45,8 +45,8 @@ static inline float sum_halves_first(Lanes v) {
   return vpadds_f32(vadd_f32(vget_low_f32(p), vget_high_f32(p)));
 }
 
-// a > b ? a : b in each lane, as scalar.cc writes it: a NaN in `a` is passed over. (vmaxnmq_f32 would keep a signalling
-// one.)
+// a > b ? a : b in each lane, as scalar.cc writes it: a NaN in `a` is passed over. (vmaxnmq_f32 would keep a
+// signalling one.)
 static inline float32x4_t larger(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 
 // The integer that adding scalar.cc's kRounder has left in the mantissa.

@@ -73,7 +73,6 @@ Result<OpenedEngine> open_adapter(const AdapterManifest& manifest, const Adapter
   opened.spec = spec.text();
   opened.engine = facts.name;
   opened.level = facts.level;
-  opened.has_adapter = true;
   opened.known_settings = std::move(facts.settings);
   opened.note = arithmetic_note(options.arithmetic, facts.engine_facts);
   opened.details = {{"engine", std::move(facts.engine_facts)},
@@ -94,9 +93,7 @@ std::vector<EngineScheme> adapter_schemes(const AdapterManifest& manifest) {
     schemes.push_back({.name = scheme.name,
                        .argument = scheme.argument,
                        .about = scheme.about,
-                       .argument_is_path = !scheme.layouts.empty(),
-                       .runs = true,
-                       .has_adapter = true,
+                       .traits = {.runs = true, .has_adapter = true, .argument_is_path = !scheme.layouts.empty()},
                        .open = [manifest, scheme](const EngineRegistry&, const EngineSpec& spec, const Subject&,
                                                   const OpenOptions& options) {
                          return open_adapter(manifest, scheme, spec, options);

@@ -16,8 +16,8 @@ namespace tern::peer {
 
 struct AdapterRecipe {
   std::vector<std::filesystem::path> folders;  // each holds adapters, a folder with a manifest each
-  // What an adapter that links tern's libraries needs: response files with options and with libraries, written by
-  // adapters/CMakeLists.txt.
+  // What an adapter that links tern's libraries needs: response files with options and with libraries, written
+  // by adapters/CMakeLists.txt.
   std::filesystem::path options, libraries;
   std::string compiler;         // a path, or a name to look up in PATH
   std::filesystem::path cache;  // adapters/ and headers/ are in it

@@ -7,13 +7,13 @@
 #include <initializer_list>
 
 #include "tern/base/file.h"
+#include "tern/base/json_format.h"
 #include "tern/base/nearest_word.h"
 
 namespace tern::peer {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kFormat = 1;
 constexpr uint64_t kMostBytes = 64 << 10;
 constexpr size_t kMostEntries = 256, kLongestText = 1000, kLongestName = 32, kMostFolders = 256;
 
@@ -297,10 +297,7 @@ Result<AdapterManifest> read_adapter_manifest(const fs::path& folder) {
   TERN_ASSIGN_OR_RETURN(const Json json, parse_json(text, file));
   TERN_ASSIGN_OR_RETURN(const Object object,
                         Object::open(json, file, {"format", "program", "sources", "flags", "links_tern", "schemes"}));
-  TERN_ASSIGN_OR_RETURN(const int64_t format, object.number("format", 1, INT32_MAX, 1));
-  if (format > kFormat) {
-    return invalid_input(file, fmt::format("is of format {}, and this tern reads up to format {}", format, kFormat));
-  }
+  TERN_RETURN_IF_ERROR(read_format(Document::kManifest, json, file));
   TERN_ASSIGN_OR_RETURN(manifest.program, object.name("program"));
   TERN_RETURN_IF_ERROR(read_sources(object, manifest));
   TERN_ASSIGN_OR_RETURN(manifest.flags, object.texts("flags"));

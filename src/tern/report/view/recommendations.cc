@@ -68,8 +68,8 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
   }
   if (c.first_divergence) {
     const trace::TensorId& id = *c.first_divergence;
-    out.push_back(
-        fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id), advice_on(id, is_known_graph(sweep))));
+    out.push_back(fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id),
+                              advice_on(id, sweep.model.graph_is_known)));
   } else if (c.tokens.first_divergence_step) {
     out.push_back(fmt::format(
         "Tokens differ from step {} on although no compared tensor does: look at how a token is picked from the "
@@ -120,7 +120,7 @@ void add_arbitration(Sentences& out, const SweepOutcome& sweep, const ScenarioOu
                             arbitration.wrong() == compare::Wrong::kBoth ? "both sides go wrong, the subject"
                             : subject                                    ? "the subject goes wrong"
                                       : "the reference goes wrong, and not the subject,",
-                            id.name(), advice_on(id, is_known_graph(sweep))));
+                            id.name(), advice_on(id, sweep.model.graph_is_known)));
   if (scenario.cause && scenario.cause->id != "unknown") {
     out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
   }
@@ -138,8 +138,8 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   const bool is_missing = scenario.comparison && !scenario.comparison->missing.empty();
   if (is_missing) {
     out.push_back(
-        "Let both engines trace every stage of every layer and pass, or say with --allow-missing what need not be "
-        "compared.");
+        "Let both engines trace every stage of every layer and pass, "
+        "or say with --allow-missing what need not be compared.");
   }
   if (scenario.sides.subject.n_traces == 0) {
     out.push_back(
@@ -188,10 +188,6 @@ void add_coverage(Sentences& out, const ScenarioOutcome& scenario) {
 
 }  // namespace
 
-bool is_known_graph(const SweepOutcome& sweep) {
-  return sweep.model.architecture.empty() || !trace::stages_of_graph(sweep.model.architecture).empty();
-}
-
 std::string advice_on(const trace::TensorId& id, bool is_known_graph) {
   std::string advice = advice_on_stage(id, is_known_graph);
   if (id.seq > 0) {
@@ -223,6 +219,10 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       break;
     case ParityStatus::kMistrusted:
       add_mistrusted(out, scenario);
+      break;
+    case ParityStatus::kMachineFailed:
+      out.push_back(fmt::format("Neither engine is to blame: {}. Repair that, and run the sweep again with --resume.",
+                                scenario.reason));
       break;
   }
   add_arbitration(out, sweep, scenario);

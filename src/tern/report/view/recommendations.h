@@ -18,7 +18,4 @@ std::vector<std::string> recommendations(const outcome::SweepOutcome& sweep, con
 // false where the architecture's nodes may have the names of stages and mean something else.
 std::string advice_on(const trace::TensorId& id, bool is_known_graph);
 
-// Whether the stages of the sweep's model mean what tern's own mean. True where its architecture is not known.
-bool is_known_graph(const outcome::SweepOutcome& sweep);
-
 }  // namespace tern::report

@@ -45,7 +45,7 @@ Section configuration(const SweepOutcome& sweep, const ScenarioOutcome& scenario
                   {},
                   {},
                   {}};
-  if (reference.kind != "none" && !reference.note.empty()) {
+  if (reference.is_there && !reference.note.empty()) {
     section.facts.push_back({"Reference note", reference.note});
   }
   section.facts.insert(section.facts.end(), {{"Temperature", "0.0 (greedy)"},
@@ -154,7 +154,7 @@ Section trace_analysis(const ScenarioView& view) {
     return section;
   }
   const compare::RunComparison& c = *view.scenario.comparison;
-  const ComparisonView comparison = view_of(c, is_known_graph(view.sweep));
+  const ComparisonView comparison = view_of(c, view.sweep.model.graph_is_known);
   facts.push_back({"Held to", comparison.held_to});
   facts.push_back({"Equal by BLAKE3", fmt::format("{} of {} tensors", c.n_hash_equal, c.coverage.tensors_expected)});
   facts.push_back({"First bit difference", c.first_hash_difference ? c.first_hash_difference->name() : "none"});

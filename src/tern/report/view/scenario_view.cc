@@ -23,6 +23,7 @@ TestResult test_result_of(const SweepOutcome& sweep, ParityStatus status) {
     case ParityStatus::kReferenceFailed:
     case ParityStatus::kMistrusted:
     case ParityStatus::kSubjectFailed:
+    case ParityStatus::kMachineFailed:
       break;
   }
   return TestResult::kError;
@@ -43,10 +44,8 @@ std::string compare_line_of(const SweepOutcome& sweep, const ScenarioOutcome& sc
     return {};
   }
   // A pack is its own record; an engine's run was kept beside the subject's (sweep/sweep.h).
-  constexpr std::string_view kPack = "pack:";
-  const std::string& spec = sweep.reference.spec;
-  const std::string reference = spec.starts_with(kPack) ? spec.substr(kPack.size())
-                                                        : (scenario.folder / file_of(Side::kReference, "run")).string();
+  const std::string& pack = sweep.reference.pack_folder;
+  const std::string reference = pack.empty() ? (scenario.folder / file_of(Side::kReference, "run")).string() : pack;
   const std::string tern = sweep.command.empty() ? "tern" : sweep.command.front();
   return shell_line({}, {tern, "compare", (scenario.folder / file_of(Side::kSubject, "run")).string(), reference});
 }
@@ -106,9 +105,7 @@ void measure(const ScenarioOutcome& scenario, ScenarioView& view) {
 
 }  // namespace
 
-bool has_reference(const SweepOutcome& sweep) {
-  return !sweep.reference.kind.empty() && sweep.reference.kind != "none";
-}
+bool has_reference(const SweepOutcome& sweep) { return sweep.reference.is_there; }
 
 std::string file_of(Side side, std::string_view what) { return fmt::format("{}-{}", compare::file_prefix(side), what); }
 

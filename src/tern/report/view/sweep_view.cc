@@ -21,22 +21,12 @@ void add_verdict(SweepView& view) {
   const bool all_ok = std::all_of(view.scenarios.begin(), view.scenarios.end(),
                                   [](const auto& s) { return s.scenario.status == ParityStatus::kOk; });
   view.mark = view.exit_code != 0 ? Mark::kFail : all_ok ? Mark::kPass : Mark::kInfo;
-  view.verdict_note = code;
-  switch (view.exit_code) {
-    case 0:
-      view.verdict = all_ok ? "Parity" : "No reference";
-      view.verdict_note =
-          (all_ok ? " in every scenario" : " for at least one scenario: the subject ran and was not compared") + code;
-      return;
-    case 1:
-      view.verdict = "Divergence";
-      return;
-    case 4:
-      view.verdict = "An engine failed";
-      return;
-    default:
-      view.verdict = "No verdict possible";
-  }
+  const bool is_unreferenced = view.exit_code == 0 && !all_ok;
+  view.verdict = is_unreferenced ? "No reference" : outcome::exit_code_title(view.exit_code);
+  view.verdict_note = (is_unreferenced       ? " for at least one scenario: the subject ran and was not compared"
+                       : view.exit_code == 0 ? " in every scenario"
+                                             : "") +
+                      code;
 }
 
 Span text_or_not_measured(const std::string& text) { return {text.empty() ? kNotMeasured : text}; }

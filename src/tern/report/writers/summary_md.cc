@@ -82,8 +82,8 @@ std::string divergence_analysis(const SweepView& view) {
   const auto& [green, yellow] = view.cosine_grades;
   return out + fmt::format(
                    "\nCosine similarity, the smallest over all compared rows of logits: {} at least {:g}, {} {:g} to "
-                   "{:g}, {} below {:g}. Tensors are compared in execution order, so the first divergence is where to "
-                   "look.\n",
+                   "{:g}, {} below {:g}. Tensors are compared in execution order, "
+                   "so the first divergence is where to look.\n",
                    symbol(Grade::kGreen), green, symbol(Grade::kYellow), yellow, green, symbol(Grade::kRed), yellow);
 }
 

@@ -25,7 +25,7 @@ struct Pieces {
 
 class PreTokenizer {
  public:
-  // Each step works on every piece that the steps before it left, and sees nothing beyond that piece.
+  // Each step works on every piece that the steps before it left, and reads nothing beyond that piece.
   void add_split(Regex pattern, SplitBehavior behavior, bool invert) {
     steps_.push_back(Split{std::move(pattern), behavior, invert});
   }

@@ -1,8 +1,8 @@
-// A regular expression of a tokenizer.json, matched by PCRE2 (UTF, UCP, JIT where there is one). Internal to
-// tokenizer/.
+// A regular expression of a tokenizer.json, matched by PCRE2 (UTF, UCP, JIT where there is one). Internal
+// to tokenizer/.
 //
-// Debian 12's PCRE2 10.42 knows Unicode 14: numerals that were assigned later (120 of them up to Unicode 16) are no
-// \p{N} here, while newer libraries count them as such.
+// Debian 12's PCRE2 10.42 implements Unicode 14: numerals that were assigned later (120 of them up to Unicode 16) are
+// no \p{N} here, while newer libraries count them as such.
 //
 // Patterns come from outside: they are compiled with limits, and a search that would take too long ends in an error.
 #pragma once
