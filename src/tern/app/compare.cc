@@ -214,6 +214,9 @@ Result<std::string> repro_of(const CompareOptions& options) {
   for (const std::string& pattern : options.allow_missing) {
     words.add_option("--allow-missing", pattern);
   }
+  if (options.level) {
+    words.add_option("--level", std::string(trace::level_name(*options.level)));
+  }
   words.add_flag("--exact", options.exact);
   words.add_flag("--tolerant", options.tolerant);
   return report::shell_line(words.command());
@@ -247,6 +250,7 @@ Result<std::optional<Comparison>> compare_recordings(const CompareOptions& optio
     TERN_ASSIGN_OR_RETURN(judge_options.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   judge_options.compare.allow_missing = options.allow_missing;
+  judge_options.compare.level = options.level;
   if (!options.model.empty()) {
     TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
     judge_options.compare.graph = graph_of(view);

@@ -8,6 +8,9 @@ namespace {
 using compare::VerdictKind;
 
 std::string match_sentence(const compare::RunComparison& comparison) {
+  if (comparison.coverage.tensors_compared == 0) {
+    return fmt::format("{} of {} generated tokens are equal", comparison.tokens.n_equal, comparison.tokens.n_compared);
+  }
   return fmt::format("{} of {} tensors are equal bit for bit, and so are {} of {} generated tokens",
                      comparison.n_hash_equal, comparison.coverage.tensors_compared, comparison.tokens.n_equal,
                      comparison.tokens.n_compared);

@@ -22,6 +22,7 @@ void add_compare(Command& app, Action& action) {
   auto* exact = command->add_flag("--exact", options->exact, "Demand equal hashes");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where both claim one arithmetic")
       ->excludes(exact);
+  add_level_option(*command, options->level);
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   command
       ->add_option("--allow-missing", options->allow_missing,

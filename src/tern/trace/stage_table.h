@@ -188,6 +188,7 @@ struct KnownGraph {
 };
 inline constexpr auto kKnownGraphs = std::to_array<KnownGraph>({
     {"bitnet-b1.58", true},
+    {"bitnet-25", true},  // an earlier name of it
     {"bitnet", true},
     {"llama", false},
 });
