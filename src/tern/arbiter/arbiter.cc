@@ -166,10 +166,14 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
     }
     return opinion;
   }
-  if (arbitration.first_wrong.subject.first()) {
+  const auto of_subject = arbitration.first_wrong.subject.first();
+  const auto of_reference = arbitration.first_wrong.reference.first();
+  if (of_subject && !(of_reference && *of_reference < *of_subject)) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
+    opinion.cause->side = compare::Side::kSubject;
   } else {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate({reference_side, {}}, oracle(), noise_)));
+    opinion.cause->side = compare::Side::kReference;
   }
   return opinion;
 }

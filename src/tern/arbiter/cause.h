@@ -46,7 +46,7 @@ class Explanation {
     double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
   };
   compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;
-  std::optional<outcome::Cause> few_rows() const;
+  outcome::Cause unknown() const;
   std::string seen() const;
   double error_of_first() const;
 

@@ -39,6 +39,7 @@ class PrefillOnly final : public Faulty {
 class Int16Wrap final : public Faulty {
  public:
   using Faulty::Faulty;
+  bool adds_exactly(size_t) const override { return false; }
   double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const override {
     if (!is_bitnet_cpp_i2s(weight) ||
         !std::all_of(input.begin(), input.end(), [](double q) { return !std::isnan(q); })) {
