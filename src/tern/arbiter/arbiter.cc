@@ -212,7 +212,7 @@ Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const c
   TERN_ASSIGN_OR_RETURN(const auto first_with,
                         first_tensor_with_faults(*engines_, wrong.question, first, possible, inputs_from));
   for (const OracleEngines::Fault& fault : engines_->faults) {
-    if (!explanation.could_be(fault) || explanation.is_settled()) {
+    if (explanation.is_settled() || !explanation.could_be(fault)) {
       continue;
     }
     const auto* values = first_with ? first_with->find(fault.name) : nullptr;

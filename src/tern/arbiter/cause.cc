@@ -98,9 +98,6 @@ bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
 }
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
-  if (is_settled() && best_->fault->cause == fault.cause) {
-    return false;
-  }
   const bool possible = is_possible(fault);
   std::string& list = possible ? tried_ : ruled_out_;
   list += (list.empty() ? "" : ", ") + fault.name;
