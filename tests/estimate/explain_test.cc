@@ -14,6 +14,7 @@
 #include "support/paths.h"
 #include "tern/base/check.h"
 #include "tern/base/file.h"
+#include "tern/oracle/faults.h"
 #include "tern/oracle/float32.h"
 #include "tern/trace/recorder.h"
 
@@ -93,7 +94,10 @@ class Explain : public testing::Test {
 
   // The cause of a run with that change; an id of "" where none was found.
   outcome::Cause cause_of(const Change& change, bool with_values = true) {
-    const trace::EngineRun& run = recorded(Changed(plain(kFloat32, nullptr), change), with_values);
+    return cause_of_engine(Changed(plain(kFloat32, nullptr), change), with_values);
+  }
+  outcome::Cause cause_of_engine(oracle::Oracle&& engine, bool with_values) {
+    const trace::EngineRun& run = recorded(std::move(engine), with_values);
     const trace::EngineRun& exact = recorded(plain(0, nullptr));
     const compare::RoundingNoise noise(exact, recorded(plain(kHalf, nullptr)));
     WrongSide wrong;
@@ -226,6 +230,15 @@ TEST_F(Explain, FromRmsTheFigureIsSolvedAndHeldAgainstWhatIsBehind) {
   EXPECT_EQ(cause.name, "blk1/gate_proj");
   EXPECT_NEAR(cause.parameters.value("factor", 0.0), 0.37, 0.37 * 0.02) << cause.parameters;
   EXPECT_LE(cause.confidence, 0.7) << "an RMS shows less than values do";
+}
+
+// Queries meet the keys and the values of other heads: a proposal about the scores alone leaves what is mixed wrong.
+TEST_F(Explain, FromRmsAHeadMapOfKeysAndValuesIsOneCause) {
+  const auto engine = oracle::find_fault("gqa_head_map")->make(plain(kFloat32, nullptr), {});
+  const outcome::Cause cause = cause_of_engine(std::move(*engine), false);
+  EXPECT_EQ(cause.id, "gqa_head_map") << cause.evidence;
+  EXPECT_EQ(cause.parameters.value("of", ""), "keys and values") << cause.evidence;
+  EXPECT_EQ(cause.name, "blk0/attn_scores_softmax");
 }
 
 }  // namespace
