@@ -104,9 +104,8 @@ std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
 
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
   if (ask == AskOracle::kNever || ask == AskOracle::kNear) {
-    return ask == AskOracle::kNever
-               ? "--oracle never"
-               : "--oracle near asks it only about a difference, of a subject that can keep the values around it";
+    return ask == AskOracle::kNever ? "--oracle never"
+                                    : "--oracle near asks it only about a difference of which the values are known";
   }
   if (const Status computable = check_oracle_can_compute(view); !computable) {
     return "it cannot compute this model: " + computable.error().line();

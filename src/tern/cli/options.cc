@@ -55,8 +55,8 @@ void add_oracle_option(Command& command, app::AskOracle& ask) {
   add_choice<app::AskOracle>(
       command, "--oracle", ask, app::oracle_words(),
       "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
-      "small enough for it to take seconds; otherwise, in a sweep, as near), always, near (only about the layer in "
-      "which two sides first differ), never");
+      "small enough for it to take seconds; otherwise as near), always, near (only about the layer in which two sides "
+      "first differ), never");
 }
 
 void add_level_option(Command& command, std::optional<trace::Level>& level) {
