@@ -303,6 +303,11 @@ std::string Judge::too_few_tensors() const {
 
 // The same of logits; the rows that both had equal inputs of are expected.
 std::string Judge::too_few_logits() const {
+  if (!c_.logits) {
+    const bool subject_has_some = subject_.logits() != nullptr || subject_.top_logits;
+    return fmt::format("the {} has no logits, and the level demands them",
+                       side_name(subject_has_some ? Side::kReference : Side::kSubject));
+  }
   const size_t n_comparable = n_prompt() + static_cast<size_t>(std::max(c_.tokens.last_comparable_seq, 0));
   const size_t n_expected = std::min(n_comparable, c_.coverage.positions_expected);
   return c_.coverage.positions_compared > 0 && c_.coverage.positions_compared >= n_expected
