@@ -188,8 +188,7 @@ Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& se
       judgement.verdict() != compare::VerdictKind::kDiverged) {
     return {};
   }
-  const bool of_reference = comparison.exact && !runs.subject->values;
-  const trace::EngineRun& giver = of_reference ? *runs.reference : *runs.subject;
+  const trace::EngineRun& giver = runs.subject->values ? *runs.subject : *runs.reference;
   if (!giver.values || giver.result.prompt_tokens.empty()) {
     judgement.no_arbitration += judgement.no_arbitration.empty() ? "" : "; no values say what went into the difference";
     return {};
@@ -198,11 +197,13 @@ Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& se
   question.fed_tokens.resize(std::min(question.fed_tokens.size(), static_cast<size_t>(first->seq)));
   question.around = first->name();
   question.inputs_from = giver.folder;
-  const bool reference_is_known = comparison.exact || runs.reference->values;
+  const auto is_known = [&](const trace::EngineRun& run) { return comparison.exact || run.values; };
+  trace::EngineRun nothing;  // in place of a subject that is not judged
+  nothing.result = runs.subject->result;
+  const arbiter::RunsToJudge near = {.subject = is_known(*runs.subject) ? runs.subject : &nothing,
+                                     .reference = is_known(*runs.reference) ? runs.reference : nullptr};
   arbiter::Judgement closer = judgement;
-  TERN_RETURN_IF_ERROR(
-      closer.arbitrate(engines, std::move(question),
-                       {.subject = runs.subject, .reference = reference_is_known ? runs.reference : nullptr}));
+  TERN_RETURN_IF_ERROR(closer.arbitrate(engines, std::move(question), near));
   if (!judgement.arbitration || (closer.arbitration && closer.arbitration->wrong() != compare::Wrong::kNeither)) {
     judgement = std::move(closer);
   }
