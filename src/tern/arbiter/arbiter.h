@@ -31,7 +31,7 @@ struct OracleEngines {
     std::vector<trace::Stage> always_changes;  // where one of these is right, neither
     std::unique_ptr<peer::Peer> engine;
   };
-  std::vector<Fault> faults;  // the oracle with one known fault each
+  std::vector<Fault> faults;  // the oracle with one fault each, of those that nothing measures
   // The first words of a command that computes one tensor with each of many of these faults (first_tensor.h). Empty:
   // each fault takes a whole run.
   std::vector<std::string> one_tensor;

@@ -1,4 +1,4 @@
-// What a wrong tensor looks like beside the right one, for people to think about where no known fault explains it.
+// What a wrong tensor looks like beside the right one, for people to think about where nothing explains it.
 // Pure.
 #pragma once
 
