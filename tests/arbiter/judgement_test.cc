@@ -186,6 +186,23 @@ TEST_F(JudgementTest, DistrustInTheReferenceChangesTheVerdictButNotTheComparison
   EXPECT_EQ(judged(wrong_, right_, true, "it fails").verdict(), VerdictKind::kDiverged) << "by the oracle";
 }
 
+TEST_F(JudgementTest, ACloseLookThatFindsNothingIsNoted) {
+  RunBuilder rounded = right_;
+  for (auto& [name, values] : rounded.tensors) {
+    values[0] *= 1.001F;
+  }
+  oracle_.float32.push_back(std::make_unique<Prepared>(rounded, folder_));
+  Judgement judgement = judged(wrong_, right_, false);
+  const trace::EngineRun right = right_.build(folder_);
+  const RunsToJudge runs{.subject = &right, .reference = &right};
+  Question question = question_about({}, folder_.path(), runs);
+  question.around = "blk0/out";
+  question.inputs_from = right.folder;
+  ASSERT_TRUE(judgement.arbitrate(oracle_, question, runs));
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_THAT(judgement.comparison->notes, testing::Contains(HasSubstr("blk0/out shows neither side wrong")));
+}
+
 TEST_F(JudgementTest, NanWithoutAReferenceIsNoPass) {
   right_.tensors["blk0/q_proj"][0] = std::numeric_limits<float>::quiet_NaN();
   const Judgement judgement = judged(right_, std::nullopt, false);

@@ -102,7 +102,14 @@ Status Judgement::arbitrate(const OracleEngines& engines, Question question, con
 
 Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs) {
   compare::CompareOptions ignored;  // the two sides have been compared
+  const std::string around = question.around;
   TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, ignored));
+  if (comparison && arbitration && arbitration->wrong() == compare::Wrong::kNeither) {
+    comparison->notes.push_back(fmt::format(
+        "looked at closely, {} shows neither side wrong: what differs there is inherited, rounding, or more "
+        "than an RMS shows; --oracle always judges every layer",
+        around));
+  }
   conclude();
   return {};
 }
