@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
+#include <vector>
 
 #include "support/paths.h"
 #include "tern/base/file.h"
@@ -114,6 +116,75 @@ TEST(Compare, WhatWasNotComparedIsNoPassUnlessItIsAllowed) {
   options.model = (test::golden_dir() / "models" / "tiny-i2_s.gguf").string();
   options.ask = AskOracle::kNever;
   EXPECT_EQ(compared(options).exit_code, 5);
+}
+
+struct LevelCase {
+  const char* what;
+  std::vector<const char*> removed;           // files of the subject
+  std::optional<trace::Level> stated, asked;  // by the subject, by the user
+  const char* level;                          // of the verdict
+  const char* verdict;
+};
+
+// Recordings of engines that can be compared on less than tensors.
+TEST(Compare, TheLevelSaysWhatMustBeComparedForAPass) {
+  using enum trace::Level;
+  const char* const kTrace = "trace.jsonl";
+  const char* const kLogitsFile = "logits.safetensors";
+  const LevelCase cases[] = {
+      {"no trace, nothing stated", {kTrace}, {}, {}, "tensors", "mistrusted"},
+      {"no trace, logits asked for", {kTrace}, {}, kLogits, "logits", "match"},
+      {"no trace, logits stated", {kTrace}, kLogits, {}, "logits", "match"},
+      {"no trace, logits stated, tensors asked for", {kTrace}, kLogits, kTensors, "tensors", "mistrusted"},
+      {"no logits, logits asked for", {kTrace, kLogitsFile}, {}, kLogits, "logits", "mistrusted"},
+      {"no logits, tokens asked for", {kTrace, kLogitsFile}, {}, kTokens, "tokens", "match"},
+      {"no logits, tokens stated", {kTrace, kLogitsFile}, kTokens, {}, "tokens", "match"},
+      {"all there, tokens asked for", {}, {}, kTokens, "tokens", "match"},
+      {"all there, more stated than there is to ask for", {}, kTensors, {}, "tensors", "match"},
+  };
+  const test::TemporaryFolder folder;
+  for (const LevelCase& c : cases) {
+    SCOPED_TRACE(c.what);
+    const fs::path subject = changed_copy(folder, c.what, [&](Json& result) {
+      if (c.stated) {
+        result["level"] = trace::level_name(*c.stated);
+      }
+    });
+    fs::remove(subject / "tensors.safetensors");
+    for (const char* file : c.removed) {
+      ASSERT_TRUE(fs::remove(subject / file)) << file;
+    }
+    CompareOptions options;
+    options.subject = subject;
+    options.reference = recording("scenario1");
+    options.level = c.asked;
+    const Comparison comparison = compared(options);
+    const Json json = to_json(comparison);
+    EXPECT_EQ(json["level"], c.level);
+    EXPECT_EQ(json["verdict"], c.verdict) << json["reason"];
+    EXPECT_THAT(to_text(comparison), HasSubstr(std::string("level      ") + c.level + " ("));
+  }
+}
+
+// The level says what must be there, not what may differ.
+TEST(Compare, ADifferenceBeyondTheLevelIsOneAllTheSame) {
+  const test::TemporaryFolder folder;
+  CompareOptions options;
+  options.subject = changed_copy(folder, "other", [](Json&) {});
+  fs::remove(fs::path(options.subject) / "tensors.safetensors");
+  std::string lines = *read_file(fs::path(options.subject) / "trace.jsonl", 1 << 24);
+  const size_t key = lines.find("\"blake3\"", lines.find("\"blk1/ffn_inp\""));
+  ASSERT_NE(key, std::string::npos);
+  const size_t hash = lines.find('"', lines.find(':', key)) + 1;
+  lines[hash] = lines[hash] == '0' ? '1' : '0';
+  ASSERT_TRUE(write_file(fs::path(options.subject) / "trace.jsonl", lines));
+  options.reference = recording("scenario1");
+  options.exact = true;
+  options.level = trace::Level::kTokens;
+  const Comparison comparison = compared(options);
+  EXPECT_EQ(comparison.exit_code, 1);
+  EXPECT_EQ(to_json(comparison)["first_divergence"]["name"], "blk1/ffn_inp");
+  EXPECT_THAT(comparison.repro, HasSubstr("--level tokens"));
 }
 
 TEST(Compare, APatternThatMatchesNothingIsAUsageError) {

@@ -5,6 +5,8 @@
 
 #include "support/paths.h"
 #include "tern/app/known_graph.h"
+#include "tern/arch/family.h"
+#include "tern/synth/synthetic_model.h"
 
 namespace tern::app {
 namespace {
@@ -51,6 +53,23 @@ TEST(TensorPatterns, TheGraphIsThatOfTheFile) {
   const compare::ModelGraph graph = graph_of(*view);
   EXPECT_EQ(graph.stages.size(), trace::kStageTable.size());
   EXPECT_GT(graph.n_layers, 0);
+}
+
+TEST(TensorPatterns, EachFamilysGraphIsKnown) {
+  const test::TemporaryFolder folder;
+  for (const arch::Family& family : arch::families()) {
+    SCOPED_TRACE(family.name);
+    synth::SyntheticOptions options{.shape = *synth::synthetic_shape("tiny")};
+    options.architecture = family.name;
+    const auto path = folder.path() / (std::string(family.name) + ".gguf");
+    ASSERT_TRUE(synth::write_synthetic_model(path, options));
+    const auto view = gguf::View::open(path);
+    ASSERT_TRUE(view) << view.error().line();
+    const compare::ModelGraph graph = graph_of(*view);
+    EXPECT_EQ(graph.stages, trace::stages_of_graph(family.graph));
+    EXPECT_FALSE(graph.stages.empty());
+    EXPECT_GT(graph.n_layers, 0);
+  }
 }
 
 }  // namespace

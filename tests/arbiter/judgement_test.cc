@@ -97,6 +97,31 @@ TEST_F(JudgementTest, TwoSidesThatAreWrongAlikeHaveDiverged) {
   EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/q_proj");
 }
 
+// The place is the earlier one, and so is what the cause is looked for at. Nothing explains it here: what was measured
+// is there all the same.
+TEST_F(JudgementTest, OfTwoWrongSidesTheCauseIsOfTheOneThatIsWrongFirst) {
+  RunBuilder early = right_, late = right_;
+  early.arithmetic = late.arithmetic = "";
+  early.tensors["blk0/q_proj"][2] += 3;
+  late.tensors["blk1/down_proj"][1] -= 2;
+  for (const bool subject_is_first : {true, false}) {
+    const Judgement judgement = judged(subject_is_first ? early : late, subject_is_first ? late : early, true);
+    EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kBoth);
+    EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/q_proj");
+    ASSERT_TRUE(judgement.cause);
+    EXPECT_EQ(judgement.cause->name, "blk0/q_proj");
+    EXPECT_EQ(judgement.cause->side, subject_is_first ? compare::Side::kSubject : compare::Side::kReference);
+    EXPECT_EQ(judgement.cause->id, "unknown");
+    EXPECT_EQ(judgement.cause->confidence, 0);
+    const Json& measured = judgement.cause->parameters;
+    EXPECT_EQ(measured["wrong_outputs"], Json::array({2})) << measured;
+    EXPECT_EQ(measured["n_wrong_outputs"], 1);
+    EXPECT_EQ(measured["n_outputs"], 4);
+    EXPECT_GT(measured["rms"].get<double>(), measured["expected"].get<double>());
+    EXPECT_THAT(judgement.cause->evidence, HasSubstr("1 of its 4 outputs are wrong, the first is 2"));
+  }
+}
+
 // Both sides agree within their tolerance, and the oracle says of one that rounding does not explain what it did.
 TEST_F(JudgementTest, AnErrorInsideTheToleranceHasDivergedWhicheverSideHasIt) {
   RunBuilder off = RunBuilder::example();
@@ -159,6 +184,23 @@ TEST_F(JudgementTest, DistrustInTheReferenceChangesTheVerdictButNotTheComparison
   EXPECT_THAT(judgement.reason(), StartsWith("the reference fails its check; held against it all the same: "));
   EXPECT_EQ(judgement.comparison->verdict.kind, VerdictKind::kMatch);
   EXPECT_EQ(judged(wrong_, right_, true, "it fails").verdict(), VerdictKind::kDiverged) << "by the oracle";
+}
+
+TEST_F(JudgementTest, ACloseLookThatFindsNothingIsNoted) {
+  RunBuilder rounded = right_;
+  for (auto& [name, values] : rounded.tensors) {
+    values[0] *= 1.001F;
+  }
+  oracle_.float32.push_back(std::make_unique<Prepared>(rounded, folder_));
+  Judgement judgement = judged(wrong_, right_, false);
+  const trace::EngineRun right = right_.build(folder_);
+  const RunsToJudge runs{.subject = &right, .reference = &right};
+  Question question = question_about({}, folder_.path(), runs);
+  question.around = "blk0/out";
+  question.inputs_from = right.folder;
+  ASSERT_TRUE(judgement.arbitrate(oracle_, question, runs));
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_THAT(judgement.comparison->notes, testing::Contains(HasSubstr("blk0/out shows neither side wrong")));
 }
 
 TEST_F(JudgementTest, NanWithoutAReferenceIsNoPass) {

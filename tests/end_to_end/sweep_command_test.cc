@@ -258,6 +258,32 @@ TEST_F(SweepCommandDeep, AnEngineMayBeAnyProgram) {
   EXPECT_EQ(json_in(out_ / "scenario3" / "logits-comparison.json")["parity"]["status"], "ok");
 }
 
+// An engine that prints its tokens and records nothing.
+TEST_F(SweepCommand, TheLevelSaysWhatMustBeCompared) {
+  const std::string self = "command:env -u BITNET_TRACE_DIR " + test::tern_binary().string() +
+                           " run --model {model} --tokenizer {tokenizer} --prompt {prompt} --max-tokens {max_tokens} "
+                           "--ignore-eos --threads 1";
+  const auto sweep = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--reference", self, "--check-reference", "never", "--oracle", "never"});
+    return tern(sweep_of(model_, more));
+  };
+  const auto parity = [&] { return json_in(out_ / "scenario3" / "logits-comparison.json")["parity"]; };
+  const Ended tensors = sweep({});
+  EXPECT_EQ(tensors.exit_code, 5) << tensors.output;
+  EXPECT_EQ(parity()["level"], "tensors");
+  fs::remove_all(out_);
+  const Ended logits = sweep({"--level", "logits"});
+  EXPECT_EQ(logits.exit_code, 5) << logits.output;
+  EXPECT_THAT(logits.output, HasSubstr("the reference has no logits, and the level demands them"));
+  fs::remove_all(out_);
+  const Ended tokens = sweep({"--level", "tokens"});
+  EXPECT_EQ(tokens.exit_code, 0) << tokens.output;
+  EXPECT_EQ(parity()["status"], "ok");
+  EXPECT_EQ(parity()["level"], "tokens");
+  EXPECT_THAT(tokens.output, HasSubstr("scenario3  ok                tokens       4/4"));
+  EXPECT_THAT(read_file(out_ / "scenario3" / "report.txt", 1 << 20).value(), HasSubstr("tokens (asked for)"));
+}
+
 TEST_F(SweepCommand, CtrlCLeavesNoChildAndNoHalfFile) {
   const std::string slow = "command:sh -c 'echo $$ > " + (folder_.path() / "pid.tmp").string() + "; mv " +
                            (folder_.path() / "pid.tmp").string() + " " + (folder_.path() / "pid").string() +

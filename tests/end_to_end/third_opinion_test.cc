@@ -11,6 +11,7 @@
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
+#include "tern/gguf/view.h"
 #include "tern/trace/safetensors.h"
 
 namespace tern {
@@ -361,6 +362,75 @@ TEST_F(ThirdOpinionDeep, ACloseLookNamesTheFaultOfARecordingWithoutValues) {
   for (const auto& [name, entry] : near->entries()) {
     EXPECT_TRUE(name.find("blk0/") != std::string::npos || name.find("embeddings") != std::string::npos) << name;
   }
+}
+
+// The same of two recordings: the values that one side has say what went into the difference.
+TEST_F(ThirdOpinionDeep, ACloseLookAtTwoRecordingsNeedsTheValuesOfOne) {
+  record_with_another_rope_base();
+  const auto run = [&](const std::string& name, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"run",           "--model",      model_, "--tokenizer",  tokenizer_, "--prompt",
+                                      "Count: 1,2,3,", "--max-tokens", "4",    "--ignore-eos", "--out",    out(name)};
+    words.insert(words.end(), more.begin(), more.end());
+    ASSERT_EQ(tern(words).exit_code, 0);
+  };
+  run("values", {"--dump-tensors"});
+  run("hashes", {});
+  const auto compared = [&](const std::string& subject) {
+    const Ended ended = tern({"compare", out(subject), out("pack"), "--model", model_, "--oracle", "near", "--json"});
+    EXPECT_EQ(ended.exit_code, 1) << ended.output;
+    return json_in(folder_.path() / "output.txt");
+  };
+  const auto json = compared("values");
+  EXPECT_EQ(json["wrong"], "reference");
+  EXPECT_EQ(json["first_divergence"]["name"], "blk0/q_rope");
+  EXPECT_EQ(json["cause"]["id"], "rope_base") << json["cause"]["evidence"];
+  EXPECT_EQ(json["cause"]["side"], "reference");
+  const auto without = compared("hashes");
+  EXPECT_TRUE(without["wrong"].is_null());
+  EXPECT_THAT(without["no_arbitration_because"].get<std::string>(), HasSubstr("no values say what went into"));
+}
+
+// One copy of the model with two mistakes: the cause is the first, and what it does not explain is said.
+TEST_F(ThirdOpinionDeep, OfTwoFaultsTheFirstIsNamedAndTheOtherIsSaid) {
+  std::string bytes = read_file(model_, uint64_t{64} << 20).value_or("");
+  const auto view = gguf::View::open(model_);
+  ASSERT_TRUE(view) << view.error().line();
+  const auto halve_scale = [&](const char* name) {
+    const gguf::Tensor* tensor = view->find_tensor(name);
+    char* const place = bytes.data() + tensor->file_offset + tensor->n_elements() / 4;
+    float scale = 0;
+    std::memcpy(&scale, place, sizeof(scale));
+    scale /= 2;
+    std::memcpy(place, &scale, sizeof(scale));
+  };
+  const auto negate_row = [&](const char* name, uint64_t row) {
+    const gguf::Tensor* tensor = view->find_tensor(name);
+    const uint64_t row_bytes = tensor->n_cols() / 4;
+    for (uint64_t i = 0; i < row_bytes; ++i) {
+      char& byte = bytes[tensor->file_offset + row * row_bytes + i];
+      byte = static_cast<char>(0xaa - static_cast<unsigned char>(byte));  // 2 - code in each of the four
+    }
+  };
+  halve_scale("blk.0.attn_k.weight");
+  negate_row("blk.2.ffn_up.weight", 5);
+  ASSERT_TRUE(write_file(out("wrong.gguf"), bytes));
+  for (const auto& [model, name] : {std::pair{model_, "right"}, std::pair{out("wrong.gguf"), "wrong"}}) {
+    const Ended ended = tern({"run", "--model", model, "--tokenizer", tokenizer_, "--prompt", "Hello", "--max-tokens",
+                              "1", "--ignore-eos", "--dump-tensors", "--out", out(name)});
+    ASSERT_EQ(ended.exit_code, 0) << ended.output;
+  }
+  const Ended ended = tern({"compare", out("wrong"), out("right"), "--model", model_, "--json"});
+  EXPECT_EQ(ended.exit_code, 1) << ended.output;
+  const auto json = json_in(folder_.path() / "output.txt");
+  const auto& cause = json["cause"];
+  EXPECT_EQ(json["wrong"], "subject");
+  EXPECT_EQ(json["first_divergence"]["name"], "blk0/k_proj");
+  EXPECT_EQ(cause["id"], "weight_scale") << cause["evidence"];
+  EXPECT_EQ(cause["name"], "blk0/k_proj");
+  EXPECT_NEAR(cause["parameters"]["factor"].get<double>(), 0.5, 1e-4);
+  EXPECT_EQ(cause["unexplained"], nlohmann::json::array({"blk2/up_proj"}));
+  EXPECT_THAT(cause["evidence"].get<std::string>(),
+              HasSubstr("1 more tensor is wrong by itself, blk2/up_proj, and not explained by it"));
 }
 
 // Of many tokens, the first pass is enough: the engine is ended where it differs, and the fault is named all the same.

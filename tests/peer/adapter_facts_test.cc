@@ -27,7 +27,7 @@ TEST(AdapterFacts, AreReadBetweenALibrarysOwnLines) {
   const auto read = read_adapter_facts("loading...\n" + facts() + "\nbye\n", "w");
   ASSERT_TRUE(read) << read.error().line();
   EXPECT_EQ(read->name, "e 1");
-  EXPECT_EQ(read->level, "logits");
+  EXPECT_EQ(read->level, trace::Level::kLogits);
   EXPECT_EQ(read->arithmetic, "");
   EXPECT_TRUE(read->abilities.runs && read->abilities.token_ids);
   EXPECT_FALSE(read->abilities.dump_tensors);

@@ -81,7 +81,7 @@ TEST_F(LiveEngineTest, IsBuiltOnceAndRuns) {
   EXPECT_EQ(opened->kind, "bitnet.cpp");
   EXPECT_EQ(opened->engine, "stand-in 1");
   EXPECT_TRUE(opened->traits.has_adapter);
-  EXPECT_EQ(opened->level, "tensors");
+  EXPECT_EQ(opened->level, trace::Level::kTensors);
   EXPECT_EQ(opened->details["layout"], "bitnet.cpp tree");
   EXPECT_TRUE(opened->details["arithmetic"].is_null());
   const std::string call = read_file(folder_.path() / "calls", 10000).value();

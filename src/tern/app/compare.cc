@@ -177,6 +177,40 @@ Result<bool> ran_known_graph(const compare::Sided<Recording>& sides, const std::
          std::all_of(reference.run.trace.begin(), reference.run.trace.end(), is_known);
 }
 
+// The neighbourhood of the first difference alone, from the values of a side that has them: where the model is too
+// large for the oracle as a whole, or what a side inherits hides what it does itself. What is executed before the first
+// difference is equal where hashes say so. Otherwise a side without values has other inputs, and is not judged.
+Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& setting,
+                    const arbiter::OracleEngines& engines, const fs::path& scratch, arbiter::Judgement& judgement) {
+  const compare::RunComparison& comparison = *judgement.comparison;
+  const auto& first = comparison.exact ? comparison.first_hash_difference : comparison.first_divergence;
+  const bool is_needed = !judgement.arbitration || judgement.arbitration->wrong() == compare::Wrong::kNeither;
+  if (!is_needed || !first || !comparison.tokens.prompt_equal ||
+      judgement.verdict() != compare::VerdictKind::kDiverged) {
+    return {};
+  }
+  const trace::EngineRun& giver = runs.subject->values ? *runs.subject : *runs.reference;
+  if (!giver.values || giver.result.prompt_tokens.empty()) {
+    judgement.no_arbitration += judgement.no_arbitration.empty() ? "" : "; no values say what went into the difference";
+    return {};
+  }
+  arbiter::Question question(setting, scratch, giver);
+  question.fed_tokens.resize(std::min(question.fed_tokens.size(), static_cast<size_t>(first->seq)));
+  question.around = first->name();
+  question.inputs_from = giver.folder;
+  const auto is_known = [&](const trace::EngineRun& run) { return comparison.exact || run.values; };
+  trace::EngineRun nothing;  // in place of a subject that is not judged
+  nothing.result = runs.subject->result;
+  const arbiter::RunsToJudge near = {.subject = is_known(*runs.subject) ? runs.subject : &nothing,
+                                     .reference = is_known(*runs.reference) ? runs.reference : nullptr};
+  arbiter::Judgement closer = judgement;
+  TERN_RETURN_IF_ERROR(closer.arbitrate(engines, std::move(question), near));
+  if (!judgement.arbitration || (closer.arbitration && closer.arbitration->wrong() != compare::Wrong::kNeither)) {
+    judgement = std::move(closer);
+  }
+  return {};
+}
+
 // `judge_options`: all but what concerns the oracle.
 Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, const CompareOptions& options,
                                             arbiter::JudgeOptions judge_options, const Interrupt& interrupt) {
@@ -192,6 +226,9 @@ Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, co
   TERN_ASSIGN_OR_RETURN(const arbiter::OracleEngines engines, oracle_engines());
   judge_options.oracle = judge_options.why_no_oracle.empty() ? &engines : nullptr;
   TERN_ASSIGN_OR_RETURN(auto judgement, arbiter::judge(runs, std::move(question), judge_options));
+  if (options.ask != AskOracle::kNever && check_oracle_can_compute(view)) {
+    TERN_RETURN_IF_ERROR(look_closely(runs, setting, engines, scratch.path(), judgement));
+  }
   add_evidence_of_tokenizers(options.model, view, judgement);
   return judgement;
 }
@@ -214,6 +251,9 @@ Result<std::string> repro_of(const CompareOptions& options) {
   }
   for (const std::string& pattern : options.allow_missing) {
     words.add_option("--allow-missing", pattern);
+  }
+  if (options.level) {
+    words.add_option("--level", std::string(trace::level_name(*options.level)));
   }
   words.add_flag("--exact", options.exact);
   words.add_flag("--tolerant", options.tolerant);
@@ -248,6 +288,7 @@ Result<std::optional<Comparison>> compare_recordings(const CompareOptions& optio
     TERN_ASSIGN_OR_RETURN(judge_options.compare.tolerances, sweep::read_tolerances(options.tolerances));
   }
   judge_options.compare.allow_missing = options.allow_missing;
+  judge_options.compare.level = options.level;
   if (!options.model.empty()) {
     TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(options.model));
     judge_options.compare.graph = graph_of(view);

@@ -21,6 +21,7 @@ struct CompareOptions {
   std::string tolerances;  // a TOML file
   AskOracle ask = AskOracle::kAuto;
   bool exact = false, tolerant = false;
+  std::optional<trace::Level> level;       // what must be compared for a pass; absent: compare::CompareOptions' default
   std::vector<std::string> allow_missing;  // patterns of tensors that need not be compared
 };
 

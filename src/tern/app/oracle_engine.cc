@@ -36,8 +36,12 @@ Result<std::vector<float>> evaluate(oracle::Oracle& oracle, std::span<const int3
 
 Result<std::unique_ptr<oracle::Oracle>> make_oracle(const gguf::View& view, const OracleOptions& options,
                                                     const trace::Inputs* inputs) {
-  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain,
-                        oracle::Oracle::load(view, {options.significant_bits, inputs, options.around}));
+  oracle::Settings settings;
+  settings.significant_bits = options.significant_bits;
+  settings.inputs = inputs;
+  settings.around = options.around;
+  settings.n_threads = options.fault.empty() ? options.n_threads : 1;  // faults may keep what they have read
+  TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(view, settings));
   for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
     if (rules.name == options.arithmetic) {
       return std::make_unique<oracle::Float32>(plain, rules);

@@ -275,6 +275,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
       check_prompts(opened, plan.scenarios, options.scenarios.empty() ? "built-in scenarios" : options.scenarios));
   plan.compare.graph = graph_of(opened.view);
   plan.compare.allow_missing = options.allow_missing;
+  plan.compare.level = options.level;
   plan.tokenizers_differ = opened.tokenizer_facts.disagreements;
   // Now rather than when there are results to write, which may be after minutes.
   TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));

@@ -145,6 +145,7 @@ Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& op
               {"--allow-model-mismatch", options.allow_model_mismatch},
               {"--exact", options.exact},
               {"--tolerant", options.tolerant},
+              {"--level", options.level ? Json(trace::level_name(*options.level)) : Json(nullptr)},
               {"--allow-missing", options.allow_missing},
               {"--stages", options.stages},
               {"--dump-tensors", options.dump_tensors},

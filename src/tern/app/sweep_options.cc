@@ -27,6 +27,9 @@ Result<outcome::ReproCommand> repro_of(const SweepOptions& options, const peer::
   for (const std::string& pattern : options.allow_missing) {
     words.add_option("--allow-missing", pattern);
   }
+  if (options.level) {
+    words.add_option("--level", std::string(trace::level_name(*options.level)));
+  }
   words.add_flag("--require-reference", options.require_reference);
   words.add_flag("--allow-model-mismatch", options.allow_model_mismatch);
   words.add_flag("--exact", options.exact);

@@ -1,6 +1,7 @@
 // The options of `tern sweep`, and the command that repeats them.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "tern/base/error.h"
 #include "tern/outcome/facts.h"
 #include "tern/peer/peer.h"
+#include "tern/trace/level.h"
 
 namespace tern::app {
 
@@ -18,6 +20,7 @@ struct SweepOptions {
   std::vector<std::string> subject_settings, reference_settings;  // "KEY=VALUE"
   std::string reference_arithmetic;
   std::string scenarios, tolerances;
+  std::optional<trace::Level> level;       // what must be compared for a pass; absent: compare::CompareOptions' default
   std::vector<std::string> allow_missing;  // patterns of tensors that need not be compared
   std::vector<std::string> only;           // names of scenarios; empty: all
   RunSettingOptions setting;

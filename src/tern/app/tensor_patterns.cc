@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "tern/app/known_graph.h"
-#include "tern/app/opened_model.h"
 #include "tern/arch/model_file.h"
 #include "tern/compare/name_pattern.h"
 
@@ -73,12 +72,9 @@ Status check_patterns(const std::vector<TensorPattern>& patterns,
 }
 
 compare::ModelGraph graph_of(const gguf::View& view) {
-  const auto architecture = view.get_string("general.architecture");
   const auto file = arch::ModelFile::read(view);
-  if (!architecture || !file || !check_computable(view)) {
-    return {};
-  }
-  return {stages_of_graph(*architecture), static_cast<int>(file->numbers().n_layers)};
+  return file ? compare::ModelGraph{stages_of_graph(file->family().name), static_cast<int>(file->numbers().n_layers)}
+              : compare::ModelGraph();
 }
 
 }  // namespace tern::app

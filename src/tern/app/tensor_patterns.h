@@ -24,7 +24,8 @@ bool is_of_graph(const TensorPattern& pattern, const compare::ModelGraph& graph,
 Status check_patterns(const std::vector<TensorPattern>& patterns,
                       const std::function<bool(const TensorPattern&)>& is_known);
 
-// What a forward pass of the model has; empty where its graph is not known, or tern cannot compute it.
+// What a forward pass of the model has; empty where its graph is not known: another architecture, or keys and tensors
+// that change the graph in a way that arch/ does not describe. Whether an engine of tern computes it does not count.
 compare::ModelGraph graph_of(const gguf::View& view);
 
 }  // namespace tern::app

@@ -31,15 +31,6 @@ uint64_t products_per_token(const gguf::View& view) {
   return n;
 }
 
-// A wrong constant could be any of those in use.
-std::vector<std::string> all_settings(const oracle::Fault& fault) {
-  std::vector<std::string> names;
-  for (const double value : fault.values) {
-    names.push_back(fmt::format("{}={}", fault.name, value));
-  }
-  return names.empty() ? std::vector<std::string>{std::string(fault.name)} : names;
-}
-
 Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& wrong, Json& tried) {
   TERN_ASSIGN_OR_RETURN(const gguf::View view, gguf::View::open(wrong.question.model));
   TERN_ASSIGN_OR_RETURN(const oracle::Steps steps, oracle::Steps::load(view));
@@ -68,15 +59,14 @@ Result<arbiter::OracleEngines> oracle_engines() {
     TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--arithmetic", std::string(rules.name)}));
     engines.float32.push_back(std::move(engine));
   }
-  for (const oracle::Fault& fault : oracle::known_faults()) {
-    for (const std::string& name : fault.cause.empty() ? std::vector<std::string>() : all_settings(fault)) {
-      TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
-      engines.faults.push_back({name,
-                                std::string(fault.cause),
-                                {fault.changes.begin(), fault.changes.end()},
-                                {fault.always_changes.begin(), fault.always_changes.end()},
-                                std::move(engine)});
-    }
+  for (const oracle::Hypothesis& hypothesis : oracle::hypotheses()) {
+    const std::string name(hypothesis.fault);
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+    engines.faults.push_back({name,
+                              std::string(oracle::find_fault(name)->cause),
+                              {hypothesis.changes.begin(), hypothesis.changes.end()},
+                              {hypothesis.always_changes.begin(), hypothesis.always_changes.end()},
+                              std::move(engine)});
   }
   TERN_ASSIGN_OR_RETURN(const std::filesystem::path program, own_program());
   engines.one_tensor = {program.string(), "oracle-tensor"};
@@ -115,9 +105,8 @@ std::vector<int32_t> arithmetic_probe(const gguf::View& view) {
 
 std::string why_no_oracle(AskOracle ask, const gguf::View& view, size_t n_positions) {
   if (ask == AskOracle::kNever || ask == AskOracle::kNear) {
-    return ask == AskOracle::kNever
-               ? "--oracle never"
-               : "--oracle near asks it only about a difference, of a subject that can keep the values around it";
+    return ask == AskOracle::kNever ? "--oracle never"
+                                    : "--oracle near asks it only about a difference of which the values are known";
   }
   if (const Status computable = check_oracle_can_compute(view); !computable) {
     return "it cannot compute this model: " + computable.error().line();

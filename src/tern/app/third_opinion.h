@@ -19,7 +19,7 @@ Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View
 // A long prompt of scattered token ids: about one activation in a million lies on the edge between the two roundings.
 std::vector<int32_t> arithmetic_probe(const gguf::View& view);
 
-// kNear: only in a sweep, about the neighbourhood of the first difference.
+// kNear: only about the neighbourhood of the first difference.
 enum class AskOracle { kAuto, kAlways, kNear, kNever };
 
 // Empty if the oracle is to be asked about `n_positions` positions of this model; otherwise why not.

@@ -166,10 +166,14 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
     }
     return opinion;
   }
-  if (arbitration.first_wrong.subject.first()) {
+  const auto of_subject = arbitration.first_wrong.subject.first();
+  const auto of_reference = arbitration.first_wrong.reference.first();
+  if (of_subject && !(of_reference && *of_reference < *of_subject)) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
+    opinion.cause->side = compare::Side::kSubject;
   } else {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate({reference_side, {}}, oracle(), noise_)));
+    opinion.cause->side = compare::Side::kReference;
   }
   return opinion;
 }
@@ -208,7 +212,7 @@ Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const c
   TERN_ASSIGN_OR_RETURN(const auto first_with,
                         first_tensor_with_faults(*engines_, wrong.question, first, possible, inputs_from));
   for (const OracleEngines::Fault& fault : engines_->faults) {
-    if (!explanation.could_be(fault) || explanation.is_settled()) {
+    if (explanation.is_settled() || !explanation.could_be(fault)) {
       continue;
     }
     const auto* values = first_with ? first_with->find(fault.name) : nullptr;

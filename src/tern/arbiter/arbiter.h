@@ -31,7 +31,7 @@ struct OracleEngines {
     std::vector<trace::Stage> always_changes;  // where one of these is right, neither
     std::unique_ptr<peer::Peer> engine;
   };
-  std::vector<Fault> faults;  // the oracle with one known fault each
+  std::vector<Fault> faults;  // the oracle with one fault each, of those that nothing measures
   // The first words of a command that computes one tensor with each of many of these faults (first_tensor.h). Empty:
   // each fault takes a whole run.
   std::vector<std::string> one_tensor;
@@ -72,7 +72,7 @@ struct WrongSide {
 
 struct Opinion {
   compare::Arbitration arbitration;
-  std::optional<outcome::Cause> cause;                          // where a side is wrong: the subject's, if both are
+  std::optional<outcome::Cause> cause;  // where a side is wrong: of the one that is wrong first, if both are
   compare::Sided<std::optional<compare::Isolation>> isolation;  // of a side that has values
 };
 
@@ -86,9 +86,9 @@ class Arbiter {
 
   // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: measured from
   // the data (OracleEngines::estimate), or else what it computed is held against what the oracle computes with each
-  // fault that could be meant, from the same inputs where there are any. Where none explains it but few rows of one
-  // weight do, the id is "weight_value", otherwise "unknown". Where neither is wrong and they differ all the same, the
-  // cause is who tokenized the prompt, or rounding. Errors: kIo, and kEngine when interrupted. `folder`: for the
+  // fault that could be meant, from the same inputs where there are any. Where none explains it, the id is "unknown",
+  // and the parameters have what was measured. Where neither is wrong and they differ all the same, the cause is who
+  // tokenized the prompt, or rounding. Errors: kIo, and kEngine when interrupted. `folder`: for the
   // oracle's runs about these two; empty: the question's. It must exist, and judgements at the same time need one each.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject", const std::filesystem::path& folder = {}) const;

@@ -15,15 +15,6 @@ using compare::StageArbitration;
 using outcome::Cause;
 using trace::Stage;
 
-// Outputs of a projection that are wrong for some token.
-struct WrongRows {
-  size_t n_features = 0, of = 0;
-  size_t first = 0;
-};
-
-// More of them are no matter of single weights.
-constexpr double kMaxWrongRows = 0.05;
-
 bool is_product(Stage stage) {
   return stage.kind() == trace::StageKind::kProjection || stage.kind() == trace::StageKind::kHead;
 }
@@ -34,17 +25,19 @@ double largest_noise(const StageArbitration& stage, double rms) {
                                           : stage.bound.largest.value_or(0));
 }
 
-WrongRows wrong_rows(std::span<const float> is, std::span<const float> should, size_t n_features, double noise) {
-  WrongRows rows{.of = n_features};
+// Outputs that are wrong for some token.
+std::vector<size_t> wrong_outputs(std::span<const float> is, std::span<const float> should, size_t n_features,
+                                  double noise) {
+  std::vector<size_t> wrong;
   for (size_t feature = 0; feature < n_features; ++feature) {
     for (size_t i = feature; i < should.size(); i += n_features) {
       if (!(std::abs(static_cast<double>(is[i]) - static_cast<double>(should[i])) <= noise)) {
-        rows.first = rows.n_features++ == 0 ? feature : rows.first;
+        wrong.push_back(feature);
         break;
       }
     }
   }
-  return rows;
+  return wrong;
 }
 
 // One tensor of the side, and what it should be.
@@ -105,9 +98,6 @@ bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
 }
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
-  if (is_settled() && best_->fault->cause == fault.cause) {
-    return false;
-  }
   const bool possible = is_possible(fault);
   std::string& list = possible ? tried_ : ruled_out_;
   list += (list.empty() ? "" : ", ") + fault.name;
@@ -159,19 +149,32 @@ double Explanation::error_of_first() const {
   return stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
 }
 
-std::optional<Cause> Explanation::few_rows() const {
+// What is known of the first wrong tensor where nothing explains it: its RMS, and of a product with values the outputs
+// that are wrong.
+Cause Explanation::unknown() const {
+  Cause cause{"unknown", place_.value_or(first_).name(), 0, "nothing that was tried explains it", Json::object()};
+  const trace::TraceRecord* const is = wrong_.run->find(first_);
+  const trace::TraceRecord* const should = exact_.find(first_);
+  cause.parameters["rms"] = is != nullptr && is->finite_rms() ? json_number(*is->finite_rms()) : Json(nullptr);
+  cause.parameters["expected"] =
+      should != nullptr && should->finite_rms() ? json_number(*should->finite_rms()) : Json(nullptr);
   const auto values = values_of(*wrong_.run, exact_, first_);
   if (!values || !is_product(first_.stage) || values->record->shape.size() != 2) {
-    return std::nullopt;
+    return cause;
   }
+  const auto n_features = static_cast<size_t>(values->record->shape[1]);
   const double noise = largest_noise(*arbitration_.find(first_), *values->record->rms);
-  const WrongRows rows = wrong_rows(values->is, values->should, static_cast<size_t>(values->record->shape[1]), noise);
-  if (rows.n_features == 0 || static_cast<double>(rows.n_features) > kMaxWrongRows * static_cast<double>(rows.of)) {
-    return std::nullopt;
+  std::vector<size_t> wrong = wrong_outputs(values->is, values->should, n_features, noise);
+  if (!wrong.empty()) {
+    cause.evidence +=
+        fmt::format("; {} of its {} outputs are wrong, the first is {}", wrong.size(), n_features, wrong[0]);
   }
-  return Cause{"weight_value", first_.name(), 1 - static_cast<double>(rows.n_features) / static_cast<double>(rows.of),
-               fmt::format("{} of {} outputs of {} differ, the first is {}: rows of its weight; no fault explains it",
-                           rows.n_features, rows.of, first_.name(), rows.first)};
+  cause.parameters["n_outputs"] = n_features;
+  cause.parameters["n_wrong_outputs"] = wrong.size();
+  constexpr size_t kListed = 64;
+  wrong.resize(std::min(wrong.size(), kListed));
+  cause.parameters["wrong_outputs"] = std::move(wrong);  // the first of them
+  return cause;
 }
 
 // What the first wrong tensor looks like; empty where nothing strikes.
@@ -195,11 +198,9 @@ Cause Explanation::conclude() const {
   const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
                              (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
   if (!best_) {
-    if (auto cause = few_rows()) {
-      cause->evidence += others;
-      return *cause;
-    }
-    return {"unknown", name, 0, "no known fault explains it" + seen() + others};
+    Cause cause = unknown();
+    cause.evidence += seen() + others;
+    return cause;
   }
   std::string evidence = fmt::format(
       "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and "

@@ -17,11 +17,11 @@ class Explanation {
   Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
               const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
 
-  // Whether the fault comes into question at all, see could_be().
+  // Whether the fault comes into question. Not where the side has computed one of those stages right that the fault
+  // always changes, in the pass and layer of the first wrong tensor; and where the place is known, not where it is of
+  // another stage than the fault changes.
   bool is_possible(const OracleEngines::Fault& fault) const;
-  // Whether it needs to be tried. Not where the side has computed one of those stages right that the fault always
-  // changes, in the pass and layer of the first wrong tensor; where the place is known, not where it is of another
-  // stage than the fault changes; and not where another fault of the same cause explains all that is wrong.
+  // The same, and takes note of it: the conclusion lists what was tried and what was ruled out.
   bool could_be(const OracleEngines::Fault& fault);
   // Whether a fault with which the oracle makes these values of the first wrong tensor could be the cause. try_fault()
   // would pass over any other.
@@ -46,7 +46,7 @@ class Explanation {
     double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
   };
   compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;
-  std::optional<outcome::Cause> few_rows() const;
+  outcome::Cause unknown() const;
   std::string seen() const;
   double error_of_first() const;
 

@@ -8,6 +8,9 @@ namespace {
 using compare::VerdictKind;
 
 std::string match_sentence(const compare::RunComparison& comparison) {
+  if (comparison.coverage.tensors_compared == 0) {
+    return fmt::format("{} of {} generated tokens are equal", comparison.tokens.n_equal, comparison.tokens.n_compared);
+  }
   return fmt::format("{} of {} tensors are equal bit for bit, and so are {} of {} generated tokens",
                      comparison.n_hash_equal, comparison.coverage.tensors_compared, comparison.tokens.n_equal,
                      comparison.tokens.n_compared);
@@ -99,7 +102,14 @@ Status Judgement::arbitrate(const OracleEngines& engines, Question question, con
 
 Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs) {
   compare::CompareOptions ignored;  // the two sides have been compared
+  const std::string around = question.around;
   TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, ignored));
+  if (comparison && arbitration && arbitration->wrong() == compare::Wrong::kNeither) {
+    comparison->notes.push_back(fmt::format(
+        "looked at closely, {} shows neither side wrong: what differs there is inherited, rounding, or more "
+        "than an RMS shows; --oracle always judges every layer",
+        around));
+  }
   conclude();
   return {};
 }

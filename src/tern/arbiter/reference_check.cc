@@ -247,6 +247,7 @@ class Checker {
                                        "as a batch it is wrong, token by token it is within rounding of the oracle"};
       }
     }
+    result_.cause->side = compare::Side::kReference;
     return {};
   }
 

@@ -22,6 +22,7 @@ void add_compare(Command& app, Action& action) {
   auto* exact = command->add_flag("--exact", options->exact, "Demand equal hashes");
   command->add_flag("--tolerant", options->tolerant, "Hold to tolerances even where both claim one arithmetic")
       ->excludes(exact);
+  add_level_option(*command, options->level);
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   command
       ->add_option("--allow-missing", options->allow_missing,
@@ -36,7 +37,8 @@ void add_compare(Command& app, Action& action) {
       ->excludes(scenario);
   command->footer(
       "Without --exact and --tolerant, equal hashes are demanded where both sides name the same arithmetic.\n"
-      "Exit codes: 0 match or within tolerance, 1 diverged, 3 unreadable, 5 the comparison proves nothing.\n"
+      "Exit codes: 0 match or within tolerance, 1 diverged, 2 usage (other prompts, a pattern that matches nothing), 3\n"
+      "unreadable, 5 the comparison proves nothing.\n"
       "Example: tern compare /tmp/crossval/scenario1/rs-run models/tern-tiny/reference");
   command->callback([options, json, &action] {
     action = [options, json]() -> Result<int> {

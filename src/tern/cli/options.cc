@@ -55,8 +55,22 @@ void add_oracle_option(Command& command, app::AskOracle& ask) {
   add_choice<app::AskOracle>(
       command, "--oracle", ask, app::oracle_words(),
       "Ask the third opinion, a plain evaluation in double precision, which side is wrong: auto (where the model is "
-      "small enough for it to take seconds; otherwise, in a sweep, as near), always, near (only about the layer in "
-      "which two sides first differ), never");
+      "small enough for it to take seconds; otherwise as near), always, near (only about the layer in which two sides "
+      "first differ), never");
+}
+
+void add_level_option(Command& command, std::optional<trace::Level>& level) {
+  std::vector<std::string> names;
+  for (const trace::Level known : trace::kLevels) {
+    names.emplace_back(trace::level_name(known));
+  }
+  command
+      .add_option(
+          "--level", [&level](const std::string& name) { level = trace::parse_level(name); },
+          "What must be compared for a pass: tokens; logits, too; tensors, too. What is there beyond that is compared "
+          "all the same, and a difference of it counts")
+      ->check(one_of(names))
+      ->default_str("tensors, or the lower level that a side states");
 }
 
 void add_setting_option(Command& command, const std::string& option, std::vector<std::string>& settings) {

@@ -67,6 +67,7 @@ void add_sweep(Command& app, Action& action) {
   command->add_option("--subject", options->subject, "The engine under test, in the same forms")->capture_default_str();
   add_setting_option(*command, "--subject", options->subject_settings);
   command->add_option("--scenarios", options->scenarios, "TOML file with [[scenario]] name, prompt, max_tokens");
+  add_level_option(*command, options->level);
   command->add_option("--tolerances", options->tolerances, "TOML file with bounds of your own, by stage");
   command
       ->add_option("--allow-missing", options->allow_missing,

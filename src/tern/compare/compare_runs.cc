@@ -28,6 +28,21 @@ bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun
   return a == b;
 }
 
+// The lower of what the sides state, and who states it.
+trace::Level level_of(const trace::EngineRun& subject, const trace::EngineRun& reference,
+                      const std::optional<trace::Level>& asked, std::string& reason) {
+  trace::Level level = asked.value_or(trace::Level::kTensors);
+  reason = asked ? "asked for" : "the default";
+  const Sided<const trace::EngineRun*> runs = {&subject, &reference};
+  for (const auto& [side, run] : runs.both()) {
+    if (!asked && run->result.level.value_or(level) < level) {
+      level = *run->result.level;
+      reason = fmt::format("the {} states no more", side_name(side));
+    }
+  }
+  return level;
+}
+
 bool are_settings_of_one_engine(const trace::RunResult& a, const trace::RunResult& b) {
   return !a.engine.empty() && a.engine == b.engine && !a.settings.is_null() && !b.settings.is_null() &&
          a.settings != b.settings;
@@ -167,6 +182,7 @@ RunComparison compare_outputs(const trace::EngineRun& subject, const trace::Engi
                               const CompareOptions& options) {
   RunComparison comparison;
   comparison.exact = demand_equal_hashes(subject, reference, options.exactness, comparison.exact_reason);
+  comparison.level = level_of(subject, reference, options.level, comparison.level_reason);
   comparison.cosine_grades = options.tolerances.logits_cosine;
   comparison.one_engine = are_settings_of_one_engine(subject.result, reference.result);
   comparison.tokens = compare_tokens(subject, reference);

@@ -65,6 +65,9 @@ struct CompareOptions {
   std::vector<double> logits_noise = {};
   bool cut_short = false;  // both runs hold no more than what is up to a first difference
   ModelGraph graph = {};
+  // What must be compared for a pass. Absent: tensors, or what a side states that it can be compared on, if that is
+  // less.
+  std::optional<trace::Level> level = std::nullopt;
   std::vector<std::string> allow_missing = {};  // patterns (name_pattern.h) of tensors that need not be compared
 };
 
@@ -173,10 +176,12 @@ struct Coverage {
 
 struct RunComparison {
   Verdict verdict;
-  bool exact = false;          // were equal hashes demanded
-  bool one_engine = false;     // both sides are one engine under two settings, whose graphs may differ
-  std::string exact_reason;    // why, or why not
-  CosineGrades cosine_grades;  // that the verdict held the logits to
+  bool exact = false;                           // were equal hashes demanded
+  bool one_engine = false;                      // both sides are one engine under two settings, whose graphs may differ
+  std::string exact_reason;                     // why, or why not
+  trace::Level level = trace::Level::kTensors;  // what must be compared for a pass
+  std::string level_reason;                     // why that: "asked for"
+  CosineGrades cosine_grades;                   // that the verdict held the logits to
   Coverage coverage;
   std::string missing;             // which expected tensors were not compared, a clause; empty: none
   std::vector<std::string> notes;  // what is odd about either side's records: sentences

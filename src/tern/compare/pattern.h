@@ -1,5 +1,5 @@
-// What a wrong tensor looks like beside the right one, for people to think about where no known fault explains
-// it. Pure.
+// What a wrong tensor looks like beside the right one, for people to think about where nothing explains it.
+// Pure.
 #pragma once
 
 #include <span>

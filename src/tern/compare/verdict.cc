@@ -47,6 +47,8 @@ class Judge {
   bool is_divergence(const TensorComparison& tensor) const;
   void name_first_divergence();
   std::optional<Verdict> mistrust() const;
+  std::string too_few_tensors() const;
+  std::string too_few_logits() const;
   std::string diverged_reason() const;
   std::string tensor_reason(const TensorComparison& tensor) const;
   std::string row_reason(const LogitsPosition& position) const;
@@ -55,6 +57,7 @@ class Judge {
   bool a_token_is_wrong() const;
   Verdict agreement() const;
   const LogitsPosition* row_that_chose(size_t step) const;
+  bool demands_tensors() const { return c_.level == trace::Level::kTensors; }
   bool a_trace_is_empty() const { return subject_.trace.empty() || reference_.trace.empty(); }
   size_t n_prompt() const { return reference_.result.prompt_tokens.size(); }
 
@@ -80,7 +83,7 @@ bool Judge::is_divergence(const TensorComparison& tensor) const {
     case TensorStatus::kOnlyReference:
       // The same arithmetic has the same stages, but for another graph that a setting leads to; a side that has traced
       // nothing at all is another matter.
-      return c_.exact && is_missing(tensor, c_.one_engine) && !a_trace_is_empty();
+      return demands_tensors() && c_.exact && is_missing(tensor, c_.one_engine) && !a_trace_is_empty();
     default:
       return false;
   }
@@ -274,9 +277,48 @@ bool Judge::a_token_is_wrong() const {
          !(only_ties && c_.tokens.n_generated.subject == c_.tokens.n_generated.reference);
 }
 
+// Why the tensors that were compared do not suffice; empty: they do.
+std::string Judge::too_few_tensors() const {
+  if (c_.coverage.tensors_compared == 0) {
+    return fmt::format("none of {} tensors could be compared: the two sides have no stage in common",
+                       c_.coverage.tensors_expected);
+  }
+  // A few early stages say nothing about the rest, and without logits nothing says how it ended.
+  if (c_.coverage.positions_compared == 0 && 2 * c_.coverage.stages_compared < c_.coverage.stages_expected) {
+    return fmt::format("only {} of {} stages were compared, and no logits", c_.coverage.stages_compared,
+                       c_.coverage.stages_expected);
+  }
+  if (!c_.missing.empty()) {
+    return fmt::format("{} of {} tensors were not compared: {} (--allow-missing PATTERN permits that)",
+                       c_.coverage.tensors_missing, c_.coverage.tensors_expected, c_.missing);
+  }
+  if (static_cast<double>(n_closed_gates_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
+    return fmt::format("{} of {} tensors are zero behind a closed gate on both sides", n_closed_gates_, n_both_sides_);
+  }
+  if (static_cast<double>(n_prove_nothing_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
+    return fmt::format("{} of {} tensors are all zeros or not finite on both sides", n_prove_nothing_, n_both_sides_);
+  }
+  return {};
+}
+
+// The same of logits; the rows that both had equal inputs of are expected.
+std::string Judge::too_few_logits() const {
+  if (!c_.logits) {
+    const bool subject_has_some = subject_.logits() != nullptr || subject_.top_logits;
+    return fmt::format("the {} has no logits, and the level demands them",
+                       side_name(subject_has_some ? Side::kReference : Side::kSubject));
+  }
+  const size_t n_comparable = n_prompt() + static_cast<size_t>(std::max(c_.tokens.last_comparable_seq, 0));
+  const size_t n_expected = std::min(n_comparable, c_.coverage.positions_expected);
+  return c_.coverage.positions_compared > 0 && c_.coverage.positions_compared >= n_expected
+             ? std::string()
+             : fmt::format("{} of {} rows of logits were compared, and the level demands all of them",
+                           c_.coverage.positions_compared, n_expected);
+}
+
 std::optional<Verdict> Judge::mistrust() const {
   const auto because = [](std::string reason) { return Verdict{VerdictKind::kMistrusted, std::move(reason)}; };
-  if (a_trace_is_empty()) {
+  if (demands_tensors() && a_trace_is_empty()) {
     const EngineRun& empty = subject_.trace.empty() ? subject_ : reference_;
     return because(
         fmt::format("{} has no trace: equal tokens alone do not show that the engine computes what it should",
@@ -290,31 +332,13 @@ std::optional<Verdict> Judge::mistrust() const {
     return because(
         fmt::format("the logits of row {} are all zeros or not finite on both sides", first_mistrusted_row_->position));
   }
-  if (c_.coverage.tensors_compared == 0) {
-    return because(fmt::format("none of {} tensors could be compared: the two sides have no stage in common",
-                               c_.coverage.tensors_expected));
-  }
-  // A few early stages say nothing about the rest, and without logits nothing says how it ended.
-  if (c_.coverage.positions_compared == 0 && 2 * c_.coverage.stages_compared < c_.coverage.stages_expected) {
-    return because(fmt::format("only {} of {} stages were compared, and no logits", c_.coverage.stages_compared,
-                               c_.coverage.stages_expected));
-  }
   if (c_.coverage.tokens_expected == 0) {
     return because("neither side generated a token");
   }
-  if (!c_.missing.empty()) {
-    return because(fmt::format("{} of {} tensors were not compared: {} (--allow-missing PATTERN permits that)",
-                               c_.coverage.tensors_missing, c_.coverage.tensors_expected, c_.missing));
-  }
-  if (static_cast<double>(n_closed_gates_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
-    return because(
-        fmt::format("{} of {} tensors are zero behind a closed gate on both sides", n_closed_gates_, n_both_sides_));
-  }
-  if (static_cast<double>(n_prove_nothing_) > kMaxClosedGateShare * static_cast<double>(n_both_sides_)) {
-    return because(
-        fmt::format("{} of {} tensors are all zeros or not finite on both sides", n_prove_nothing_, n_both_sides_));
-  }
-  return std::nullopt;
+  std::string too_few = c_.level == trace::Level::kTensors  ? too_few_tensors()
+                        : c_.level == trace::Level::kLogits ? too_few_logits()
+                                                            : std::string();
+  return too_few.empty() ? std::nullopt : std::optional(because(std::move(too_few)));
 }
 
 Verdict Judge::agreement() const {

@@ -24,6 +24,8 @@ struct Proposal {
   double simplicity = 1;  // of two that explain the data equally well, the greater one is given
   // The stage that does it, where that is one before the stage that is explained: a rotation that shows in the scores.
   std::optional<trace::Stage> place = std::nullopt;
+  // Kinds of stages that it changes besides that of the stage that is explained: a head map that keys and values share.
+  std::vector<trace::StageKind> also = {};
 };
 
 // `facts.is()` may be absent: then only facts.rms() is there, parameters are solved from it, and the discrete choices

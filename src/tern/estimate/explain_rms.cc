@@ -266,8 +266,10 @@ class RmsExplanation {
         tried_.push_back(tried_json(proposal, id, off, false));
         continue;
       }
+      std::vector<StageKind> kinds = proposal.also;
+      kinds.push_back(id.stage.kind());
       for (const Scope scope : kScopes) {
-        candidates_.push_back({within(proposal, scope, id), id, {id.stage.kind()}});
+        candidates_.push_back({within(proposal, scope, id), id, kinds});
       }
     }
   }

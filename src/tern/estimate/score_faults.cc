@@ -41,6 +41,7 @@ ScoreFault with_values_too(const ScoreFault& fault) {
   wider.proposal.parameters["of"] = "keys and values";
   wider.proposal.says += ", and so of the values";
   wider.proposal.simplicity *= kLess;
+  wider.proposal.also = {trace::StageKind::kMixing};
   wider.proposal.recompute = [keys = fault.proposal.recompute, rule = fault.rule](const StageFacts& facts) {
     return facts.id().stage.kind() == trace::StageKind::kMixing ? mixed_values(facts, rule.key_head, rule.slot)
                                                                 : keys(facts);

@@ -23,11 +23,6 @@ struct Fault {
   // The contract's id of the cause that an engine with this fault has; it always goes wrong in the same way, by which
   // it is recognised. Empty where it does not, or where the fault is none of the computation.
   std::string_view cause;
-  // Stages that it computes otherwise; all others come out right, given what went into them.
-  std::span<const trace::Stage> changes;
-  // Those of them that it changes in every layer, pass and model that has them: where one is right, this is not it.
-  // Empty: none for sure.
-  std::span<const trace::Stage> always_changes;
   std::unique_ptr<Oracle> (*make)(const Oracle& plain, const FaultSetting& setting);
   // Where the fault is a wrong constant: those that other models and engines use. Left to itself, it takes the first of
   // them that is not the model's own.
@@ -35,6 +30,18 @@ struct Fault {
 };
 
 std::span<const Fault> known_faults();
+
+// A fault that a wrong side may have, and that nothing measures from the data: estimate/ has estimators of all others.
+// It is held against what the side computed.
+struct Hypothesis {
+  std::string_view fault;
+  // Stages that it computes otherwise; all others come out right, given what went into them.
+  std::span<const trace::Stage> changes;
+  // Those of them that it changes in every layer, pass and model that has them: where one is right, this is not it.
+  // Empty: none for sure.
+  std::span<const trace::Stage> always_changes;
+};
+std::span<const Hypothesis> hypotheses();
 
 // Null where there is none of this name.
 const Fault* find_fault(std::string_view name);

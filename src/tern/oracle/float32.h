@@ -43,6 +43,10 @@ class Float32 : public Oracle {
   Matrix norm(const Matrix& x, std::span<const double> weight) const override;
   std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const override;
   double dot(const gguf::Tensor& weight, std::span<const double> row, std::span<const double> input) const override;
+  // float32 holds whole numbers up to 2^24.
+  bool adds_exactly(size_t n_products) const override {
+    return n_products * static_cast<size_t>(kLargestWholeWeight * kLargestWholeInput) <= size_t{1} << 24;
+  }
   double scaled(double product, double weight_scale, double unit) const override;
   double round_to_step(double steps) const override;
   std::pair<double, double> turned(double a, double b, double angle) const override;

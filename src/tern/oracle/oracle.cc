@@ -83,15 +83,8 @@ double Oracle::sum_of_squares(std::span<const double> x) const {
 Oracle::Matrix Oracle::project(const Matrix& x, const gguf::Tensor& weight) const {
   Matrix input = x;
   const std::vector<double> units = prepare_input(input, weight);
-  Matrix y(x.n_tokens, weight.n_rows());
-  WeightRow row;
-  for (uint64_t r = 0; r < weight.n_rows(); ++r) {
-    weight_row(weight, r, row);
-    for (size_t t = 0; t < x.n_tokens; ++t) {
-      y.row(t)[r] = scaled(dot(weight, row.weights, input.row(t)), row.scale, units[t]);
-    }
-  }
-  return y;
+  const auto row_of = [&](uint64_t r, WeightRow& row) { weight_row(weight, r, row); };
+  return product(input, units, weight, weight.n_rows(), row_of, settings_.n_threads);
 }
 
 double Oracle::scaled(double product, double weight_scale, double unit) const { return product * weight_scale * unit; }

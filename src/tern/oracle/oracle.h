@@ -2,14 +2,15 @@
 //
 // It decides which of two engines is wrong, so it shares nothing with model/ and kernels/: it reads the hyperparameters
 // itself, has decoders of its own and follows the textbook. All arithmetic is double, except that activations are
-// rounded to integers before a projection whose format demands it. It has no KV cache in float16, no lane order, no
-// SIMD and one thread.
+// rounded to integers before a projection whose format demands it. It has no KV cache in float16, no lane order and no
+// SIMD. Threads share out the rows of a product, and no row depends on another.
 //
 // Each step of the pass is a virtual function, so that faults.h can have stand-ins that do exactly one thing wrong, and
 // float32.h evaluations that are as right in other arithmetics.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <utility>
@@ -41,6 +42,7 @@ struct Settings {
   const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these; must outlive the oracle
   // A tensor of whose neighbourhood alone anything is computed, from what `inputs` say goes into it.
   std::optional<trace::TensorId> around = std::nullopt;
+  int n_threads = 1;  // of a product, at least 1
   // The price of one tensor: this one alone is computed. What is executed before it is computed only where `inputs`
   // have no values of it, and what is executed behind it is not. The result is that of a whole pass on the same inputs.
   std::optional<trace::TensorId> only = std::nullopt;
@@ -107,6 +109,15 @@ class Oracle {
   // Brings `x` into the form in which it is multiplied with this weight, and returns what one unit of each row
   // stands for.
   virtual std::vector<double> prepare_input(Matrix& x, const gguf::Tensor& weight) const;
+  // Fills in row `r` of a matrix.
+  using RowOf = std::function<void(uint64_t r, WeightRow& row)>;
+  // y[t][r] = scaled(dot(row r, x[t])), of `n_rows` rows that stand for those of `weight`; `x` and `units` are what
+  // prepare_input() made. `row_of` is called from that many threads.
+  Matrix product(const Matrix& x, std::span<const double> units, const gguf::Tensor& weight, uint64_t n_rows,
+                 const RowOf& row_of, int n_threads) const;
+  // Whether dot() of so many whole numbers comes out exactly, weights and inputs being at most this large.
+  static constexpr double kLargestWholeWeight = 4, kLargestWholeInput = 128;
+  virtual bool adds_exactly(size_t n_products) const { return n_products < size_t{1} << 22; }
   virtual double scaled(double product, double weight_scale, double unit) const;
   std::vector<double> leave_as_it_is(Matrix& x) const;
   // Rounds each row of `x` to int8 and returns what one unit of each row stands for.

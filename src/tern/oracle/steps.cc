@@ -23,15 +23,7 @@ class Steps::Operations final : public Oracle {
   Matrix project(const Matrix& x, const gguf::Tensor& weight, uint64_t n_rows, const RowOf& row_of) const {
     Matrix input = x;
     const std::vector<double> units = prepare_input(input, weight);
-    Matrix y(x.n_tokens, n_rows);
-    WeightRow row;
-    for (uint64_t r = 0; r < n_rows; ++r) {
-      row_of(r, row);
-      for (size_t t = 0; t < x.n_tokens; ++t) {
-        y.row(t)[r] = scaled(dot(weight, row.weights, input.row(t)), row.scale, units[t]);
-      }
-    }
-    return y;
+    return product(input, units, weight, n_rows, row_of, 1);
   }
 
   Matrix rounded_input(const Matrix& x, const gguf::Tensor& weight) const {

@@ -70,15 +70,7 @@ Workbench::Matrix Workbench::product(const Matrix& x, const gguf::Tensor& format
 
 Workbench::Matrix Workbench::product_of_rounded(const Matrix& x, std::span<const double> units,
                                                 const gguf::Tensor& matrix, const Rows& rows) const {
-  Matrix y(x.n_tokens, matrix.n_rows());
-  WeightRow row;
-  for (uint64_t r = 0; r < matrix.n_rows(); ++r) {
-    rows(r, row);
-    for (size_t t = 0; t < x.n_tokens; ++t) {
-      y.row(t)[r] = scaled(dot(matrix, row.weights, x.row(t)), row.scale, units[t]);
-    }
-  }
-  return y;
+  return Oracle::product(x, units, matrix, matrix.n_rows(), rows, 1);
 }
 
 Workbench::RopeRule Workbench::rope_rule() const {

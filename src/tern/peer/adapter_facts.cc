@@ -63,10 +63,12 @@ Result<AdapterFacts> read_adapter_facts(std::string_view output, const std::stri
   if (!json.at("arithmetic").is_null()) {
     TERN_ASSIGN_OR_RETURN(facts.arithmetic, short_text(json, "arithmetic", where));
   }
-  TERN_ASSIGN_OR_RETURN(facts.level, short_text(json, "level", where));
-  if (facts.level != "tokens" && facts.level != "logits" && facts.level != "tensors") {
-    return invalid_input(where, fmt::format("level '{}' is none of tokens, logits, tensors", facts.level));
+  TERN_ASSIGN_OR_RETURN(const std::string level, short_text(json, "level", where));
+  const auto known_level = trace::parse_level(level);
+  if (!known_level) {
+    return invalid_input(where, fmt::format("level '{}' is none of {}", level, trace::level_names()));
   }
+  facts.level = *known_level;
   TERN_ASSIGN_OR_RETURN(facts.abilities, read_abilities(json, where));
   if (!json.contains("settings")) {
     return invalid_input(where, "has no key \"settings\" ({} where there are none)");

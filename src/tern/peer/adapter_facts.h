@@ -15,13 +15,14 @@
 #include "tern/base/json.h"
 #include "tern/peer/abilities.h"
 #include "tern/peer/settings.h"
+#include "tern/trace/level.h"
 
 namespace tern::peer {
 
 struct AdapterFacts {
   std::string name;
-  std::string arithmetic;  // trace::RunResult::arithmetic; empty: not claimed
-  std::string level;       // what can be compared: "tokens", "logits" or "tensors"
+  std::string arithmetic;                       // trace::RunResult::arithmetic; empty: not claimed
+  trace::Level level = trace::Level::kTensors;  // what it can be compared on
   Abilities abilities;
   std::vector<KnownSetting> settings;
   Json engine_facts;  // an object

@@ -160,11 +160,13 @@ std::string disobedience(const RunRequest& request, const trace::RunResult& resu
 
 class CommandPeer final : public Peer {
  public:
-  CommandPeer(CommandTemplate command, std::string engine_name, const Abilities& by_option, Settings settings)
+  CommandPeer(CommandTemplate command, std::string engine_name, const Abilities& by_option, Settings settings,
+              std::optional<trace::Level> level)
       : command_(std::move(command)),
         engine_name_(std::move(engine_name)),
         by_option_(by_option),
-        settings_(std::move(settings)) {}
+        settings_(std::move(settings)),
+        level_(level) {}
 
   Abilities abilities() const override {
     Abilities all = by_option_;
@@ -299,6 +301,7 @@ class CommandPeer final : public Peer {
       outcome.failure = "ended well, but its result.json " + problem;
     } else if (loaded) {
       outcome.run = std::move(*loaded);
+      outcome.run->result.level = outcome.run->result.level ? outcome.run->result.level : level_;
     } else {
       outcome.failure = "ended well, but its result cannot be read: " + loaded.error().line();
     }
@@ -325,6 +328,7 @@ class CommandPeer final : public Peer {
   std::string engine_name_;
   Abilities by_option_;
   Settings settings_;
+  std::optional<trace::Level> level_;
 };
 
 // Ids from `list`, which starts behind the '['.
@@ -378,8 +382,9 @@ std::optional<std::vector<int32_t>> token_ids_in_output(std::string_view output,
 }
 
 std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name, const Abilities& by_option,
-                                        Settings settings) {
-  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name), by_option, std::move(settings));
+                                        Settings settings, std::optional<trace::Level> level) {
+  return std::make_unique<CommandPeer>(std::move(command), std::move(engine_name), by_option, std::move(settings),
+                                       level);
 }
 
 }  // namespace tern::peer

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,7 @@ struct OpenedEngine {
   std::string spec;                          // as given or found
   std::string engine;                        // as it states itself; empty where only a run states it
   std::string id;                            // of a pack
-  std::string level;                         // "tokens", "logits" or "tensors", where it states one
+  std::optional<trace::Level> level;         // what it can be compared on, where it states that
   std::string note;                          // why there is none, or that the model check was overridden
   Settings settings;                         // what was set; also in `details`, for the reports
   std::vector<KnownSetting> known_settings;  // what can be set

@@ -83,9 +83,11 @@ class Peer {
 // the line "Generated tokens: [1, 2, 3]" of its output (and "Prompt tokens: [...]", where it prints that too).
 // A run whose result.json does not confirm what was asked for (max_tokens, token ids, teacher tokens) is a failure.
 // `by_option`: what it takes as options behind its command, besides what the command has places for. `settings`:
-// "threads" and "ubatch" replace the run's, others fill the command's places of their names.
+// "threads" and "ubatch" replace the run's, others fill the command's places of their names. `level`: what it states
+// that its runs can be compared on, where a run does not state that itself.
 std::unique_ptr<Peer> make_command_peer(CommandTemplate command, std::string engine_name,
-                                        const Abilities& by_option = {.runs = true}, Settings settings = {});
+                                        const Abilities& by_option = {.runs = true}, Settings settings = {},
+                                        std::optional<trace::Level> level = std::nullopt);
 
 // A recording, found by its prompt or by the prompt's token ids. Nothing is run: its records are written out as if it
 // had been.

@@ -258,6 +258,9 @@ Json to_json(const RunResult& result) {
   if (!result.settings.is_null()) {
     json["settings"] = result.settings;
   }
+  if (result.level) {
+    json["level"] = level_name(*result.level);
+  }
   Json timing = Json::object();
   add_seconds(timing, "load_s", result.load_s);
   add_seconds(timing, "prefill_s", result.prefill_s);
@@ -293,6 +296,12 @@ Result<RunResult> run_result_from_json(const Json& json, const std::string& wher
   result.text = string_or_empty(json, "text");
   result.arithmetic = string_or_empty(json, "arithmetic");
   result.model_sha256 = string_or_empty(json, "model_sha256");
+  if (const std::string level = string_or_empty(json, "level"); !level.empty()) {
+    result.level = parse_level(level);
+    if (!result.level) {
+      return invalid_input(where, fmt::format("level '{}' is none of {}", printable(level), level_names()));
+    }
+  }
   if (const auto settings = json.find("settings"); settings != json.end() && settings->is_object()) {
     result.settings = *settings;
   }

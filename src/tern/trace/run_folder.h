@@ -15,6 +15,7 @@
 
 #include "tern/base/error.h"
 #include "tern/base/json.h"
+#include "tern/trace/level.h"
 #include "tern/trace/record.h"
 #include "tern/trace/safetensors.h"
 #include "tern/trace/top_logits.h"
@@ -40,6 +41,7 @@ struct RunResult {
   std::string model_sha256;  // empty where not known
   // What the engine was set to, by key, as it states it: {"threads": 4, "flash_attention": "off"}; null: not stated.
   Json settings;
+  std::optional<Level> level = std::nullopt;  // what it can be compared on; absent where not stated
   std::optional<double> load_s, prefill_s, decode_s;
 };
 Json to_json(const RunResult& result);

@@ -77,11 +77,12 @@ Result<OpenedEngine> open_adapter(const AdapterManifest& manifest, const Adapter
   opened.note = arithmetic_note(options.arithmetic, facts.engine_facts);
   opened.details = {{"engine", std::move(facts.engine_facts)},
                     {"arithmetic", arithmetic.empty() ? Json() : Json(arithmetic)},
-                    {"level", facts.level},
+                    {"level", trace::level_name(facts.level)},
                     {"settings", opened.settings},
                     {"layout", library.layout},
                     {"adapter", program.string()}};
-  opened.peer = make_command_peer(CommandTemplate(std::move(words)), opened.engine, facts.abilities, opened.settings);
+  opened.peer = make_command_peer(CommandTemplate(std::move(words)), opened.engine, facts.abilities, opened.settings,
+                                  facts.level);
   return opened;
 }
 

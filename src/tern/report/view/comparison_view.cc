@@ -208,6 +208,7 @@ ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   ComparisonView view{
       .comparison = c,
       .verdict = in_words(compare::verdict_name(c.verdict.kind)),
+      .level = fmt::format("{} ({})", trace::level_name(c.level), c.level_reason),
       .held_to = fmt::format("{} ({})", c.exact ? "equal hashes" : "tolerances", c.exact_reason),
       .coverage = fmt::format("{} of {} tensors, {} of {} tokens, {} of {} rows of logits; {} of {} stages",
                               coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,

@@ -41,6 +41,7 @@ MarkedTable neighbours_of(const compare::RunComparison& comparison, const trace:
 struct ComparisonView {
   const compare::RunComparison& comparison;
   std::string verdict;              // "within tolerance"
+  std::string level;                // what must be compared for a pass: "tensors (the default)"
   std::string held_to;              // "equal hashes (both name the arithmetic ...)"
   std::string coverage;             // one line
   std::string missing;              // which expected tensors were not compared; a clause; empty: none

@@ -84,8 +84,9 @@ std::string compared_sentence(const ScenarioOutcome& scenario) {
   }
   const compare::RunComparison& c = *scenario.comparison;
   const std::string missing = c.missing.empty() ? "" : fmt::format(" ({})", missing_clause(c));
-  return fmt::format("{} of {} tensors compared{}, {} equal by hash, held to {}", c.coverage.tensors_compared,
-                     c.coverage.tensors_expected, missing, c.n_hash_equal, c.exact ? "equal hashes" : "tolerances");
+  return fmt::format("level {}: {} of {} tensors compared{}, {} equal by hash, held to {}", trace::level_name(c.level),
+                     c.coverage.tensors_compared, c.coverage.tensors_expected, missing, c.n_hash_equal,
+                     c.exact ? "equal hashes" : "tolerances");
 }
 
 void measure(const ScenarioOutcome& scenario, ScenarioView& view) {

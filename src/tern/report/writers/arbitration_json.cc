@@ -68,6 +68,7 @@ Json arbitration_json(const Arbitration& arbitration) {
 Json cause_json(const std::optional<outcome::Cause>& cause) {
   return cause ? Json{{"id", cause->id},
                       {"name", cause->name},
+                      {"side", cause->side ? Json(compare::side_name(*cause->side)) : Json(nullptr)},
                       {"confidence", json_number(cause->confidence)},
                       {"evidence", cause->evidence},
                       {"parameters", cause->parameters},

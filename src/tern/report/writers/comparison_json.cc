@@ -62,6 +62,8 @@ Json comparison_json(const RunComparison& c) {
   const compare::Coverage& coverage = c.coverage;
   return {
       {"verdict", compare::verdict_name(c.verdict.kind)},
+      {"level", trace::level_name(c.level)},
+      {"level_reason", c.level_reason},
       {"reason", c.verdict.reason},
       {"coverage",
        {{"tensors_compared", coverage.tensors_compared},

@@ -20,7 +20,7 @@ std::string comparison_text(const ComparisonView& view) {
   if (!view.other_graph.empty()) {
     out += line("", view.other_graph);
   }
-  out += line("held to", one_line(view.held_to)) + line("tokens", view.tokens);
+  out += line("level", view.level) + line("held to", one_line(view.held_to)) + line("tokens", view.tokens);
   for (size_t i = 0; i < view.logits.size(); ++i) {
     out += line(i == 0 ? "logits" : "", view.logits[i]);
   }

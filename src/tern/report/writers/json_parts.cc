@@ -112,6 +112,7 @@ Json parity_json(const ScenarioView& view) {
   parity["no_arbiter_because"] = text_or_null(scenario.no_arbitration);
   parity["cause"] = cause_json(scenario.cause);
   parity["verdict"] = compared ? Json(compare::verdict_name(scenario.comparison->verdict.kind)) : Json(nullptr);
+  parity["level"] = compared ? Json(trace::level_name(scenario.comparison->level)) : Json(nullptr);
   parity["first_divergence"] = first_divergence_json(view.first_divergence);
   return parity;
 }

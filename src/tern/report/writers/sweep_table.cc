@@ -8,19 +8,21 @@
 namespace tern::report {
 namespace {
 
-std::string row_of(size_t width, std::string_view name, std::string_view status, std::string_view tokens,
-                   std::string_view cosine, std::string_view tensors, std::string_view traces) {
-  return fmt::format("{:<{}}  {:<16}  {:>7}  {:>9}  {:>13}  {:>6}\n", name, width, status, tokens, cosine, tensors,
-                     traces);
+std::string row_of(size_t width, std::string_view name, std::string_view status, std::string_view level,
+                   std::string_view tokens, std::string_view cosine, std::string_view tensors,
+                   std::string_view traces) {
+  return fmt::format("{:<{}}  {:<16}  {:<7}  {:>7}  {:>9}  {:>13}  {:>6}\n", name, width, status, level, tokens, cosine,
+                     tensors, traces);
 }
 
 std::string row_of(size_t width, const ScenarioView& view) {
-  std::string tokens = kNotMeasured, tensors = kNotMeasured;
+  std::string level = kNotMeasured, tokens = kNotMeasured, tensors = kNotMeasured;
   if (const auto& comparison = view.scenario.comparison) {
+    level = trace::level_name(comparison->level);
     tokens = fmt::format("{}/{}", comparison->tokens.n_equal, comparison->tokens.n_compared);
     tensors = fmt::format("{}/{}", comparison->n_hash_equal, comparison->coverage.tensors_expected);
   }
-  return row_of(width, view.scenario.scenario.name, view.status, tokens,
+  return row_of(width, view.scenario.scenario.name, view.status, level, tokens,
                 view.min_cosine ? fmt::format("{:.6f}", *view.min_cosine) : kNotMeasured, tensors,
                 std::to_string(view.scenario.sides.subject.n_traces));
 }
@@ -33,7 +35,7 @@ std::string sweep_table(const SweepView& view) {
   for (const ScenarioView& scenario : view.scenarios) {
     width = std::max(width, scenario.scenario.scenario.name.size());
   }
-  std::string out = row_of(width, kScenario, "status", "tokens", "cosine", "equal tensors", "traces");
+  std::string out = row_of(width, kScenario, "status", "level", "tokens", "cosine", "equal tensors", "traces");
   for (const ScenarioView& scenario : view.scenarios) {
     out += row_of(width, scenario);
   }

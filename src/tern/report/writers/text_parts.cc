@@ -39,7 +39,9 @@ std::string arbitration_text(const ArbitrationView& view) {
   std::string out = fmt::format("wrong      {}\n           {}\n", compare::wrong_name(view.arbitration.wrong()),
                                 one_line(view.arbitration.reason));
   if (const auto& cause = view.cause) {
-    out += fmt::format("cause      {} at {} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
+    const bool is_one_of_two = view.arbitration.wrong() == compare::Wrong::kBoth && cause->side;
+    out += fmt::format("cause      {} at {}{} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
+                       is_one_of_two ? fmt::format(" of the {}", compare::side_name(*cause->side)) : "",
                        cause->confidence, one_line(cause->evidence));
   }
   for (const Ranking& ranking : view.rankings) {
