@@ -31,7 +31,7 @@ bool is_product(Stage stage) {
 // What a value may differ by for reasons of rounding, in the tensor's unit.
 double largest_noise(const StageArbitration& stage, double rms) {
   return rms * (stage.sides.subject.local ? compare::kFloorAllowance * stage.sides.subject.local->floor.largest
-                                          : stage.bound.largest.value_or(0));
+                                          : stage.bound.largest);
 }
 
 WrongRows wrong_rows(std::span<const float> is, std::span<const float> should, size_t n_features, double noise) {

@@ -17,8 +17,8 @@ using trace::TensorId;
 using trace::TraceRecord;
 
 // `record`: what the side traced under the oracle tensor's name, null where nothing.
-std::optional<OracleError> error_of(const Values& values, const TraceRecord* record, const TraceRecord& oracle_record,
-                                    std::span<const float> oracle) {
+std::optional<OracleError> error_of(const Values& values, const RmsPrecision& precision, const TraceRecord* record,
+                                    const TraceRecord& oracle_record, std::span<const float> oracle) {
   if (const auto own = values.of(oracle_record)) {
     return error_of_values(*own, oracle);
   }
@@ -32,11 +32,15 @@ std::optional<OracleError> error_of(const Values& values, const TraceRecord* rec
   if (!rms || !should || *should == 0) {
     return std::nullopt;
   }
-  return OracleError{std::fabs(*rms - *should) / *should, true, std::nullopt};
+  return OracleError{std::max(std::fabs(*rms - *should) - precision.half_unit(*rms), 0.0) / *should, true, std::nullopt};
 }
 
-bool is_wrong(const std::optional<OracleError>& error, const OracleError& bound) {
-  return error && (error->relative > bound.relative || (error->largest && *error->largest > *bound.largest));
+double most_of(const OracleError& error, const RoundingBound& bound) {
+  return error.is_lower_bound ? bound.rms : bound.relative;
+}
+
+bool is_wrong(const std::optional<OracleError>& error, const RoundingBound& bound) {
+  return error && (error->relative > most_of(*error, bound) || (error->largest && *error->largest > bound.largest));
 }
 
 void note_first(FirstWrong& first, const TensorId& id) {
@@ -44,23 +48,6 @@ void note_first(FirstWrong& first, const TensorId& id) {
   if (!slot) {
     slot = id;
   }
-}
-
-std::vector<double> row_noise(const EngineRun& oracle, const EngineRun& rounded) {
-  std::vector<double> noise;
-  const auto* a = rounded.logits();
-  const auto* b = oracle.logits();
-  if (a == nullptr || b == nullptr || a->shape != b->shape || b->shape.size() != 2) {
-    return noise;
-  }
-  const auto vocab = static_cast<size_t>(b->shape[1]);
-  const int last = last_pass_with_equal_inputs(oracle.result, rounded.result);
-  const size_t n_rows = std::min(static_cast<size_t>(b->shape[0]),
-                                 oracle.result.prompt_tokens.size() + static_cast<size_t>(std::max(last, 0)));
-  for (size_t row = 0; row < n_rows; ++row) {
-    noise.push_back(measure(a->values.subspan(row * vocab, vocab), b->values.subspan(row * vocab, vocab)).rms_error);
-  }
-  return noise;
 }
 
 std::string own_figures(const LocalError& local) {
@@ -72,16 +59,17 @@ std::string own_figures(const LocalError& local) {
       local.error.relative, local.multiple());
 }
 
-std::string figures(const OracleError& error, const OracleError& bound) {
+std::string figures(const OracleError& error, const RoundingBound& bound) {
   if (!std::isfinite(error.relative)) {
     return "it is not finite";
   }
-  if (error.relative > bound.relative) {
-    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}",
-                       error.is_lower_bound ? "at least " : "", error.relative, bound.relative);
+  if (error.relative > most_of(error, bound)) {
+    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}{}",
+                       error.is_lower_bound ? "at least " : "", error.relative, most_of(error, bound),
+                       error.is_lower_bound ? " of its RMS" : "");
   }
   return fmt::format("one value is {:.3g} times the tensor's RMS away from the oracle's, rounding explains {:.3g}",
-                     error.largest.value_or(0), bound.largest.value_or(0));
+                     error.largest.value_or(0), bound.largest);
 }
 
 std::string wrong_side(const Arbitration& arbitration, Side side, std::string_view name) {
@@ -175,29 +163,6 @@ Wrong Arbitration::wrong() const {
   return a && b ? Wrong::kBoth : a ? Wrong::kSubject : b ? Wrong::kReference : Wrong::kNeither;
 }
 
-RoundingNoise::RoundingNoise(const EngineRun& oracle, const EngineRun& rounded) { include(oracle, rounded); }
-
-void RoundingNoise::include(const EngineRun& oracle, const EngineRun& rounded) {
-  const std::vector<double> logits = row_noise(oracle, rounded);
-  logits_.resize(std::max(logits_.size(), logits.size()));
-  std::transform(logits.begin(), logits.end(), logits_.begin(), logits_.begin(),
-                 [](double a, double b) { return std::max(a, b); });
-  const auto rows = first_rows(oracle);
-  const Values oracle_values(oracle, rows), rounded_values(rounded, rows);
-  const int last = last_pass_with_equal_inputs(rounded.result, oracle.result);
-  for (const TraceRecord& record : oracle.trace) {
-    const auto values = oracle_values.of(record);
-    if (!values || record.id.seq > last) {
-      continue;
-    }
-    if (const auto error = error_of(rounded_values, rounded.find(record.id), record, *values)) {
-      OracleError& known = by_stage_[record.id.stage][record.id.layer];
-      known.relative = std::max(known.relative, error->relative);
-      known.largest = std::max(known.largest.value_or(0), error->largest.value_or(0));
-    }
-  }
-}
-
 void use_noise(const RoundingNoise& noise, CompareOptions& options) {
   options.logits_noise = noise.logits();
   options.tolerances.measured = [noise](const TensorId& id) {
@@ -206,34 +171,19 @@ void use_noise(const RoundingNoise& noise, CompareOptions& options) {
   };
 }
 
-std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {
-  const auto layers = by_stage_.find(id.stage);
-  if (layers == by_stage_.end()) {
-    return std::nullopt;
-  }
-  OracleError bound{0, false, 0};
-  for (const auto& [layer, error] : layers->second) {
-    if (layer <= id.layer) {
-      bound.relative = std::max(bound.relative, kRoundingAllowance * error.relative);
-      bound.largest = std::max(*bound.largest, kRoundingAllowance * error.largest.value_or(0));
-    }
-  }
-  return bound;
-}
-
 namespace {
 
 class HeldSide {
  public:
   HeldSide(const RunToArbitrate& side, const EngineRun& oracle, const std::map<TensorId, size_t>& rows)
-      : side_(side), rows_(rows) {
+      : side_(side), rows_(rows), precision_(side.run) {
     last_ = side.run != nullptr ? last_pass_with_equal_inputs(side.run->result, oracle.result) : -1;
   }
 
-  AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const OracleError& bound) const {
+  AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const RoundingBound& bound) const {
     AgainstOracle held = hold_own(record.id);
     if (record.id.seq <= last_) {
-      held.error = error_of(Values(*side_.run, rows_), side_.run->find(record.id), record, oracle);
+      held.error = error_of(Values(*side_.run, rows_), precision_, side_.run->find(record.id), record, oracle);
       held.wrong = held.local ? held.wrong : is_wrong(held.error, bound);
     }
     return held;
@@ -262,6 +212,7 @@ class HeldSide {
  private:
   const RunToArbitrate& side_;
   const std::map<TensorId, size_t>& rows_;
+  RmsPrecision precision_;
   int last_ = -1;
 };
 
@@ -311,7 +262,7 @@ AgainstOracle hold_tensor(const RunToArbitrate& side, const EngineRun& exact, co
     return held;
   }
   const auto rows = first_rows(exact);
-  held.error = error_of(Values(*side.run, rows), side.run->find(record.id), record, should);
+  held.error = error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should);
   if (side.isolation != nullptr) {
     held.local = side.isolation->under(*side.run, exact, record, should);
   }

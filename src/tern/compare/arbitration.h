@@ -3,7 +3,6 @@
 // stage where a side has recorded values (isolation.h), otherwise with all that a stage has inherited. Pure.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "tern/compare/compare_runs.h"
 #include "tern/compare/isolation.h"
+#include "tern/compare/rounding_noise.h"
 
 namespace tern::compare {
 
@@ -27,7 +27,7 @@ struct AgainstOracle {
 struct StageArbitration {
   trace::TensorId id;
   Sided<AgainstOracle> sides;
-  OracleError bound;  // the most of an inherited error that counts as rounding
+  RoundingBound bound;
   // How far apart the two sides' operations are on the same inputs, where one was given the other's; as a multiple of
   // the noise floor on these. Two that are right may be apart by their two errors.
   std::optional<LocalError> on_same_inputs = {};
@@ -53,31 +53,6 @@ struct Arbitration {
   std::string reason;                                             // one sentence with the figures
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
   std::string no_same_inputs;     // why they were not, where that is known
-};
-
-// A tensor without values of its inputs is wrong if it is further from the oracle than this many times what the rounded
-// evaluation is.
-// docs/validation-framework.md says why.
-constexpr double kRoundingAllowance = 4;
-
-// What rounding alone can do in this model on these tokens: how far the oracle moves when every stage is rounded to few
-// bits. int8 activations turn the smallest error into a whole step now and then, so a bound must be measured.
-class RoundingNoise {
- public:
-  // Both with values, fed the same tokens.
-  RoundingNoise(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-  // From here on, the larger noise of this one and of those before.
-  void include(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-
-  // The most that counts as rounding: kRoundingAllowance times the largest distance of this stage in any pass, up to
-  // this layer. nullopt for a stage that was not seen.
-  std::optional<OracleError> bound(const trace::TensorId& id) const;
-  // Per row of logits, RMS.
-  const std::vector<double>& logits() const { return logits_; }
-
- private:
-  std::map<trace::Stage, std::map<int, OracleError>> by_stage_;
-  std::vector<double> logits_;
 };
 
 // From here on, two runs are held to what was measured rather than to the defaults.
