@@ -55,6 +55,7 @@ Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& w
   side.noise = &wrong.noise;
   side.arbitration = &wrong.arbitration;
   side.before = before ? &*before : nullptr;
+  side.known_before = trace::TensorId::parse(wrong.question.inputs_before);
   side.around = trace::TensorId::parse(wrong.question.around);
   return estimate::explain(side, steps, tried);
 }

@@ -179,7 +179,15 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   if (arbitration.first_wrong.subject.first()) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
   } else {
-    TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate({reference_side, {}}, oracle(), noise_)));
+    TERN_ASSIGN_OR_RETURN(opinion.cause,
+                          explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
+  }
+  const compare::Side side = arbitration.first_wrong.subject.first() ? compare::Side::kSubject : compare::Side::kReference;
+  const bool by_rms = (side == compare::Side::kSubject ? ours : *theirs).isolation == std::nullopt;
+  const auto place = by_rms ? trace::TensorId::parse(opinion.cause->name) : std::nullopt;
+  if (place && opinion.cause->confidence > kWeak && *place < *arbitration.first_wrong.at(side).first()) {
+    opinion.arbitration.move_forward(side, *place, fmt::format("{} is the cause, and its place", opinion.cause->id));
+    opinion.arbitration.write_reason(reference != nullptr, subject_name);
   }
   return opinion;
 }
@@ -204,9 +212,11 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
 
 Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
                                                   const std::optional<outcome::Cause>& measured) const {
-  const trace::TensorId first = *arbitration.first_wrong.subject.first();
-  const std::optional<trace::TensorId> place =
-      arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.inputs_before);
+  const compare::FirstWrong& first_wrong = arbitration.first_wrong.subject;
+  const trace::TensorId first = *first_wrong.shown();
+  const std::optional<trace::TensorId> place = arbitration.find(first)->sides.subject.local || first_wrong.shown_at
+                                                   ? first_wrong.first()
+                                                   : trace::TensorId::parse(question_.around);
   Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
   const fs::path inputs_from = wrong.isolation ? wrong.run->folder : fs::path();
   std::vector<std::string> possible;

@@ -89,7 +89,7 @@ Explanation::Explanation(const compare::RunToArbitrate& wrong, const trace::Engi
       noise_(noise),
       arbitration_(arbitration),
       place_(place),
-      first_(*arbitration.first_wrong.subject.first()) {}
+      first_(*arbitration.first_wrong.subject.shown()) {}
 
 bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
   const auto is_right = [&](Stage changed) {

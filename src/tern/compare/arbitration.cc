@@ -16,12 +16,16 @@ using trace::EngineRun;
 using trace::TensorId;
 using trace::TraceRecord;
 
-// `record`: what the side traced under the oracle tensor's name, null where nothing.
-std::optional<OracleError> error_of(const Values& values, const RmsPrecision& precision, const TraceRecord* record,
-                                    const TraceRecord& oracle_record, std::span<const float> oracle) {
-  if (const auto own = values.of(oracle_record)) {
-    return error_of_values(*own, oracle);
-  }
+double most_of(const OracleError& error, const RoundingBound& bound) {
+  return error.is_lower_bound ? bound.rms : bound.relative;
+}
+
+bool is_wrong(const std::optional<OracleError>& error, const RoundingBound& bound) {
+  return error && (error->relative > most_of(*error, bound) || (error->largest && *error->largest > bound.largest));
+}
+
+std::optional<OracleError> error_of_rms(const RmsPrecision& precision, const TraceRecord* record,
+                                        const TraceRecord& oracle_record) {
   if (record == nullptr || !trace::is_same_or_reversed(record->shape, oracle_record.shape)) {
     return std::nullopt;
   }
@@ -35,12 +39,16 @@ std::optional<OracleError> error_of(const Values& values, const RmsPrecision& pr
   return OracleError{std::max(std::fabs(*rms - *should) - precision.half_unit(*rms), 0.0) / *should, true, std::nullopt};
 }
 
-double most_of(const OracleError& error, const RoundingBound& bound) {
-  return error.is_lower_bound ? bound.rms : bound.relative;
-}
-
-bool is_wrong(const std::optional<OracleError>& error, const RoundingBound& bound) {
-  return error && (error->relative > most_of(*error, bound) || (error->largest && *error->largest > bound.largest));
+// `record`: what the side traced under the oracle tensor's name, null where nothing.
+std::optional<OracleError> error_of(const Values& values, const RmsPrecision& precision, const TraceRecord* record,
+                                    const TraceRecord& oracle_record, std::span<const float> oracle,
+                                    const RoundingBound& bound) {
+  if (const auto own = values.of(oracle_record)) {
+    const auto error = error_of_values(*own, oracle);
+    const auto of_rms = error_of_rms(precision, record, oracle_record);
+    return error && !is_wrong(error, bound) && is_wrong(of_rms, bound) ? of_rms : error;
+  }
+  return error_of_rms(precision, record, oracle_record);
 }
 
 void note_first(FirstWrong& first, const TensorId& id) {
@@ -82,12 +90,13 @@ std::string wrong_side(const Arbitration& arbitration, Side side, std::string_vi
       separator = ", and from ";
     }
   }
-  const StageArbitration* stage = arbitration.find(*first.first());
+  const StageArbitration* stage = arbitration.find(*first.shown());
   if (stage == nullptr) {
     return out;
   }
   const AgainstOracle& held = stage->sides.at(side);
-  return out + ": " + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
+  const std::string shows = first.shown_at ? fmt::format("{}; it shows at {}: ", first.why, first.shown_at->name()) : "";
+  return out + ": " + shows + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
 // Of sides of which something was held; a side of which nothing was is neither right nor wrong.
@@ -114,23 +123,6 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
                      name_of(held), n_held.at(held), n_all, largest.at(held), of_other);
 }
 
-std::string reason_of(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
-  std::string out;
-  for (const auto& [side, first] : arbitration.first_wrong.both()) {
-    if (first.first()) {
-      out += (out.empty() ? "" : "; ") +
-             wrong_side(arbitration, side, side == Side::kSubject ? subject_name : side_name(side));
-    }
-  }
-  if (!out.empty()) {
-    return out;
-  }
-  if (arbitration.n_held == Sided<size_t>{}) {
-    return "nothing could be held against the oracle";
-  }
-  return within_rounding(arbitration, has_reference, subject_name);
-}
-
 }  // namespace
 
 std::string_view wrong_name(Wrong wrong) {
@@ -151,6 +143,32 @@ const StageArbitration* Arbitration::find(const TensorId& id) const {
   const auto it = std::lower_bound(stages.begin(), stages.end(), id,
                                    [](const auto& stage, const auto& wanted) { return stage.id < wanted; });
   return it != stages.end() && it->id == id ? &*it : nullptr;
+}
+
+void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
+  reason.clear();
+  for (const auto& [side, first] : first_wrong.both()) {
+    if (first.first()) {
+      reason += (reason.empty() ? "" : "; ") +
+                wrong_side(*this, side, side == Side::kSubject ? subject_name : side_name(side));
+    }
+  }
+  if (reason.empty()) {
+    reason = n_held == Sided<size_t>{} ? "nothing could be held against the oracle"
+                                       : within_rounding(*this, has_reference, subject_name);
+  }
+}
+
+void Arbitration::move_forward(Side side, const TensorId& id, std::string why) {
+  FirstWrong& first = first_wrong.at(side);
+  first.shown_at = first.shown();
+  first.why = std::move(why);
+  (id.seq == 0 ? first.prefill : first.decode) = id;
+  const auto stage = std::lower_bound(stages.begin(), stages.end(), id,
+                                      [](const auto& one, const auto& wanted) { return one.id < wanted; });
+  if (stage != stages.end() && stage->id == id) {
+    stage->sides.at(side).wrong = true;
+  }
 }
 
 std::optional<TensorId> Arbitration::first_wrong_tensor() const {
@@ -183,7 +201,7 @@ class HeldSide {
   AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const RoundingBound& bound) const {
     AgainstOracle held = hold_own(record.id);
     if (record.id.seq <= last_) {
-      held.error = error_of(Values(*side_.run, rows_), precision_, side_.run->find(record.id), record, oracle);
+      held.error = error_of(Values(*side_.run, rows_), precision_, side_.run->find(record.id), record, oracle, bound);
       held.wrong = held.local ? held.wrong : is_wrong(held.error, bound);
     }
     return held;
@@ -215,6 +233,50 @@ class HeldSide {
   RmsPrecision precision_;
   int last_ = -1;
 };
+
+// Both computed the stage in an earlier layer of the same pass, to the same bits.
+bool was_equal_before(const EngineRun& a, const EngineRun& b, const TensorId& id) {
+  return std::any_of(a.trace.begin(), a.trace.end(), [&](const TraceRecord& record) {
+    const bool is_before = record.id.stage == id.stage && record.id.seq == id.seq && record.id.ubatch == id.ubatch &&
+                           record.id.layer < id.layer;
+    const TraceRecord* const other = is_before ? b.find(record.id) : nullptr;
+    return other != nullptr && other->blake3 == record.blake3;
+  });
+}
+
+// As far as the order of a sum in double goes.
+bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
+  constexpr double kSum = 1e-13;
+  return a.finite_rms() && b.finite_rms() && std::abs(*a.rms - *b.rms) <= kSum * *b.rms;
+}
+
+// A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says nothing.
+bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
+
+void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
+  for (const Side side : kSides) {
+    const EngineRun* const run = runs.at(side).run;
+    const RunToArbitrate& right = runs.at(other(side));
+    const auto shown = arbitration.first_wrong.at(side).first();
+    if (!shown || runs.at(side).isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+      continue;
+    }
+    const auto parted = where_they_part(*run, *right.run);
+    if (!parted || !(*parted < *shown) || parted->layer != shown->layer || parted->seq != shown->seq) {
+      continue;
+    }
+    const LocalError* const of_right = right.isolation->find(*parted);
+    const TraceRecord &is = *run->find(*parted), &should = *right.run->find(*parted);
+    const bool is_permuted = have_equal_rms(is, should) && states_all_digits(*run, *is.rms);
+    if (of_right != nullptr && !of_right->is_wrong() && (is_permuted || was_equal_before(*run, *right.run, *parted))) {
+      arbitration.move_forward(side, *parted,
+                               is_permuted ? "all that goes into it is equal by hash to the other side's, and its RMS is "
+                                             "the same, but not its hash, as of values with other signs or in another order"
+                                           : "all that goes into it is equal by hash to the other side's, and so was this "
+                                             "stage in a layer before, but here it is not");
+    }
+  }
+}
 
 }  // namespace
 
@@ -250,7 +312,8 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
       }
     }
   }
-  arbitration.reason = reason_of(arbitration, runs.reference.run != nullptr, subject_name);
+  place_by_hash(runs, arbitration);
+  arbitration.write_reason(runs.reference.run != nullptr, subject_name);
   return arbitration;
 }
 
@@ -262,7 +325,7 @@ AgainstOracle hold_tensor(const RunToArbitrate& side, const EngineRun& exact, co
     return held;
   }
   const auto rows = first_rows(exact);
-  held.error = error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should);
+  held.error = error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should, *bound);
   if (side.isolation != nullptr) {
     held.local = side.isolation->under(*side.run, exact, record, should);
   }

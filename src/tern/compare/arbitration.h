@@ -40,7 +40,13 @@ std::string_view wrong_name(Wrong wrong);
 // The first tensors in execution order that are further from the oracle than rounding explains.
 struct FirstWrong {
   std::optional<trace::TensorId> prefill, decode;
+  // Where the figures of first() itself show nothing: the first tensor behind it that is wrong by its own. Why first()
+  // is wrong all the same is a clause in `why`.
+  std::optional<trace::TensorId> shown_at = {};
+  std::string why = {};
+
   std::optional<trace::TensorId> first() const { return prefill ? prefill : decode; }
+  std::optional<trace::TensorId> shown() const { return shown_at ? shown_at : first(); }
 };
 
 struct Arbitration {
@@ -53,6 +59,11 @@ struct Arbitration {
   std::string reason;                                             // one sentence with the figures
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
   std::string no_same_inputs;     // why they were not, where that is known
+
+  // The side is wrong from `id` on already, which is executed before what is known to be wrong of it, and of which its
+  // own figures show nothing. `why`: a clause.
+  void move_forward(Side side, const trace::TensorId& id, std::string why);
+  void write_reason(bool has_reference, std::string_view subject_name);
 };
 
 // From here on, two runs are held to what was measured rather than to the defaults.
@@ -66,7 +77,9 @@ struct RunToArbitrate {
 
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
 // `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
-// reason.
+// reason. A wrong side that has no values is wrong from where its hashes part from those of a right one on, if that is
+// in the layer where it shows, and no matter of rounding: the same stage was equal in another layer, or the RMS is the
+// same, as of values in another order or with other signs.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
 

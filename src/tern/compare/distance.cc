@@ -42,7 +42,10 @@ std::optional<std::span<const float>> Values::of(const TraceRecord& wanted) cons
 }
 
 RmsPrecision::RmsPrecision(const trace::EngineRun* run) {
-  for (const TraceRecord& record : run != nullptr ? run->trace : trace::Records()) {
+  if (run == nullptr) {
+    return;
+  }
+  for (const TraceRecord& record : run->trace) {
     if (!record.finite_rms() || *record.rms == 0) {
       continue;
     }

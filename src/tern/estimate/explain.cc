@@ -46,7 +46,7 @@ class Recomputation {
     if (known != facts_.end()) {
       return known->second;
     }
-    StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before);
+    StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before, wrong_.known_before);
     const auto* local = wrong_.side.isolation->find(id);
     const trace::TraceRecord* record = wrong_.exact->find(id);
     if (local != nullptr && record->finite_rms()) {
