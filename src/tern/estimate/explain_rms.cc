@@ -21,9 +21,9 @@ using outcome::Cause;
 using trace::StageKind;
 using trace::TensorId;
 
-// Of what rounding explains of an RMS (compare::kRmsAllowance deviations), this much separates proposals.
-constexpr double kNarrow = 0.5;
 constexpr double kLeastTolerance = 2e-5;
+// Tensors from its place on that a cause must explain, whatever else is wrong behind them.
+constexpr size_t kMustFit = 3;
 constexpr double kWorst = 30;  // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
 constexpr double kConfidenceOfRms = 0.7;
@@ -62,7 +62,7 @@ class RmsFacts {
       const auto bound = noise.bound(id);
       if (of_side && rms > 0 && bound) {
         side_[id] = *of_side;
-        tolerance_[id] = std::max(kNarrow * bound->rms, kLeastTolerance);
+        tolerance_[id] = std::max(bound->rms, kLeastTolerance);
       }
     }
   }
@@ -75,6 +75,8 @@ class RmsFacts {
     size_t n_within = 0, n = 0;
     double at_first = 0;  // relative error
     std::vector<TensorId> left_wrong = {};  // further off than rounding explains
+    size_t n_before_wrong = 0;              // within, in execution order, before the first of those
+    bool begins_well() const { return n_before_wrong >= std::min(n, kMustFit); }
     double least_tolerance = std::numeric_limits<double>::infinity(), most_tolerance = 0;  // of those within
   };
   Fit fit(const RmsOf& computed, const TensorId& from, const TensorId& first) const {
@@ -88,9 +90,10 @@ class RmsFacts {
       const double tolerance = tolerance_.at(id);
       ++fit.n;
       fit.n_within += off <= tolerance;
+      fit.n_before_wrong += fit.left_wrong.empty() && off <= tolerance;
       fit.least_tolerance = std::min(fit.least_tolerance, tolerance);
       fit.most_tolerance = std::max(fit.most_tolerance, tolerance);
-      if (off > tolerance / kNarrow) {
+      if (off > tolerance) {
         fit.left_wrong.push_back(id);
       }
       fit.distance += std::min(off / tolerance, kWorst);
@@ -124,6 +127,7 @@ struct Candidate {
   TensorId place;
   std::vector<StageKind> kinds;
   RmsFacts::Fit fit = {};
+  bool is_possible = true;  // it leaves alone what is known to be right
 };
 
 class RmsExplanation {
@@ -149,6 +153,7 @@ class RmsExplanation {
       // What holds everywhere may have begun where it did not show.
       if (computed.first_changed && *computed.first_changed < candidate.place) {
         candidate.place = *computed.first_changed;
+        candidate.is_possible = may_be_at(candidate.place);
       }
       candidate.fit = known_->fit(computed.rms, std::min(first_, candidate.place), first_);
     }
@@ -309,7 +314,7 @@ class RmsExplanation {
     const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
     std::vector<const Candidate*> good;
     for (const Candidate& candidate : candidates_) {
-      const bool explains = candidate.fit.at_first <= known_->tolerance(first_) &&
+      const bool explains = candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
                             candidate.fit.distance < 0.5 * without.distance &&
                             2 * candidate.fit.n_within > candidate.fit.n;
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
@@ -343,7 +348,7 @@ class RmsExplanation {
         (best.proposal.simplicity > kFitsAnything ? kConfidenceOfRms : kConfidenceOfAnyNumber) * share /
             static_cast<double>(1 + n_equal),
         fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "
-                    "RMS within half of what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
+                    "RMS within what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
                     best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n,
                     best.fit.n_within, best.fit.least_tolerance, best.fit.most_tolerance,
                     unexplained.empty() ? std::string()
