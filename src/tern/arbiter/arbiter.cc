@@ -99,6 +99,7 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
     }
   }
   const bool by_rms = question.by_rms && !is_close_look;
+  const auto known_before = trace::TensorId::parse(question.inputs_before);
   std::optional<compare::RoundingNoise> noise;
   for (const peer::Peer* engine : rounding) {
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate_and_remove(*engine, question, "rounded-oracle"));
@@ -108,13 +109,13 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
       noise.emplace(*oracle.run, *rounded.run);
     }
     if (by_rms) {
-      noise->include_rms(*oracle.run, *rounded.run);
+      noise->include_rms(*oracle.run, *rounded.run, known_before);
     }
   }
   for (size_t i = 0; by_rms && i < engines.also_rounded.size(); ++i) {
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded,
                           evaluate_and_remove(*engines.also_rounded[i], question, fmt::format("rounded-oracle-{}", i)));
-    noise->include_rms(*oracle.run, *rounded.run);
+    noise->include_rms(*oracle.run, *rounded.run, known_before);
   }
   return Arbiter(engines, std::move(question), std::move(oracle), std::move(*noise));
 }
@@ -183,8 +184,7 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
                           explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
   }
   const compare::Side side = arbitration.first_wrong.subject.first() ? compare::Side::kSubject : compare::Side::kReference;
-  const bool by_rms = (side == compare::Side::kSubject ? ours : *theirs).isolation == std::nullopt;
-  const auto place = by_rms ? trace::TensorId::parse(opinion.cause->name) : std::nullopt;
+  const auto place = trace::TensorId::parse(opinion.cause->name);
   if (place && opinion.cause->confidence > kWeak && *place < *arbitration.first_wrong.at(side).first()) {
     opinion.arbitration.move_forward(side, *place, fmt::format("{} is the cause, and its place", opinion.cause->id));
     opinion.arbitration.write_reason(reference != nullptr, subject_name);

@@ -24,6 +24,9 @@ struct WrongRows {
 // More of them are no matter of single weights.
 constexpr double kMaxWrongRows = 0.05;
 
+// Of what is wrong by its RMS alone, a fault that mends less of it is not the cause.
+constexpr double kLeastShareByRms = 0.3;
+
 bool is_product(Stage stage) {
   return stage.kind() == trace::StageKind::kProjection || stage.kind() == trace::StageKind::kHead;
 }
@@ -149,6 +152,12 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
           stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
     }
   }
+  for (const trace::TraceRecord& record : exact_with_fault.trace) {
+    const trace::TraceRecord* const without = exact_.find(record.id);
+    if (without != nullptr && without->blake3 != record.blake3) {
+      fit.first_changed = fit.first_changed ? std::min(*fit.first_changed, record.id) : record.id;
+    }
+  }
   if (explains_first && (!best_ || fit.share() > best_->share())) {
     best_ = fit;
   }
@@ -191,15 +200,20 @@ std::string Explanation::seen() const {
 }
 
 Cause Explanation::conclude() const {
-  const std::string name = place_.value_or(first_).name();
+  std::string name = place_.value_or(first_).name();
   const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
                              (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
-  if (!best_) {
+  const bool by_rms = wrong_.isolation == nullptr;
+  if (!best_ || (by_rms && best_->share() < kLeastShareByRms)) {
     if (auto cause = few_rows()) {
       cause->evidence += others;
       return *cause;
     }
     return {"unknown", name, 0, "no known fault explains it" + seen() + others};
+  }
+  // An RMS may show late what the fault changes before.
+  if (by_rms && !place_ && best_->first_changed && *best_->first_changed < first_) {
+    name = best_->first_changed->name();
   }
   std::string evidence = fmt::format(
       "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and "

@@ -234,11 +234,11 @@ class HeldSide {
   int last_ = -1;
 };
 
-// Both computed the stage in an earlier layer of the same pass, to the same bits.
+// Both computed a stage of this kind before, in the same pass, to the same bits.
 bool was_equal_before(const EngineRun& a, const EngineRun& b, const TensorId& id) {
   return std::any_of(a.trace.begin(), a.trace.end(), [&](const TraceRecord& record) {
-    const bool is_before = record.id.stage == id.stage && record.id.seq == id.seq && record.id.ubatch == id.ubatch &&
-                           record.id.layer < id.layer;
+    const bool is_before = record.id.stage.kind() == id.stage.kind() && record.id.seq == id.seq &&
+                           record.id.ubatch == id.ubatch && record.id < id;
     const TraceRecord* const other = is_before ? b.find(record.id) : nullptr;
     return other != nullptr && other->blake3 == record.blake3;
   });
@@ -252,6 +252,29 @@ bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
 
 // A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says nothing.
 bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
+
+// A side that is known to be wrong by its RMS began to be so before, if an RMS is off by less, but still by too much.
+void place_by_deviation(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
+  for (const Side side : kSides) {
+    const auto shown = arbitration.first_wrong.at(side).first();
+    if (!shown || runs.at(side).isolation != nullptr) {
+      continue;
+    }
+    for (const StageArbitration& stage : arbitration.stages) {
+      const auto& error = stage.sides.at(side).error;
+      const bool is_sampled = stage.bound.rms < stage.bound.relative;
+      if (stage.id.seq == shown->seq && stage.id < *shown && error && error->is_lower_bound && is_sampled &&
+          error->relative > stage.bound.rms * kRmsAllowanceOfWrong / kRmsAllowance) {
+        const double deviations = kRmsAllowance * error->relative / stage.bound.rms;
+        arbitration.move_forward(
+            side, stage.id,
+            fmt::format("its RMS is off by {:.3g}, {:.1f} standard deviations of what rounding does to it",
+                        error->relative, deviations));
+        break;
+      }
+    }
+  }
+}
 
 void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
   for (const Side side : kSides) {
@@ -272,8 +295,8 @@ void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) 
       arbitration.move_forward(side, *parted,
                                is_permuted ? "all that goes into it is equal by hash to the other side's, and its RMS is "
                                              "the same, but not its hash, as of values with other signs or in another order"
-                                           : "all that goes into it is equal by hash to the other side's, and so was this "
-                                             "stage in a layer before, but here it is not");
+                                           : "all that goes into it is equal by hash to the other side's, and so was a "
+                                             "stage of its kind before, but here its hash is not");
     }
   }
 }
@@ -312,6 +335,7 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
       }
     }
   }
+  place_by_deviation(runs, arbitration);
   place_by_hash(runs, arbitration);
   arbitration.write_reason(runs.reference.run != nullptr, subject_name);
   return arbitration;

@@ -78,8 +78,8 @@ struct RunToArbitrate {
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
 // `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
 // reason. A wrong side that has no values is wrong from where its hashes part from those of a right one on, if that is
-// in the layer where it shows, and no matter of rounding: the same stage was equal in another layer, or the RMS is the
-// same, as of values in another order or with other signs.
+// in the layer where it shows, and no matter of rounding: a stage of its kind was equal before, or the RMS is the same,
+// as of values in another order or with other signs.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
 

@@ -24,6 +24,7 @@ using trace::TensorId;
 constexpr double kLeastTolerance = 2e-5;
 // Tensors from its place on that a cause must explain, whatever else is wrong behind them.
 constexpr size_t kMustFit = 3;
+constexpr double kSameDistance = 0.02;  // tolerances
 constexpr double kWorst = 30;  // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
 constexpr double kConfidenceOfRms = 0.7;
@@ -34,7 +35,7 @@ constexpr double kMaxProducts = 1e10;
 constexpr size_t kMaxCandidates = 96;
 
 // Where else than in the first wrong tensor a proposal holds.
-enum class Scope { kThisTensor, kThisStage, kThisLayer, kEverywhere };
+enum class Scope { kThisTensor, kThisStage, kThisLayer, kEverywhere };  // from the narrowest on
 constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThisLayer, Scope::kThisTensor};
 
 Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
@@ -126,6 +127,7 @@ struct Candidate {
   Proposal proposal;
   TensorId place;
   std::vector<StageKind> kinds;
+  Scope scope = Scope::kEverywhere;
   RmsFacts::Fit fit = {};
   bool is_possible = true;  // it leaves alone what is known to be right
 };
@@ -152,7 +154,10 @@ class RmsExplanation {
                             rms_with(&candidate.proposal, candidate.kinds, plan_, steps_));
       // What holds everywhere may have begun where it did not show.
       if (computed.first_changed && *computed.first_changed < candidate.place) {
+        const bool is_its_stage = computed.first_changed->stage.kind() == candidate.kinds.front();
         candidate.place = *computed.first_changed;
+        candidate.place.stage = is_its_stage ? candidate.proposal.place.value_or(candidate.place.stage)
+                                             : candidate.place.stage;
         candidate.is_possible = may_be_at(candidate.place);
       }
       candidate.fit = known_->fit(computed.rms, std::min(first_, candidate.place), first_);
@@ -209,7 +214,7 @@ class RmsExplanation {
     candidates_.clear();
     for (const auto& [id, rms] : known_->plain()) {
       if (id < first_ && id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
-          (id.stage.kind() == StageKind::kProjection || id == place_)) {
+          (id.stage.kind() == StageKind::kProjection || id.stage.kind() == StageKind::kMixing || id == place_)) {
         collect_at(id);
       }
     }
@@ -229,9 +234,10 @@ class RmsExplanation {
     return place_ ? place == *place_ : !wrong_.known_before || !(place < *wrong_.known_before);
   }
 
-  // Whether an RMS may stay as it is. Another matrix gives another one, and takes its time.
+  // Whether an RMS may stay as it is, or nearly so. Another matrix gives another one, and takes its time.
   static bool may_be_unseen(const Proposal& proposal) {
-    return proposal.id == "weight_sign" || proposal.id == "qk_row_permutation" || proposal.id == "head_order";
+    return proposal.id == "weight_sign" || proposal.id == "qk_row_permutation" || proposal.id == "head_order" ||
+           proposal.id == "gqa_head_map";
   }
 
   // Logits may be known where nothing else is. What went into them differs by the rounding of all before.
@@ -254,7 +260,8 @@ class RmsExplanation {
       }
       const auto y = proposal.recompute(facts);
       const double off = y ? misfit(facts, *y) : 1;
-      const bool is_unseen = y && std::abs(rms_of(*y) - rms_of(facts.should())) <= kUnseen * rms_of(facts.should());
+      const double most = proposal.id == "gqa_head_map" ? known_->tolerance(id) : kUnseen;
+      const bool is_unseen = y && std::abs(rms_of(*y) - rms_of(facts.should())) <= most * rms_of(facts.should());
       const bool fits = y && facts.is() ? agrees(id, *y) : off <= known_->tolerance(id);
       if (!has_to_show && !is_unseen && id != place_) {
         continue;
@@ -269,7 +276,7 @@ class RmsExplanation {
         continue;
       }
       for (const Scope scope : kScopes) {
-        candidates_.push_back({within(proposal, scope, id), place, {id.stage.kind()}});
+        candidates_.push_back({within(proposal, scope, id), place, {id.stage.kind()}, scope});
       }
     }
   }
@@ -310,13 +317,17 @@ class RmsExplanation {
     return {};
   }
 
+  // A number that fits any RMS has to explain nearly all.
+  static double least_share(const Proposal& proposal) { return proposal.simplicity > kFitsAnything ? 0.5 : 0.9; }
+
   std::optional<Cause> conclude() {
     const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
     std::vector<const Candidate*> good;
     for (const Candidate& candidate : candidates_) {
       const bool explains = candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
                             candidate.fit.distance < 0.5 * without.distance &&
-                            2 * candidate.fit.n_within > candidate.fit.n;
+                            static_cast<double>(candidate.fit.n_within) >
+                                least_share(candidate.proposal) * static_cast<double>(candidate.fit.n);
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
       tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
       if (explains) {
@@ -330,11 +341,15 @@ class RmsExplanation {
                            return a->fit.distance < b->fit.distance;
                          }))->fit.distance;
     std::erase_if(good, [&](const Candidate* c) { return c->fit.distance > 1.2 * least + 0.2; });
-    const auto rank = [](const Candidate* c) { return std::tuple(c->proposal.simplicity, -c->fit.distance); };
+    // Of two that explain as much, the one that changes less.
+    const auto rank = [](const Candidate* c) {
+      return std::tuple(c->proposal.simplicity, -std::round(c->fit.distance / kSameDistance),
+                        -static_cast<int>(c->scope), -c->fit.distance);
+    };
     const Candidate& best = **std::max_element(
         good.begin(), good.end(), [&](const Candidate* a, const Candidate* b) { return rank(a) < rank(b); });
     const auto n_equal = std::count_if(good.begin(), good.end(), [&](const Candidate* c) {
-      return c->proposal.simplicity == best.proposal.simplicity &&
+      return c->proposal.simplicity == best.proposal.simplicity && c->scope <= best.scope &&
              (c->proposal.id != best.proposal.id || c->proposal.parameters != best.proposal.parameters);
     });
     std::vector<std::string> unexplained;
