@@ -113,6 +113,9 @@ Status DrawnModel::make_engines() {
   };
   keep(engines_.plain, "kept-plain");
   keep(engines_.rounded, "kept-rounded");
+  for (size_t i = 0; i < engines_.also_rounded.size(); ++i) {
+    keep(engines_.also_rounded[i], fmt::format("kept-rounded-{}", i));
+  }
   for (size_t i = 0; i < engines_.float32.size(); ++i) {
     keep(engines_.float32[i], fmt::format("kept-float32-{}", i));
   }

@@ -18,6 +18,9 @@ namespace {
 // float16's: coarser than any engine that works in float32, and what one on float16 activations would have.
 constexpr int kRoundedBits = 11;
 
+// Further samples of rounding, about as coarse: float16's in products and sums of its own, and finer ones.
+constexpr int kAlsoRoundedBits[] = {9, 10, 12, 13};
+
 // Multiplications that take the oracle some seconds.
 constexpr uint64_t kMaxProducts = 5'000'000'000;
 
@@ -44,6 +47,7 @@ Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& w
   side.noise = &wrong.noise;
   side.arbitration = &wrong.arbitration;
   side.before = before ? &*before : nullptr;
+  side.known_before = trace::TensorId::parse(wrong.question.inputs_before);
   side.around = trace::TensorId::parse(wrong.question.around);
   return estimate::explain(side, steps, tried);
 }
@@ -53,8 +57,13 @@ Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& w
 Result<arbiter::OracleEngines> oracle_engines() {
   arbiter::OracleEngines engines;
   TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer({"--engine", "oracle"}));
-  TERN_ASSIGN_OR_RETURN(engines.rounded,
-                        make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(kRoundedBits)}));
+  const auto rounded = [](int bits) {
+    return make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(bits)});
+  };
+  TERN_ASSIGN_OR_RETURN(engines.rounded, rounded(kRoundedBits));
+  for (const int bits : kAlsoRoundedBits) {
+    TERN_ASSIGN_OR_RETURN(engines.also_rounded.emplace_back(), rounded(bits));
+  }
   for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
     TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--arithmetic", std::string(rules.name)}));
     engines.float32.push_back(std::move(engine));

@@ -23,7 +23,7 @@ Result<peer::PeerRun> evaluate(const peer::Peer& engine, const Question& questio
   request.ubatch = question.ubatch;
   request.around = question.around;
   request.inputs_from = inputs_from.empty() ? question.inputs_from : inputs_from;
-  request.inputs_before = inputs_from.empty() ? question.around : "";
+  request.inputs_before = inputs_from.empty() ? question.inputs_before : "";
   request.run_folder = question.folder / (name + "-run");
   request.output_file = question.folder / (name + "-output.txt");
   auto run = engine.run(request);
@@ -90,13 +90,16 @@ Question::Question(const peer::RunSetting& setting, fs::path folder_of_runs, con
 
 Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   TERN_ASSIGN_OR_RETURN(peer::PeerRun oracle, evaluate(*engines.plain, question, "oracle"));
+  const bool is_close_look = !question.around.empty();  // what goes in is exact, and little is inherited
   std::vector<const peer::Peer*> rounding = {engines.rounded.get()};
-  if (!question.around.empty()) {  // what goes in is exact, and little is inherited
+  if (is_close_look) {
     rounding.clear();
     for (const auto& engine : engines.float32) {
       rounding.push_back(engine.get());
     }
   }
+  const bool by_rms = question.by_rms && !is_close_look;
+  const auto known_before = trace::TensorId::parse(question.inputs_before);
   std::optional<compare::RoundingNoise> noise;
   for (const peer::Peer* engine : rounding) {
     TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded, evaluate_and_remove(*engine, question, "rounded-oracle"));
@@ -105,6 +108,14 @@ Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
     } else {
       noise.emplace(*oracle.run, *rounded.run);
     }
+    if (by_rms) {
+      noise->include_rms(*oracle.run, *rounded.run, known_before);
+    }
+  }
+  for (size_t i = 0; by_rms && i < engines.also_rounded.size(); ++i) {
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun rounded,
+                          evaluate_and_remove(*engines.also_rounded[i], question, fmt::format("rounded-oracle-{}", i)));
+    noise->include_rms(*oracle.run, *rounded.run, known_before);
   }
   return Arbiter(engines, std::move(question), std::move(oracle), std::move(*noise));
 }
@@ -168,12 +179,19 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   }
   const auto of_subject = arbitration.first_wrong.subject.first();
   const auto of_reference = arbitration.first_wrong.reference.first();
-  if (of_subject && !(of_reference && *of_reference < *of_subject)) {
+  const bool is_of_subject = of_subject && !(of_reference && *of_reference < *of_subject);
+  const compare::Side side = is_of_subject ? compare::Side::kSubject : compare::Side::kReference;
+  if (is_of_subject) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
-    opinion.cause->side = compare::Side::kSubject;
   } else {
-    TERN_ASSIGN_OR_RETURN(opinion.cause, explain(*theirs, compare::arbitrate({reference_side, {}}, oracle(), noise_)));
-    opinion.cause->side = compare::Side::kReference;
+    TERN_ASSIGN_OR_RETURN(opinion.cause,
+                          explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
+  }
+  opinion.cause->side = side;
+  const auto place = trace::TensorId::parse(opinion.cause->name);
+  if (place && opinion.cause->confidence > kWeak && *place < *arbitration.first_wrong.at(side).first()) {
+    opinion.arbitration.move_forward(side, *place, fmt::format("{} is the cause, and its place", opinion.cause->id));
+    opinion.arbitration.write_reason(reference != nullptr, subject_name);
   }
   return opinion;
 }
@@ -198,9 +216,11 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
 
 Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
                                                   const std::optional<outcome::Cause>& measured) const {
-  const trace::TensorId first = *arbitration.first_wrong.subject.first();
-  const std::optional<trace::TensorId> place =
-      arbitration.find(first)->sides.subject.local ? first : trace::TensorId::parse(question_.around);
+  const compare::FirstWrong& first_wrong = arbitration.first_wrong.subject;
+  const trace::TensorId first = *first_wrong.shown();
+  const std::optional<trace::TensorId> place = arbitration.find(first)->sides.subject.local || first_wrong.shown_at
+                                                   ? first_wrong.first()
+                                                   : trace::TensorId::parse(question_.around);
   Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
   const fs::path inputs_from = wrong.isolation ? wrong.run->folder : fs::path();
   std::vector<std::string> possible;

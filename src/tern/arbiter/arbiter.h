@@ -23,6 +23,8 @@ struct WrongSide;
 struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
   std::unique_ptr<peer::Peer> rounded;               // every stage rounded to few bits
+  // To fewer and to more: further samples of what rounding does to the RMS of a side without values. May be empty.
+  std::vector<std::unique_ptr<peer::Peer>> also_rounded;
   std::vector<std::unique_ptr<peer::Peer>> float32;  // as right as the plain one, in arithmetics that engines have
   struct Fault {
     std::string name;
@@ -54,10 +56,13 @@ struct Question : peer::RunSetting {
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps
   std::filesystem::path folder;     // exists; gets oracle-run/ and, while this works, others
-  // A close look at one place of a model that is too large for the oracle: it computes only the neighbourhood of this
-  // tensor, and what is executed before it is taken from the run in `inputs_from`.
-  std::string around;
+  // What is executed before this tensor is taken from the run in `inputs_from`: its inputs are known.
+  std::string inputs_before;
   std::filesystem::path inputs_from;
+  // A close look at one place of a model that is too large for the oracle: it computes only the neighbourhood of this
+  // tensor.
+  std::string around;
+  bool by_rms = false;  // a side has hashes and RMS only
   int ubatch = 0;  // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 

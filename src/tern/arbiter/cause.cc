@@ -15,6 +15,9 @@ using compare::StageArbitration;
 using outcome::Cause;
 using trace::Stage;
 
+// Of what is wrong by its RMS alone, a fault that mends less of it is not the cause.
+constexpr double kLeastShareByRms = 0.3;
+
 bool is_product(Stage stage) {
   return stage.kind() == trace::StageKind::kProjection || stage.kind() == trace::StageKind::kHead;
 }
@@ -22,7 +25,7 @@ bool is_product(Stage stage) {
 // What a value may differ by for reasons of rounding, in the tensor's unit.
 double largest_noise(const StageArbitration& stage, double rms) {
   return rms * (stage.sides.subject.local ? compare::kFloorAllowance * stage.sides.subject.local->floor.largest
-                                          : stage.bound.largest.value_or(0));
+                                          : stage.bound.largest);
 }
 
 // Outputs that are wrong for some token.
@@ -82,7 +85,7 @@ Explanation::Explanation(const compare::RunToArbitrate& wrong, const trace::Engi
       noise_(noise),
       arbitration_(arbitration),
       place_(place),
-      first_(*arbitration.first_wrong.subject.first()) {}
+      first_(*arbitration.first_wrong.subject.shown()) {}
 
 bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
   const auto is_right = [&](Stage changed) {
@@ -137,6 +140,12 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
       explains_first = true;
       fit.error_at_first =
           stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
+    }
+  }
+  for (const trace::TraceRecord& record : exact_with_fault.trace) {
+    const trace::TraceRecord* const without = exact_.find(record.id);
+    if (without != nullptr && without->blake3 != record.blake3) {
+      fit.first_changed = fit.first_changed ? std::min(*fit.first_changed, record.id) : record.id;
     }
   }
   if (explains_first && (!best_ || fit.share() > best_->share())) {
@@ -194,13 +203,18 @@ std::string Explanation::seen() const {
 }
 
 Cause Explanation::conclude() const {
-  const std::string name = place_.value_or(first_).name();
+  std::string name = place_.value_or(first_).name();
   const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
                              (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
-  if (!best_) {
+  const bool by_rms = wrong_.isolation == nullptr;
+  if (!best_ || (by_rms && best_->share() < kLeastShareByRms)) {
     Cause cause = unknown();
     cause.evidence += seen() + others;
     return cause;
+  }
+  // An RMS may show late what the fault changes before.
+  if (by_rms && !place_ && best_->first_changed && *best_->first_changed < first_) {
+    name = best_->first_changed->name();
   }
   std::string evidence = fmt::format(
       "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and "

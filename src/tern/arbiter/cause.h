@@ -43,6 +43,7 @@ class Explanation {
     size_t n_wrong = 0;      // wrong without the fault, or with it
     size_t n_mended = 0;     // of them, wrong only without it
     double error_at_first = 0;
+    std::optional<trace::TensorId> first_changed = {};
     double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
   };
   compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;

@@ -25,7 +25,7 @@ std::vector<std::string> command_of(const OracleEngines& engines, const Question
   add("--teacher-tokens", fmt::format("{}", fmt::join(question.fed_tokens, ",")));
   add("--around", question.around);
   add("--inputs-from", (inputs_from.empty() ? question.inputs_from : inputs_from).string());
-  add("--inputs-before", inputs_from.empty() ? question.around : "");
+  add("--inputs-before", inputs_from.empty() ? question.inputs_before : "");
   add("--ubatch", question.ubatch > 0 ? std::to_string(question.ubatch) : "");
   add("--threads", std::to_string(question.threads));
   add("--out", out.string());

@@ -69,6 +69,23 @@ std::string reason_with_oracle(const std::string& of_sides, std::optional<Verdic
                                                                              : of_sides;
 }
 
+bool has_values(const trace::EngineRun& run) { return run.values && !run.values->entries().empty(); }
+
+// What a side without values computed is known as long as its hashes are those of a side that has them: there the
+// oracle goes on from what that side recorded, and what is behind has inherited less rounding.
+void go_on_where_they_part(const RunsToJudge& runs, Question& question) {
+  const trace::EngineRun& subject = *runs.subject;
+  question.by_rms = !has_values(subject) || (runs.reference != nullptr && !has_values(*runs.reference));
+  if (runs.reference == nullptr || has_values(subject) == has_values(*runs.reference) ||
+      !question.inputs_from.empty()) {
+    return;
+  }
+  if (const auto parted = compare::where_they_part(subject, *runs.reference)) {
+    question.inputs_from = (has_values(subject) ? subject : *runs.reference).folder;
+    question.inputs_before = parted->name();
+  }
+}
+
 }  // namespace
 
 Question question_about(const peer::RunSetting& setting, const std::filesystem::path& folder, const RunsToJudge& runs) {
@@ -82,6 +99,7 @@ Question question_about(const peer::RunSetting& setting, const std::filesystem::
 Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs,
                             compare::CompareOptions& options) {
   const Interrupt* const interrupt = question.interrupt;
+  go_on_where_they_part(runs, question);
   const auto arbiter = Arbiter::ask(engines, std::move(question));
   if (!arbiter) {
     const bool interrupted = interrupt != nullptr && interrupt->signal() != 0;

@@ -16,12 +16,16 @@ using trace::EngineRun;
 using trace::TensorId;
 using trace::TraceRecord;
 
-// `record`: what the side traced under the oracle tensor's name, null where nothing.
-std::optional<OracleError> error_of(const Values& values, const TraceRecord* record, const TraceRecord& oracle_record,
-                                    std::span<const float> oracle) {
-  if (const auto own = values.of(oracle_record)) {
-    return error_of_values(*own, oracle);
-  }
+double most_of(const OracleError& error, const RoundingBound& bound) {
+  return error.is_lower_bound ? bound.rms : bound.relative;
+}
+
+bool is_wrong(const std::optional<OracleError>& error, const RoundingBound& bound) {
+  return error && (error->relative > most_of(*error, bound) || (error->largest && *error->largest > bound.largest));
+}
+
+std::optional<OracleError> error_of_rms(const RmsPrecision& precision, const TraceRecord* record,
+                                        const TraceRecord& oracle_record) {
   if (record == nullptr || !trace::is_same_or_reversed(record->shape, oracle_record.shape)) {
     return std::nullopt;
   }
@@ -32,11 +36,19 @@ std::optional<OracleError> error_of(const Values& values, const TraceRecord* rec
   if (!rms || !should || *should == 0) {
     return std::nullopt;
   }
-  return OracleError{std::fabs(*rms - *should) / *should, true, std::nullopt};
+  return OracleError{std::max(std::fabs(*rms - *should) - precision.half_unit(*rms), 0.0) / *should, true, std::nullopt};
 }
 
-bool is_wrong(const std::optional<OracleError>& error, const OracleError& bound) {
-  return error && (error->relative > bound.relative || (error->largest && *error->largest > *bound.largest));
+// `record`: what the side traced under the oracle tensor's name, null where nothing.
+std::optional<OracleError> error_of(const Values& values, const RmsPrecision& precision, const TraceRecord* record,
+                                    const TraceRecord& oracle_record, std::span<const float> oracle,
+                                    const RoundingBound& bound) {
+  if (const auto own = values.of(oracle_record)) {
+    const auto error = error_of_values(*own, oracle);
+    const auto of_rms = error_of_rms(precision, record, oracle_record);
+    return error && !is_wrong(error, bound) && is_wrong(of_rms, bound) ? of_rms : error;
+  }
+  return error_of_rms(precision, record, oracle_record);
 }
 
 void note_first(FirstWrong& first, const TensorId& id) {
@@ -44,23 +56,6 @@ void note_first(FirstWrong& first, const TensorId& id) {
   if (!slot) {
     slot = id;
   }
-}
-
-std::vector<double> row_noise(const EngineRun& oracle, const EngineRun& rounded) {
-  std::vector<double> noise;
-  const auto* a = rounded.logits();
-  const auto* b = oracle.logits();
-  if (a == nullptr || b == nullptr || a->shape != b->shape || b->shape.size() != 2) {
-    return noise;
-  }
-  const auto vocab = static_cast<size_t>(b->shape[1]);
-  const int last = last_pass_with_equal_inputs(oracle.result, rounded.result);
-  const size_t n_rows = std::min(static_cast<size_t>(b->shape[0]),
-                                 oracle.result.prompt_tokens.size() + static_cast<size_t>(std::max(last, 0)));
-  for (size_t row = 0; row < n_rows; ++row) {
-    noise.push_back(measure(a->values.subspan(row * vocab, vocab), b->values.subspan(row * vocab, vocab)).rms_error);
-  }
-  return noise;
 }
 
 std::string own_figures(const LocalError& local) {
@@ -72,16 +67,17 @@ std::string own_figures(const LocalError& local) {
       local.error.relative, local.multiple());
 }
 
-std::string figures(const OracleError& error, const OracleError& bound) {
+std::string figures(const OracleError& error, const RoundingBound& bound) {
   if (!std::isfinite(error.relative)) {
     return "it is not finite";
   }
-  if (error.relative > bound.relative) {
-    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}",
-                       error.is_lower_bound ? "at least " : "", error.relative, bound.relative);
+  if (error.relative > most_of(error, bound)) {
+    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}{}",
+                       error.is_lower_bound ? "at least " : "", error.relative, most_of(error, bound),
+                       error.is_lower_bound ? " of its RMS" : "");
   }
   return fmt::format("one value is {:.3g} times the tensor's RMS away from the oracle's, rounding explains {:.3g}",
-                     error.largest.value_or(0), bound.largest.value_or(0));
+                     error.largest.value_or(0), bound.largest);
 }
 
 std::string wrong_side(const Arbitration& arbitration, Side side, std::string_view name) {
@@ -94,12 +90,13 @@ std::string wrong_side(const Arbitration& arbitration, Side side, std::string_vi
       separator = ", and from ";
     }
   }
-  const StageArbitration* stage = arbitration.find(*first.first());
+  const StageArbitration* stage = arbitration.find(*first.shown());
   if (stage == nullptr) {
     return out;
   }
   const AgainstOracle& held = stage->sides.at(side);
-  return out + ": " + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
+  const std::string shows = first.shown_at ? fmt::format("{}; it shows at {}: ", first.why, first.shown_at->name()) : "";
+  return out + ": " + shows + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
 // Of sides of which something was held; a side of which nothing was is neither right nor wrong.
@@ -126,23 +123,6 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
                      name_of(held), n_held.at(held), n_all, largest.at(held), of_other);
 }
 
-std::string reason_of(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
-  std::string out;
-  for (const auto& [side, first] : arbitration.first_wrong.both()) {
-    if (first.first()) {
-      out += (out.empty() ? "" : "; ") +
-             wrong_side(arbitration, side, side == Side::kSubject ? subject_name : side_name(side));
-    }
-  }
-  if (!out.empty()) {
-    return out;
-  }
-  if (arbitration.n_held == Sided<size_t>{}) {
-    return "nothing could be held against the oracle";
-  }
-  return within_rounding(arbitration, has_reference, subject_name);
-}
-
 }  // namespace
 
 std::string_view wrong_name(Wrong wrong) {
@@ -165,6 +145,32 @@ const StageArbitration* Arbitration::find(const TensorId& id) const {
   return it != stages.end() && it->id == id ? &*it : nullptr;
 }
 
+void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
+  reason.clear();
+  for (const auto& [side, first] : first_wrong.both()) {
+    if (first.first()) {
+      reason += (reason.empty() ? "" : "; ") +
+                wrong_side(*this, side, side == Side::kSubject ? subject_name : side_name(side));
+    }
+  }
+  if (reason.empty()) {
+    reason = n_held == Sided<size_t>{} ? "nothing could be held against the oracle"
+                                       : within_rounding(*this, has_reference, subject_name);
+  }
+}
+
+void Arbitration::move_forward(Side side, const TensorId& id, std::string why) {
+  FirstWrong& first = first_wrong.at(side);
+  first.shown_at = first.shown();
+  first.why = std::move(why);
+  (id.seq == 0 ? first.prefill : first.decode) = id;
+  const auto stage = std::lower_bound(stages.begin(), stages.end(), id,
+                                      [](const auto& one, const auto& wanted) { return one.id < wanted; });
+  if (stage != stages.end() && stage->id == id) {
+    stage->sides.at(side).wrong = true;
+  }
+}
+
 std::optional<TensorId> Arbitration::first_wrong_tensor() const {
   const auto a = first_wrong.subject.first(), b = first_wrong.reference.first();
   return a && b ? std::min(*a, *b) : a ? a : b;
@@ -175,29 +181,6 @@ Wrong Arbitration::wrong() const {
   return a && b ? Wrong::kBoth : a ? Wrong::kSubject : b ? Wrong::kReference : Wrong::kNeither;
 }
 
-RoundingNoise::RoundingNoise(const EngineRun& oracle, const EngineRun& rounded) { include(oracle, rounded); }
-
-void RoundingNoise::include(const EngineRun& oracle, const EngineRun& rounded) {
-  const std::vector<double> logits = row_noise(oracle, rounded);
-  logits_.resize(std::max(logits_.size(), logits.size()));
-  std::transform(logits.begin(), logits.end(), logits_.begin(), logits_.begin(),
-                 [](double a, double b) { return std::max(a, b); });
-  const auto rows = first_rows(oracle);
-  const Values oracle_values(oracle, rows), rounded_values(rounded, rows);
-  const int last = last_pass_with_equal_inputs(rounded.result, oracle.result);
-  for (const TraceRecord& record : oracle.trace) {
-    const auto values = oracle_values.of(record);
-    if (!values || record.id.seq > last) {
-      continue;
-    }
-    if (const auto error = error_of(rounded_values, rounded.find(record.id), record, *values)) {
-      OracleError& known = by_stage_[record.id.stage][record.id.layer];
-      known.relative = std::max(known.relative, error->relative);
-      known.largest = std::max(known.largest.value_or(0), error->largest.value_or(0));
-    }
-  }
-}
-
 void use_noise(const RoundingNoise& noise, CompareOptions& options) {
   options.logits_noise = noise.logits();
   options.tolerances.measured = [noise](const TensorId& id) {
@@ -206,34 +189,19 @@ void use_noise(const RoundingNoise& noise, CompareOptions& options) {
   };
 }
 
-std::optional<OracleError> RoundingNoise::bound(const TensorId& id) const {
-  const auto layers = by_stage_.find(id.stage);
-  if (layers == by_stage_.end()) {
-    return std::nullopt;
-  }
-  OracleError bound{0, false, 0};
-  for (const auto& [layer, error] : layers->second) {
-    if (layer <= id.layer) {
-      bound.relative = std::max(bound.relative, kRoundingAllowance * error.relative);
-      bound.largest = std::max(*bound.largest, kRoundingAllowance * error.largest.value_or(0));
-    }
-  }
-  return bound;
-}
-
 namespace {
 
 class HeldSide {
  public:
   HeldSide(const RunToArbitrate& side, const EngineRun& oracle, const std::map<TensorId, size_t>& rows)
-      : side_(side), rows_(rows) {
+      : side_(side), rows_(rows), precision_(side.run) {
     last_ = side.run != nullptr ? last_pass_with_equal_inputs(side.run->result, oracle.result) : -1;
   }
 
-  AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const OracleError& bound) const {
+  AgainstOracle hold(const TraceRecord& record, std::span<const float> oracle, const RoundingBound& bound) const {
     AgainstOracle held = hold_own(record.id);
     if (record.id.seq <= last_) {
-      held.error = error_of(Values(*side_.run, rows_), side_.run->find(record.id), record, oracle);
+      held.error = error_of(Values(*side_.run, rows_), precision_, side_.run->find(record.id), record, oracle, bound);
       held.wrong = held.local ? held.wrong : is_wrong(held.error, bound);
     }
     return held;
@@ -262,8 +230,76 @@ class HeldSide {
  private:
   const RunToArbitrate& side_;
   const std::map<TensorId, size_t>& rows_;
+  RmsPrecision precision_;
   int last_ = -1;
 };
+
+// Both computed a stage of this kind before, in the same pass, to the same bits.
+bool was_equal_before(const EngineRun& a, const EngineRun& b, const TensorId& id) {
+  return std::any_of(a.trace.begin(), a.trace.end(), [&](const TraceRecord& record) {
+    const bool is_before = record.id.stage.kind() == id.stage.kind() && record.id.seq == id.seq &&
+                           record.id.ubatch == id.ubatch && record.id < id;
+    const TraceRecord* const other = is_before ? b.find(record.id) : nullptr;
+    return other != nullptr && other->blake3 == record.blake3;
+  });
+}
+
+// As far as the order of a sum in double goes.
+bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
+  constexpr double kSum = 1e-13;
+  return a.finite_rms() && b.finite_rms() && std::abs(*a.rms - *b.rms) <= kSum * *b.rms;
+}
+
+// A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says nothing.
+bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
+
+// A side that is known to be wrong by its RMS began to be so before, if an RMS is off by less, but still by too much.
+void place_by_deviation(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
+  for (const Side side : kSides) {
+    const auto shown = arbitration.first_wrong.at(side).first();
+    if (!shown || runs.at(side).isolation != nullptr) {
+      continue;
+    }
+    for (const StageArbitration& stage : arbitration.stages) {
+      const auto& error = stage.sides.at(side).error;
+      const bool is_sampled = stage.bound.rms < stage.bound.relative;
+      if (stage.id.seq == shown->seq && stage.id < *shown && error && error->is_lower_bound && is_sampled &&
+          error->relative > stage.bound.rms * kRmsAllowanceOfWrong / kRmsAllowance) {
+        const double deviations = kRmsAllowance * error->relative / stage.bound.rms;
+        arbitration.move_forward(
+            side, stage.id,
+            fmt::format("its RMS is off by {:.3g}, {:.1f} standard deviations of what rounding does to it",
+                        error->relative, deviations));
+        break;
+      }
+    }
+  }
+}
+
+void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
+  for (const Side side : kSides) {
+    const EngineRun* const run = runs.at(side).run;
+    const RunToArbitrate& right = runs.at(other(side));
+    const auto shown = arbitration.first_wrong.at(side).first();
+    if (!shown || runs.at(side).isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+      continue;
+    }
+    const auto parted = where_they_part(*run, *right.run);
+    if (!parted || !(*parted < *shown) || parted->layer != shown->layer || parted->seq != shown->seq) {
+      continue;
+    }
+    const LocalError* const of_right = right.isolation->find(*parted);
+    const TraceRecord &is = *run->find(*parted), &should = *right.run->find(*parted);
+    const bool is_permuted = have_equal_rms(is, should) && states_all_digits(*run, *is.rms);
+    if (of_right != nullptr && !of_right->is_wrong() && (is_permuted || was_equal_before(*run, *right.run, *parted))) {
+      arbitration.move_forward(side, *parted,
+                               is_permuted ? "all that goes into it is equal by hash to the other side's, and its RMS is "
+                                             "the same, but not its hash, as of values with other signs or in another order"
+                                           : "all that goes into it is equal by hash to the other side's, and so was a "
+                                             "stage of its kind before, but here its hash is not");
+    }
+  }
+}
 
 }  // namespace
 
@@ -299,7 +335,9 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
       }
     }
   }
-  arbitration.reason = reason_of(arbitration, runs.reference.run != nullptr, subject_name);
+  place_by_deviation(runs, arbitration);
+  place_by_hash(runs, arbitration);
+  arbitration.write_reason(runs.reference.run != nullptr, subject_name);
   return arbitration;
 }
 
@@ -311,7 +349,7 @@ AgainstOracle hold_tensor(const RunToArbitrate& side, const EngineRun& exact, co
     return held;
   }
   const auto rows = first_rows(exact);
-  held.error = error_of(Values(*side.run, rows), side.run->find(record.id), record, should);
+  held.error = error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should, *bound);
   if (side.isolation != nullptr) {
     held.local = side.isolation->under(*side.run, exact, record, should);
   }

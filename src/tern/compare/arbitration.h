@@ -3,7 +3,6 @@
 // stage where a side has recorded values (isolation.h), otherwise with all that a stage has inherited. Pure.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "tern/compare/compare_runs.h"
 #include "tern/compare/isolation.h"
+#include "tern/compare/rounding_noise.h"
 
 namespace tern::compare {
 
@@ -27,7 +27,7 @@ struct AgainstOracle {
 struct StageArbitration {
   trace::TensorId id;
   Sided<AgainstOracle> sides;
-  OracleError bound;  // the most of an inherited error that counts as rounding
+  RoundingBound bound;
   // How far apart the two sides' operations are on the same inputs, where one was given the other's; as a multiple of
   // the noise floor on these. Two that are right may be apart by their two errors.
   std::optional<LocalError> on_same_inputs = {};
@@ -40,7 +40,13 @@ std::string_view wrong_name(Wrong wrong);
 // The first tensors in execution order that are further from the oracle than rounding explains.
 struct FirstWrong {
   std::optional<trace::TensorId> prefill, decode;
+  // Where the figures of first() itself show nothing: the first tensor behind it that is wrong by its own. Why first()
+  // is wrong all the same is a clause in `why`.
+  std::optional<trace::TensorId> shown_at = {};
+  std::string why = {};
+
   std::optional<trace::TensorId> first() const { return prefill ? prefill : decode; }
+  std::optional<trace::TensorId> shown() const { return shown_at ? shown_at : first(); }
 };
 
 struct Arbitration {
@@ -53,31 +59,11 @@ struct Arbitration {
   std::string reason;                                             // one sentence with the figures
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
   std::string no_same_inputs;     // why they were not, where that is known
-};
 
-// A tensor without values of its inputs is wrong if it is further from the oracle than this many times what the rounded
-// evaluation is.
-// docs/validation-framework.md says why.
-constexpr double kRoundingAllowance = 4;
-
-// What rounding alone can do in this model on these tokens: how far the oracle moves when every stage is rounded to few
-// bits. int8 activations turn the smallest error into a whole step now and then, so a bound must be measured.
-class RoundingNoise {
- public:
-  // Both with values, fed the same tokens.
-  RoundingNoise(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-  // From here on, the larger noise of this one and of those before.
-  void include(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-
-  // The most that counts as rounding: kRoundingAllowance times the largest distance of this stage in any pass, up to
-  // this layer. nullopt for a stage that was not seen.
-  std::optional<OracleError> bound(const trace::TensorId& id) const;
-  // Per row of logits, RMS.
-  const std::vector<double>& logits() const { return logits_; }
-
- private:
-  std::map<trace::Stage, std::map<int, OracleError>> by_stage_;
-  std::vector<double> logits_;
+  // The side is wrong from `id` on already, which is executed before what is known to be wrong of it, and of which its
+  // own figures show nothing. `why`: a clause.
+  void move_forward(Side side, const trace::TensorId& id, std::string why);
+  void write_reason(bool has_reference, std::string_view subject_name);
 };
 
 // From here on, two runs are held to what was measured rather than to the defaults.
@@ -90,8 +76,10 @@ struct RunToArbitrate {
 };
 
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
-// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for
-// the reason.
+// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
+// reason. A wrong side that has no values is wrong from where its hashes part from those of a right one on, if that is
+// in the layer where it shows, and no matter of rounding: a stage of its kind was equal before, or the RMS is the same,
+// as of values in another order or with other signs.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
 

@@ -202,6 +202,10 @@ struct RunComparison {
 // one: the prompt's, and what decode steps were fed, by a teacher or by the engine itself. -1 if the prompts differ.
 int last_pass_with_equal_inputs(const trace::RunResult& a, const trace::RunResult& b);
 
+// The first tensor in execution order whose hash differs, among those that both runs have, with the same tokens before
+// it. nullopt where there is none, or where none stands before it.
+std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b);
+
 // "prefill, layer 3", "decode step 2"
 std::string place_of(const trace::TensorId& id);
 

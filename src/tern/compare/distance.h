@@ -29,6 +29,17 @@ class Values {
   const std::map<trace::TensorId, size_t>& rows_;
 };
 
+// How precisely a run states its RMS. Engines write them with so many digits, or so many of them behind the point: the
+// most of either that any record of the run has.
+class RmsPrecision {
+ public:
+  explicit RmsPrecision(const trace::EngineRun* run);  // null: nothing is stated
+  double half_unit(double rms) const;                  // of the last digit that this RMS is stated to
+
+ private:
+  int significant_ = 1, decimals_ = 0;
+};
+
 // Absent where `oracle` is all zeros: there is nothing to hold a ratio against.
 std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle);
 

@@ -19,6 +19,8 @@ struct WrongSide {
   const compare::RoundingNoise* noise = nullptr;      // of this model on these tokens
   const compare::Arbitration* arbitration = nullptr;  // with the side as the subject
   const trace::EngineRun* before = nullptr;           // StageFacts' `before`; may be null
+  // What is executed before this tensor is as `before` recorded it; a cause is not found there.
+  std::optional<trace::TensorId> known_before = std::nullopt;
   // A close look at the neighbourhood of this tensor alone: nothing else can be computed.
   std::optional<trace::TensorId> around = std::nullopt;
 };

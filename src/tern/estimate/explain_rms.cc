@@ -21,11 +21,10 @@ using outcome::Cause;
 using trace::StageKind;
 using trace::TensorId;
 
-// Of each stage's values, in the passes that show what rounding does to an RMS: float16's, and finer ones. Each is one
-// sample of which int8 activations take another step.
-constexpr int kRoundedBits[] = {11, 12, 13, 14};
-constexpr double kAllowance = 3;  // times the largest that was seen
-constexpr double kLeastTolerance = 2e-5, kMostTolerance = 0.01;
+constexpr double kLeastTolerance = 2e-5;
+// Tensors from its place on that a cause must explain, whatever else is wrong behind them.
+constexpr size_t kMustFit = 3;
+constexpr double kSameDistance = 0.02;  // tolerances
 constexpr double kWorst = 30;  // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
 constexpr double kConfidenceOfRms = 0.7;
@@ -36,7 +35,7 @@ constexpr double kMaxProducts = 1e10;
 constexpr size_t kMaxCandidates = 96;
 
 // Where else than in the first wrong tensor a proposal holds.
-enum class Scope { kThisTensor, kThisStage, kThisLayer, kEverywhere };
+enum class Scope { kThisTensor, kThisStage, kThisLayer, kEverywhere };  // from the narrowest on
 constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThisLayer, Scope::kThisTensor};
 
 Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
@@ -57,36 +56,18 @@ std::vector<int32_t> fed_tokens(const trace::RunResult& result, int n_steps) {
 // What is known of the tensors' RMS, and how far a right side may be from it.
 class RmsFacts {
  public:
-  RmsFacts(const trace::EngineRun& side, RmsOf plain, const std::vector<RmsOf>& rounded) : plain_(std::move(plain)) {
-    std::map<trace::Stage, double> noise;
-    double observed = 0;
+  RmsFacts(const trace::EngineRun& side, RmsOf plain, const compare::RoundingNoise& noise) : plain_(std::move(plain)) {
     for (const auto& [id, rms] : plain_) {
       const trace::TraceRecord* record = side.find(id);
-      const double of_side = record == nullptr ? -1 : record->finite_rms().value_or(-1);
-      if (of_side < 0 || !(rms > 0)) {
-        continue;
-      }
-      double& stage_noise = noise[id.stage];
-      for (const RmsOf& sample : rounded) {
-        const auto found = sample.find(id);
-        stage_noise = found == sample.end() ? stage_noise : std::max(stage_noise, std::abs(found->second / rms - 1));
-      }
-      side_[id] = of_side;
-      // Once something is wrong, what is behind it says nothing about rounding.
-      const double tolerance =
-          std::clamp(kAllowance * std::max(stage_noise, observed), kLeastTolerance, kMostTolerance);
-      tolerance_[id] = tolerance;
-      const double off = std::abs(of_side / rms - 1);
-      if (!first_ && off > tolerance) {
-        first_ = id;
-      } else if (!first_) {
-        observed = std::max(observed, off);
+      const auto of_side = record == nullptr ? std::nullopt : record->finite_rms();
+      const auto bound = noise.bound(id);
+      if (of_side && rms > 0 && bound) {
+        side_[id] = *of_side;
+        tolerance_[id] = std::max(bound->rms, kLeastTolerance);
       }
     }
   }
 
-  // The first tensor whose RMS is further off than rounding explains.
-  const std::optional<TensorId>& first() const { return first_; }
   double tolerance(const TensorId& id) const { return tolerance_.at(id); }
   bool has(const TensorId& id) const { return side_.contains(id); }
 
@@ -94,8 +75,12 @@ class RmsFacts {
     double distance = 0;  // mean over the tensors from `from` on, in tolerances
     size_t n_within = 0, n = 0;
     double at_first = 0;  // relative error
+    std::vector<TensorId> left_wrong = {};  // further off than rounding explains
+    size_t n_before_wrong = 0;              // within, in execution order, before the first of those
+    bool begins_well() const { return n_before_wrong >= std::min(n, kMustFit); }
+    double least_tolerance = std::numeric_limits<double>::infinity(), most_tolerance = 0;  // of those within
   };
-  Fit fit(const RmsOf& computed, const TensorId& from) const {
+  Fit fit(const RmsOf& computed, const TensorId& from, const TensorId& first) const {
     Fit fit;
     for (const auto& [id, of_side] : side_) {
       const auto found = computed.find(id);
@@ -103,10 +88,17 @@ class RmsFacts {
         continue;
       }
       const double off = found->second > 0 ? std::abs(of_side / found->second - 1) : of_side > 0 ? 1 : 0;
+      const double tolerance = tolerance_.at(id);
       ++fit.n;
-      fit.n_within += off <= tolerance_.at(id);
-      fit.distance += std::min(off / tolerance_.at(id), kWorst);
-      fit.at_first = id == from ? off : fit.at_first;
+      fit.n_within += off <= tolerance;
+      fit.n_before_wrong += fit.left_wrong.empty() && off <= tolerance;
+      fit.least_tolerance = std::min(fit.least_tolerance, tolerance);
+      fit.most_tolerance = std::max(fit.most_tolerance, tolerance);
+      if (off > tolerance) {
+        fit.left_wrong.push_back(id);
+      }
+      fit.distance += std::min(off / tolerance, kWorst);
+      fit.at_first = id == first ? off : fit.at_first;
     }
     fit.distance /= static_cast<double>(std::max<size_t>(fit.n, 1));
     return fit;
@@ -129,14 +121,15 @@ class RmsFacts {
  private:
   RmsOf plain_, side_;
   std::map<TensorId, double> tolerance_;
-  std::optional<TensorId> first_;
 };
 
 struct Candidate {
   Proposal proposal;
   TensorId place;
-  std::vector<StageKind> kinds;
+  std::vector<StageKind> kinds;  // its own first
+  Scope scope = Scope::kEverywhere;
   RmsFacts::Fit fit = {};
+  bool is_possible = true;  // it leaves alone what is known to be right
 };
 
 class RmsExplanation {
@@ -145,28 +138,29 @@ class RmsExplanation {
       : wrong_(wrong), steps_(steps), tried_(tried) {}
 
   Result<std::optional<Cause>> run() {
-    const TensorId wrong = *wrong_.arbitration->first_wrong.subject.first();
-    plan(wrong);
-    TERN_ASSIGN_OR_RETURN(RmsOf plain, rms_with(nullptr, {}, plan_, steps_));
-    std::vector<RmsOf> rounded;
-    for (const int bits : kRoundedBits) {
-      PassPlan coarse = plan_;
-      coarse.significant_bits = bits;
-      TERN_ASSIGN_OR_RETURN(rounded.emplace_back(), rms_with(nullptr, {}, coarse, steps_));
-      if (max_candidates_ < kMaxCandidates) {
-        break;  // a large model
-      }
-    }
-    known_.emplace(*wrong_.side.run, std::move(plain), rounded);
-    first_ = known_->first() && *known_->first() < wrong ? *known_->first() : wrong;
+    const compare::FirstWrong& wrong = wrong_.arbitration->first_wrong.subject;
+    first_ = *wrong.shown();
+    place_ = wrong.shown_at ? wrong.first() : std::nullopt;
+    plan(first_);
+    TERN_ASSIGN_OR_RETURN(SubstitutedRms plain, rms_with(nullptr, {}, plan_, steps_));
+    known_.emplace(*wrong_.side.run, std::move(plain.rms), *wrong_.noise);
     if (!known_->has(first_) || !has_facts(first_)) {
       return std::nullopt;
     }
     collect();
     TERN_RETURN_IF_ERROR(collect_layer_order());
     for (Candidate& candidate : candidates_) {
-      TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&candidate.proposal, candidate.kinds, plan_, steps_));
-      candidate.fit = known_->fit(computed, first_);
+      TERN_ASSIGN_OR_RETURN(const SubstitutedRms computed,
+                            rms_with(&candidate.proposal, candidate.kinds, plan_, steps_));
+      // What holds everywhere may have begun where it did not show.
+      if (computed.first_changed && *computed.first_changed < candidate.place) {
+        const bool is_its_stage = computed.first_changed->stage.kind() == candidate.kinds.front();
+        candidate.place = *computed.first_changed;
+        candidate.place.stage = is_its_stage ? candidate.proposal.place.value_or(candidate.place.stage)
+                                             : candidate.place.stage;
+        candidate.is_possible = may_be_at(candidate.place);
+      }
+      candidate.fit = known_->fit(computed.rms, std::min(first_, candidate.place), first_);
     }
     return conclude();
   }
@@ -194,11 +188,13 @@ class RmsExplanation {
     }
     max_candidates_ = static_cast<size_t>(
         std::clamp(kMaxProducts / (per_token * n_tokens), 4.0, static_cast<double>(kMaxCandidates)));
+    plan_.known_before = wrong_.known_before;
     plan_.given = [this](const TensorId& id) { return given(id); };
   }
 
   std::optional<Matrix> given(const TensorId& id) const {
-    for (const trace::EngineRun* run : {wrong_.exact, wrong_.before}) {
+    const bool is_known = wrong_.known_before && id < *wrong_.known_before;
+    for (const trace::EngineRun* run : {is_known ? wrong_.before : wrong_.exact, wrong_.before}) {
       const auto* entry = run != nullptr && run->values ? run->values->find(id.name()) : nullptr;
       if (entry != nullptr) {
         return matrix_of(entry->shape, entry->values);
@@ -218,7 +214,7 @@ class RmsExplanation {
     candidates_.clear();
     for (const auto& [id, rms] : known_->plain()) {
       if (id < first_ && id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
-          id.stage.kind() == StageKind::kProjection) {
+          (id.stage.kind() == StageKind::kProjection || id.stage.kind() == StageKind::kMixing || id == place_)) {
         collect_at(id);
       }
     }
@@ -233,9 +229,15 @@ class RmsExplanation {
     });
   }
 
-  // Whether an RMS may stay as it is. Another matrix gives another one, and takes its time.
+  // Not before the inputs are known to be right; and nowhere else than at a place that is known.
+  bool may_be_at(const TensorId& place) const {
+    return place_ ? place == *place_ : !wrong_.known_before || !(place < *wrong_.known_before);
+  }
+
+  // Whether an RMS may stay as it is, or nearly so. Another matrix gives another one, and takes its time.
   static bool may_be_unseen(const Proposal& proposal) {
-    return proposal.id == "weight_sign" || proposal.id == "qk_row_permutation" || proposal.id == "head_order";
+    return proposal.id == "weight_sign" || proposal.id == "qk_row_permutation" || proposal.id == "head_order" ||
+           proposal.id == "gqa_head_map";
   }
 
   // Logits may be known where nothing else is. What went into them differs by the rounding of all before.
@@ -246,30 +248,37 @@ class RmsExplanation {
 
   void collect_at(const TensorId& id) {
     constexpr double kUnseen = 1e-6;
+    const bool has_to_show = id == first_;
     const Estimator estimator = estimator_of(id.stage.kind());
     if (estimator == nullptr || !known_->has(id) || !has_facts(id)) {
       return;
     }
-    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before);
+    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before, wrong_.known_before);
     for (const Proposal& proposal : estimator(facts)) {
-      if (id != first_ && !may_be_unseen(proposal)) {
+      if (!has_to_show && !may_be_unseen(proposal) && id != place_) {
         continue;
       }
       const auto y = proposal.recompute(facts);
       const double off = y ? misfit(facts, *y) : 1;
-      const bool is_unseen = y && std::abs(rms_of(*y) - rms_of(facts.should())) <= kUnseen * rms_of(facts.should());
+      const double most = proposal.id == "gqa_head_map" ? known_->tolerance(id) : kUnseen;
+      const bool is_unseen = y && std::abs(rms_of(*y) - rms_of(facts.should())) <= most * rms_of(facts.should());
       const bool fits = y && facts.is() ? agrees(id, *y) : off <= known_->tolerance(id);
-      if (id != first_ && !is_unseen) {
+      if (!has_to_show && !is_unseen && id != place_) {
         continue;
       }
       if (!fits) {
         tried_.push_back(tried_json(proposal, id, off, false));
         continue;
       }
-      std::vector<StageKind> kinds = proposal.also;
-      kinds.push_back(id.stage.kind());
+      TensorId place = id;
+      place.stage = proposal.place.value_or(id.stage);
+      if (!may_be_at(place)) {
+        continue;
+      }
+      std::vector<StageKind> kinds = {id.stage.kind()};
+      kinds.insert(kinds.end(), proposal.also.begin(), proposal.also.end());
       for (const Scope scope : kScopes) {
-        candidates_.push_back({within(proposal, scope, id), id, kinds});
+        candidates_.push_back({within(proposal, scope, id), place, kinds, scope});
       }
     }
   }
@@ -292,8 +301,8 @@ class RmsExplanation {
       for (int other = 0; other < n_layers; ++other) {
         read = other;
         const Proposal proposal = LayerOrder(reads).proposal();
-        TERN_ASSIGN_OR_RETURN(const RmsOf computed, rms_with(&proposal, kinds, plan_, steps_));
-        const double distance = known_->distance_in_layer(computed, layer, first_.seq);
+        TERN_ASSIGN_OR_RETURN(const SubstitutedRms computed, rms_with(&proposal, kinds, plan_, steps_));
+        const double distance = known_->distance_in_layer(computed.rms, layer, first_.seq);
         own = other == layer ? distance : own;
         best_read = distance < best ? other : best_read;
         best = std::min(best, distance);
@@ -305,18 +314,22 @@ class RmsExplanation {
       }
     }
     if (found) {
-      candidates_.push_back({LayerOrder(reads).proposal(), first_, kinds});
+      candidates_.push_back({LayerOrder(reads).proposal(), place_.value_or(first_), kinds});
     }
     return {};
   }
 
+  // A number that fits any RMS has to explain nearly all.
+  static double least_share(const Proposal& proposal) { return proposal.simplicity > kFitsAnything ? 0.5 : 0.9; }
+
   std::optional<Cause> conclude() {
-    const RmsFacts::Fit without = known_->fit(known_->plain(), first_);
+    const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
     std::vector<const Candidate*> good;
     for (const Candidate& candidate : candidates_) {
-      const bool explains = candidate.fit.at_first <= known_->tolerance(first_) &&
+      const bool explains = candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
                             candidate.fit.distance < 0.5 * without.distance &&
-                            2 * candidate.fit.n_within > candidate.fit.n;
+                            static_cast<double>(candidate.fit.n_within) >
+                                least_share(candidate.proposal) * static_cast<double>(candidate.fit.n);
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
       tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
       if (explains) {
@@ -330,30 +343,40 @@ class RmsExplanation {
                            return a->fit.distance < b->fit.distance;
                          }))->fit.distance;
     std::erase_if(good, [&](const Candidate* c) { return c->fit.distance > 1.2 * least + 0.2; });
-    const auto rank = [](const Candidate* c) { return std::tuple(c->proposal.simplicity, -c->fit.distance); };
+    // Of two that explain as much, the one that changes less.
+    const auto rank = [](const Candidate* c) {
+      return std::tuple(c->proposal.simplicity, -std::round(c->fit.distance / kSameDistance),
+                        -static_cast<int>(c->scope), -c->fit.distance);
+    };
     const Candidate& best = **std::max_element(
         good.begin(), good.end(), [&](const Candidate* a, const Candidate* b) { return rank(a) < rank(b); });
     const auto n_equal = std::count_if(good.begin(), good.end(), [&](const Candidate* c) {
-      return c->proposal.simplicity == best.proposal.simplicity &&
+      return c->proposal.simplicity == best.proposal.simplicity && c->scope <= best.scope &&
              (c->proposal.id != best.proposal.id || c->proposal.parameters != best.proposal.parameters);
     });
-    TensorId place = best.place;
-    place.stage = best.proposal.place.value_or(place.stage);
+    std::vector<std::string> unexplained;
+    for (const TensorId& id : best.fit.left_wrong) {
+      unexplained.push_back(id.name());
+    }
     const double share = static_cast<double>(best.fit.n_within) / static_cast<double>(best.fit.n);
     return Cause{
         best.proposal.id,
-        place.name(),
+        best.place.name(),
         (best.proposal.simplicity > kFitsAnything ? kConfidenceOfRms : kConfidenceOfAnyNumber) * share /
             static_cast<double>(1 + n_equal),
-        fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and {} of {} tensors from there on "
-                    "have an RMS within {:.2g} of it; only their RMS is known{}",
-                    best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n_within,
-                    best.fit.n, kMostTolerance,
+        fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "
+                    "RMS within what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
+                    best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n,
+                    best.fit.n_within, best.fit.least_tolerance, best.fit.most_tolerance,
+                    unexplained.empty() ? std::string()
+                                        : fmt::format("; {} {} more than rounding explains, from {} on",
+                                                      unexplained.size(), unexplained.size() == 1 ? "is off by" : "are off by",
+                                                      unexplained.front()),
                     n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal,
                                               n_equal == 1 ? "" : "s", n_equal == 1 ? "s" : "")
                                 : ""),
         best.proposal.parameters,
-        {},
+        std::move(unexplained),
         tried_};
   }
 
@@ -363,7 +386,8 @@ class RmsExplanation {
   PassPlan plan_;
   size_t max_candidates_ = kMaxCandidates;
   std::optional<RmsFacts> known_;
-  TensorId first_;
+  TensorId first_;                 // whose RMS shows that something is wrong
+  std::optional<TensorId> place_;  // where it is, if that is known
   std::vector<Candidate> candidates_;
 };
 

@@ -73,7 +73,7 @@ std::vector<int32_t> tokens_of_piece(const trace::RunResult& result, int seq, si
 }
 
 StageFacts::StageFacts(const EngineRun& side, const EngineRun& exact, const oracle::Steps& steps, const TensorId& id,
-                       const EngineRun* before)
+                       const EngineRun* before, const std::optional<TensorId>& known_before)
     : id_(id), steps_(&steps) {
   const TraceRecord* record = exact.find(id);
   TERN_CHECK(record != nullptr);
@@ -91,8 +91,10 @@ StageFacts::StageFacts(const EngineRun& side, const EngineRun& exact, const orac
     rms_ = theirs->finite_rms();
   }
   pass_.pieces = pieces_up_to(exact, id);
-  pass_.computed = [&side, &exact, before](const TensorId& wanted) {
+  pass_.computed = [&side, &exact, before, known_before](const TensorId& wanted) {
+    const bool is_known = before != nullptr && known_before && wanted < *known_before;
     auto values = recorded(side, wanted);
+    values = values || !is_known ? values : recorded(*before, wanted);
     values = values ? values : recorded(exact, wanted);
     return values || before == nullptr ? values : recorded(*before, wanted);
   };

@@ -25,9 +25,11 @@ class StageFacts {
   // `side`: the run that is wrong. `exact`: what the oracle makes of the same inputs (of the side's own where it has
   // values, otherwise of the oracle's, which agree with the side's up to the first wrong tensor). `steps`: the oracle's
   // single operations on this model. All must outlive this, and `exact` has values of the tensor. `before`: a run of
-  // which values are taken that neither of the two has; may be null.
+  // which values are taken that neither of the two has, and, where the side has none, all of those that are executed
+  // before `known_before`; may be null.
   StageFacts(const trace::EngineRun& side, const trace::EngineRun& exact, const oracle::Steps& steps,
-             const trace::TensorId& id, const trace::EngineRun* before = nullptr);
+             const trace::TensorId& id, const trace::EngineRun* before = nullptr,
+             const std::optional<trace::TensorId>& known_before = std::nullopt);
 
   // A stage of a pass that is being computed, where nothing is known of what a side computed.
   struct Pass {

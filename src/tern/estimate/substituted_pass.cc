@@ -12,6 +12,8 @@ namespace {
 using trace::Stage;
 using trace::TensorId;
 
+constexpr double kChange = 1e-7;  // relative: what float32 shows
+
 class SubstitutedPass final : public oracle::Oracle {
  public:
   SubstitutedPass(Oracle&& plain, const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
@@ -26,7 +28,7 @@ class SubstitutedPass final : public oracle::Oracle {
     return logits ? Status() : Status(tl::unexpected(logits.error()));
   }
 
-  const RmsOf& rms() const { return rms_; }
+  SubstitutedRms result() const { return {rms_, first_changed_}; }
 
  protected:
   Status finish_stage(const Pass& pass, Stage stage, int layer, Matrix& matrix) const override {
@@ -35,6 +37,8 @@ class SubstitutedPass final : public oracle::Oracle {
       const StageFacts facts({pieces_, tokens_, [this](const TensorId& wanted) { return computed(wanted); }}, steps_,
                              id, matrix);
       if (auto y = proposal_->recompute(facts); y && y->values.size() == matrix.values.size()) {
+        const bool is_changed = !first_changed_ && relative_error(*y, matrix) > kChange;
+        first_changed_ = is_changed ? std::optional(id) : first_changed_;
         matrix.values = std::move(y->values);
       }
     }
@@ -47,9 +51,10 @@ class SubstitutedPass final : public oracle::Oracle {
   }
 
   bool take_over(const TensorId& id, Matrix& matrix) const override {
-    const bool is_given = settings_.around && plan_.given && id.stage == Stage::kOut &&
-                          !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_layer(id.layer);
-    auto given = is_given ? plan_.given(id) : std::nullopt;
+    const bool goes_in = settings_.around && id.stage == Stage::kOut &&
+                         !trace::Neighbourhood(*settings_.around, hp_.n_layers).has_layer(id.layer);
+    const bool is_given = goes_in || (plan_.known_before && id < *plan_.known_before);
+    auto given = is_given && plan_.given ? plan_.given(id) : std::nullopt;
     if (!given || given->values.size() != matrix.values.size()) {
       return false;
     }
@@ -72,14 +77,14 @@ class SubstitutedPass final : public oracle::Oracle {
   std::vector<int32_t> tokens_;
   mutable std::map<TensorId, Matrix> computed_;
   mutable RmsOf rms_;
+  mutable std::optional<TensorId> first_changed_;
 };
 
 }  // namespace
 
-Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
+Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
                        const oracle::Steps& steps) {
   oracle::Settings settings;
-  settings.significant_bits = plan.significant_bits;
   settings.around = plan.around;
   TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(steps.view(), settings));
   SubstitutedPass pass(std::move(plain), proposal, kinds, plan, steps);
@@ -91,7 +96,7 @@ Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageK
   for (size_t step = 0; step < plan.fed.size(); ++step) {
     TERN_RETURN_IF_ERROR(pass.go(std::span(plan.fed).subspan(step, 1), static_cast<int>(step) + 1, 0));
   }
-  return pass.rms();
+  return pass.result();
 }
 
 }  // namespace tern::estimate

@@ -14,16 +14,21 @@ struct PassPlan {
   std::vector<int32_t> prompt;
   std::vector<int32_t> fed;  // of the decode steps
   size_t ubatch = 512;       // prompt tokens evaluated at once, at least 1
-  int significant_bits = 0;  // oracle::Settings
   // Only the neighbourhood of this tensor, from what `given` says goes into it.
   std::optional<trace::TensorId> around = std::nullopt;
+  // What is executed before this tensor is as `given` says, where it says anything of it.
+  std::optional<trace::TensorId> known_before = std::nullopt;
   Lookup given = {};
 };
 
-// RMS of each tensor. `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of
-// Oracle::load() and Oracle::evaluate().
-using RmsOf = std::map<trace::TensorId, double>;
-Result<RmsOf> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
+using RmsOf = std::map<trace::TensorId, double>;  // of each tensor
+struct SubstitutedRms {
+  RmsOf rms;
+  std::optional<trace::TensorId> first_changed;  // by the proposal
+};
+// `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of Oracle::load() and
+// Oracle::evaluate().
+Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
                        const oracle::Steps& steps);
 
 }  // namespace tern::estimate

@@ -216,6 +216,9 @@ std::unique_ptr<peer::Peer> KeptRuns::keep(std::unique_ptr<peer::Peer> engine, s
 void KeptRuns::keep(arbiter::OracleEngines& oracles) {
   oracles.plain = keep(std::move(oracles.plain));
   oracles.rounded = keep(std::move(oracles.rounded));
+  for (auto& engine : oracles.also_rounded) {
+    engine = keep(std::move(engine));
+  }
   for (arbiter::OracleEngines::Fault& fault : oracles.faults) {
     fault.engine = keep(std::move(fault.engine));
   }

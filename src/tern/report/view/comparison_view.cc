@@ -135,6 +135,14 @@ std::string error_cell(const std::optional<OracleError>& error) {
   return error ? fmt::format("{}{:.3g}", error->is_lower_bound ? ">=" : "", error->relative) : kNotMeasured;
 }
 
+// What rounding explains of values, and where a side has RMS only, of these.
+std::string bound_cell(const StageArbitration& stage) {
+  const auto by_rms = [](const compare::AgainstOracle& held) { return held.error && held.error->is_lower_bound; };
+  return three_digits(stage.bound.relative) + (by_rms(stage.sides.subject) || by_rms(stage.sides.reference)
+                                                   ? fmt::format(" (RMS {:.3g})", stage.bound.rms)
+                                                   : "");
+}
+
 std::vector<Ranking> rankings_of(const Arbitration& arbitration) {
   std::vector<Ranking> rankings;
   const auto add = [&](std::string title, MarkedTable table) {
@@ -249,7 +257,7 @@ ArbitrationView view_of(const Arbitration& arbitration, const std::optional<outc
     const auto at = std::find_if(stages.begin(), stages.end(), [&](const auto& stage) { return stage.id == *first; });
     view.neighbours.rows = rows_around(stages, at, [](const StageArbitration& stage) {
       return std::vector<std::string>{stage.id.name(), error_cell(stage.sides.subject.error),
-                                      error_cell(stage.sides.reference.error), three_digits(stage.bound.relative)};
+                                      error_cell(stage.sides.reference.error), bound_cell(stage)};
     });
   }
   return view;

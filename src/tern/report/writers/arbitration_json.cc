@@ -23,6 +23,13 @@ Json error_json(const std::optional<OracleError>& error) {
                : Json(nullptr);
 }
 
+Json bound_json(const compare::RoundingBound& bound) {
+  return {{"relative_error", json_number(bound.relative)},
+          {"is_lower_bound", false},
+          {"largest_over_rms", json_number(bound.largest)},
+          {"rms", json_number(bound.rms)}};
+}
+
 Json local_json(const std::optional<LocalError>& local) {
   return local ? Json{{"relative_error", json_number(local->error.relative)},
                       {"noise_floor", json_number(local->floor.relative)},
@@ -34,7 +41,7 @@ Json stage_json(const StageArbitration& stage) {
   return {{"name", stage.id.name()},
           {"subject", error_json(stage.sides.subject.error)},
           {"reference", error_json(stage.sides.reference.error)},
-          {"rounding_explains", error_json(stage.bound)},
+          {"rounding_explains", bound_json(stage.bound)},
           {"subject_own", local_json(stage.sides.subject.local)},
           {"reference_own", local_json(stage.sides.reference.local)},
           {"on_same_inputs", local_json(stage.on_same_inputs)},
