@@ -66,7 +66,7 @@ TEST(TensorPatterns, EachFamilysGraphIsKnown) {
     const auto view = gguf::View::open(path);
     ASSERT_TRUE(view) << view.error().line();
     const compare::ModelGraph graph = graph_of(*view);
-    EXPECT_EQ(graph.stages, trace::stages_of_graph(family.graph));
+    EXPECT_EQ(graph.stages, stages_of_graph(family.name));
     EXPECT_FALSE(graph.stages.empty());
     EXPECT_GT(graph.n_layers, 0);
   }

@@ -22,6 +22,9 @@
 
 namespace tern::test {
 
+// Of the bundled model: query heads, and their width.
+inline constexpr size_t kHeads = 4, kWidth = 64;
+
 class AlteredRun {
  public:
   using Matrix = oracle::Matrix;

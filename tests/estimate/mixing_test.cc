@@ -7,9 +7,9 @@ namespace tern::estimate {
 namespace {
 
 using test::AlteredRun;
+using test::kHeads;
+using test::kWidth;
 using test::simplest;
-
-constexpr size_t kHeads = 4, kWidth = 64;
 
 struct WrongMixing {
   std::function<size_t(size_t head)> score_head = [](size_t head) { return head; };

@@ -7,10 +7,12 @@ namespace tern::estimate {
 namespace {
 
 using test::AlteredRun;
+using test::kHeads;
+using test::kWidth;
 using test::simplest;
 using test::that_hold;
 
-constexpr size_t kHeads = 4, kWidth = 64, kPromptLength = 12;
+constexpr size_t kPromptLength = 12;
 
 struct WrongScores {
   double scale = 0.125, cap = 0;
