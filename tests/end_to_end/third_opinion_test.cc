@@ -139,6 +139,7 @@ TEST_F(ThirdOpinionDeep, TheReferenceCheckCatchesAndNamesFaults) {
     EXPECT_EQ(json["failed_check"], known.check) << known.fault;
     if (known.cause != nullptr) {
       EXPECT_EQ(json["cause"]["id"], known.cause) << known.fault;
+      EXPECT_EQ(json["cause"]["side"], "reference") << known.fault;
     } else {
       EXPECT_TRUE(json["cause"].is_null()) << known.fault;
     }
