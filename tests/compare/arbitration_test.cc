@@ -77,6 +77,113 @@ TEST_F(ArbitrationTest, WithoutValuesTheRmsIsALowerBound) {
   EXPECT_THAT(result.reason, HasSubstr("relative error against the oracle is at least 2"));
 }
 
+// A side without values, held to what was measured of RMS. `reference_values`: the other side is right by its values.
+class ByRms : public testing::Test {
+ protected:
+  ByRms() {
+    for (auto& [name, values] : right_.tensors) {
+      const float size = values[0];
+      values.assign(64, size);
+      for (size_t i = 0; i < values.size(); i += 2) {
+        values[i] *= -1;
+      }
+    }
+    right_.logits.clear();
+    right_.arithmetic.clear();
+    wrong_ = right_;
+    wrong_.with_values = false;
+  }
+  // Rounding moves each value by 1 %, and an RMS by 0.1 %: with five samples the bound is 6 * 3.4 times as much.
+  Arbitration arbitrate_wrong(const RunBuilder& reference, bool reference_is_wrong = false) {
+    const trace::EngineRun oracle = right_.build(folder_), subject = wrong_.build(folder_),
+                           other = reference.build(folder_);
+    RoundingNoise noise(oracle, shaken(right_, 1e-2F).build(folder_));
+    for (const float off : {1e-3F, -1e-3F, 1e-3F, -1e-3F, 1e-3F}) {
+      RunBuilder sample = right_;
+      scale(sample, off);
+      noise.include_rms(oracle, sample.build(folder_));
+    }
+    const Isolation isolation(other, reference_is_wrong ? oracle : other, {});
+    return arbitrate({{&subject}, {&other, &isolation}}, oracle, noise);
+  }
+  static void scale(RunBuilder& run, float off, const std::string& from = "") {
+    for (auto& [name, values] : run.tensors) {
+      for (float& value : values) {
+        value *= from.empty() || name == from ? 1 + off : 1;
+      }
+    }
+  }
+  static constexpr float kBound = 6 * 3.4F * 1e-3F;
+
+  test::TemporaryFolder folder_;
+  RunBuilder right_ = RunBuilder::example(), wrong_;
+};
+
+TEST_F(ByRms, ASideIsHeldToWhatRoundingDoesToAnRms) {
+  scale(wrong_, 0.9F * kBound, "blk0/q_proj");
+  EXPECT_EQ(arbitrate_wrong(right_).wrong(), Wrong::kNeither);
+  scale(wrong_, 0.2F * kBound, "blk0/q_proj");
+  const Arbitration result = arbitrate_wrong(right_);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk0/q_proj");
+  EXPECT_THAT(result.reason, HasSubstr("rounding explains 0.0204 of its RMS"));
+}
+
+TEST_F(ByRms, DigitsThatAreNotStatedAreNoError) {
+  scale(wrong_, 1.1F * kBound, "blk0/q_proj");
+  wrong_.rms_digits = 2;
+  EXPECT_EQ(arbitrate_wrong(right_).wrong(), Wrong::kNeither);
+}
+
+// Four deviations prove nothing by themselves; of a side that is wrong behind them they are the beginning.
+TEST_F(ByRms, AWrongSideBeginsWhereItsRmsIsOffByFourDeviations) {
+  scale(wrong_, 0.8F * kBound, "blk0/q_proj");
+  scale(wrong_, 3 * kBound, "blk1/out");
+  const Arbitration result = arbitrate_wrong(right_);
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk0/q_proj");
+  EXPECT_EQ(result.first_wrong.subject.shown()->name(), "blk1/out");
+  EXPECT_TRUE(result.find(*trace::TensorId::parse("blk0/q_proj"))->sides.subject.wrong);
+  EXPECT_THAT(result.reason, HasSubstr("the subject is wrong from blk0/q_proj on (prefill, layer 0): its RMS is off by "
+                                       "0.0163, 4.8 standard deviations of what rounding does to it; it shows at "
+                                       "blk1/out: its relative error against the oracle is at least"));
+}
+
+TEST_F(ByRms, TheSameRmsWithAnotherHashIsWhereAWrongSideBegins) {
+  for (float& value : wrong_.tensors["blk1/k_proj"]) {
+    value *= -1;
+  }
+  EXPECT_EQ(arbitrate_wrong(right_).wrong(), Wrong::kNeither);
+  scale(wrong_, 3 * kBound, "blk1/out");
+  const Arbitration result = arbitrate_wrong(right_);
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk1/k_proj");
+  EXPECT_THAT(result.reason, HasSubstr("as of values with other signs or in another order; it shows at blk1/out"));
+
+  RunBuilder wrong_there = right_;  // then it is the other side whose hash should be another
+  scale(wrong_there, 0.5F, "blk1/k_proj");
+  EXPECT_EQ(arbitrate_wrong(wrong_there, true).first_wrong.subject.first()->name(), "blk1/out");
+}
+
+TEST_F(ByRms, AStageWhoseKindWasEqualBeforeIsWhereAWrongSideBegins) {
+  scale(wrong_, 0.1F * kBound, "blk1/k_proj");
+  scale(wrong_, 3 * kBound, "blk1/out");
+  EXPECT_EQ(arbitrate_wrong(right_).first_wrong.subject.first()->name(), "blk1/k_proj");
+  scale(wrong_, 0.1F * kBound, "blk0/attn_norm");  // the first of its kind may round in its own way
+  EXPECT_EQ(arbitrate_wrong(right_).first_wrong.subject.first()->name(), "blk1/out");
+}
+
+TEST(WhereTheyPart, IsTheFirstOtherHashBehindAnEqualOne) {
+  const test::TemporaryFolder folder;
+  const trace::EngineRun a = RunBuilder::example().build(folder);
+  EXPECT_FALSE(where_they_part(a, a));
+  RunBuilder other = RunBuilder::example();
+  other.tensors["t1/blk1/q_proj"][0] += 1;
+  EXPECT_EQ(where_they_part(a, other.build(folder))->name(), "t1/blk1/q_proj");
+  other.tensors["blk1/k_proj"][0] += 1;
+  EXPECT_EQ(where_they_part(a, other.build(folder))->name(), "blk1/k_proj");
+  other.tensors["embeddings"][0] += 1;  // nothing is known to be equal before it
+  EXPECT_FALSE(where_they_part(a, other.build(folder)));
+}
+
 TEST_F(ArbitrationTest, OneWrongValueIsSeenInALargeTensor) {
   RunBuilder large = RunBuilder::example();
   large.tensors["blk0/q_proj"] = std::vector<float>(4096, 1.0F);

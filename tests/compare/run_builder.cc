@@ -1,5 +1,7 @@
 #include "compare/run_builder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "tern/base/check.h"
@@ -52,6 +54,9 @@ trace::EngineRun RunBuilder::build(const TemporaryFolder& folder) const {
     const auto id = trace::TensorId::parse(name);
     TERN_CHECK(id.has_value());
     records.push_back(trace::make_record(*id, shape, data));
+    if (rms_digits > 0 && records.back().finite_rms()) {
+      records.back().rms = std::stod(fmt::format("{:.{}g}", *records.back().rms, rms_digits));
+    }
     TERN_CHECK(values->add(name, shape, data).has_value());
   }
   std::sort(records.begin(), records.end(), [this](const auto& a, const auto& b) {

@@ -22,6 +22,7 @@ struct RunBuilder {
   std::map<std::string, std::vector<float>> tensors;  // by trace name, shape [1, n]
   std::vector<std::vector<float>> logits;             // rows; none: no logits.safetensors
   bool with_values = true;                            // write tensors.safetensors
+  int rms_digits = 0;                                 // that the records state; 0: all
   std::vector<std::string> order;                     // of execution, all names; empty: that of the known stages
 
   // Two layers of a few stages, prefill and one decode step, four logits that choose the tokens above.

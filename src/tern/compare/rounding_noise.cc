@@ -124,12 +124,18 @@ std::optional<double> RoundingNoise::rms_deviation(const TensorId& id) const {
     }
   };
   std::map<int, Pool> by_layer;
+  Pool together;  // how much more tensors of many tokens move as a whole than they would if each went its own way
   for (const auto& [other, samples] : stage->second) {
     const bool counts = other.layer <= id.layer && other.seq <= id.seq && !(is_behind && other.seq == known_before_->seq);
     if (counts) {
       Pool& pool = by_layer[other.layer];
       pool.sum += samples.of_tokens;
       pool.n += static_cast<double>(samples.n_samples * samples.n_tokens);
+      const auto n_tokens = static_cast<double>(samples.n_tokens);
+      if (samples.n_tokens > 1 && samples.of_tokens > 0) {
+        together.sum += samples.of_tensor * n_tokens * n_tokens / samples.of_tokens;
+        together.n += 1;
+      }
     }
   }
   double of_token = 0;
@@ -137,9 +143,10 @@ std::optional<double> RoundingNoise::rms_deviation(const TensorId& id) const {
     of_token = std::max(of_token, pool.variance());
   }
   const RmsSamples& own = stage->second.at(id);
-  const double independent = of_token / static_cast<double>(own.n_tokens);
-  const double together = own.of_tensor / static_cast<double>(own.n_samples);
-  return std::max(std::sqrt(std::max(independent, together)), kLeastRmsDeviation);
+  const double more = own.n_tokens > 1 && together.n > 0 ? std::max(together.sum / together.n, 1.0) : 1.0;
+  const double of_tokens = more * of_token / static_cast<double>(own.n_tokens);
+  const double of_tensor = own.of_tensor / static_cast<double>(own.n_samples);
+  return std::max(std::sqrt(std::max(of_tokens, of_tensor)), kLeastRmsDeviation);
 }
 
 std::optional<RoundingBound> RoundingNoise::bound(const TensorId& id) const {

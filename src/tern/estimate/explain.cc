@@ -126,7 +126,7 @@ TensorId beginning(const Proposal& proposal, const TensorId& first, const compar
     const StageFacts& facts = again.facts(id);
     const auto y = proposal.recompute(facts);
     if (y && facts.is() && y->values.size() == facts.should().values.size()) {
-      const double floor = stage.sides.subject.local->floor.relative * rms_of(facts.should()) / 4;
+      const double floor = stage.sides.subject.local->floor.relative * rms_of(facts.should());
       const double least = floor * floor * static_cast<double>(y->values.size());  // less is no measurement
       const double does = distance(*y, facts.should());
       const double taken = distance(*facts.is(), facts.should()) - distance(*facts.is(), *y);

@@ -1,0 +1,176 @@
+// The cause of whole runs with one fault or two, from what there is of them.
+#include "tern/estimate/explain.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "estimate/altered_run.h"
+#include "tern/estimate/substituted_pass.h"
+#include "tern/oracle/workbench.h"
+
+namespace tern::estimate {
+namespace {
+
+using oracle::Oracle;
+using oracle::Workbench;
+using testing::HasSubstr;
+using trace::Stage;
+using trace::TensorId;
+
+const std::vector<int32_t> kPrompt = {1, 5, 900, 33, 1207, 64, 5, 18, 411, 77, 1500, 2}, kFed = {40, 8};
+
+class ExplainRuns : public testing::Test {
+ protected:
+  ExplainRuns() {
+    auto view = gguf::View::open(bundled_model_dir() / "tern-tiny-i2_s.gguf");
+    TERN_CHECK(view.has_value());
+    view_ = std::make_unique<gguf::View>(std::move(*view));
+    auto steps = oracle::Steps::load(*view_);
+    TERN_CHECK(steps.has_value());
+    steps_ = std::make_unique<oracle::Steps>(std::move(*steps));
+    auto plain = plain_oracle({});
+    exact_ = run_of(plain, true);
+  }
+
+  Oracle plain_oracle(const oracle::Settings& settings) const {
+    auto oracle = Oracle::load(*view_, settings);
+    TERN_CHECK(oracle.has_value());
+    return std::move(*oracle);
+  }
+
+  trace::EngineRun run_of(Oracle& engine, bool with_values) {
+    const auto path = folder_.path() / ("run" + std::to_string(n_runs_++));
+    auto recorder = trace::FolderRecorder::create(path, trace::TraceForm::kList);
+    TERN_CHECK(recorder && (!with_values || (*recorder)->dump_values(path / "tensors.safetensors", 1 << 12)));
+    TERN_CHECK(engine.evaluate(kPrompt, 0, 0, recorder->get()).has_value());
+    for (size_t step = 0; step < kFed.size(); ++step) {
+      const auto one = std::span(kFed).subspan(step, 1);
+      TERN_CHECK(engine.evaluate(one, static_cast<int>(step) + 1, 0, recorder->get()).has_value());
+    }
+    TERN_CHECK((*recorder)->finish().has_value());
+    trace::RunResult result;
+    result.engine = "computed";
+    result.max_tokens = static_cast<int>(kFed.size()) + 1;
+    result.prompt_tokens = kPrompt;
+    result.generated_tokens = kFed;
+    result.generated_tokens.push_back(0);
+    TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
+    auto run = trace::read_run_folder(path);
+    TERN_CHECK(run.has_value());
+    return std::move(*run);
+  }
+
+  // An engine that changes these stages, without values.
+  trace::EngineRun faulty(std::vector<Stage> stages, Workbench::Change change) {
+    std::vector<int32_t> tokens = kPrompt;
+    tokens.insert(tokens.end(), kFed.begin(), kFed.end());
+    Workbench bench(plain_oracle({}), oracle::kFloat32Evaluations[1], std::move(tokens), std::move(stages), {},
+                    std::move(change));
+    return run_of(bench, false);
+  }
+
+  std::optional<outcome::Cause> cause_by_rms(const trace::EngineRun& run) {
+    std::optional<compare::RoundingNoise> noise;
+    for (const int bits : {11, 9, 10, 12, 13}) {
+      oracle::Settings settings;
+      settings.significant_bits = bits;
+      auto coarse = plain_oracle(settings);
+      const trace::EngineRun rounded = run_of(coarse, true);
+      noise = noise ? noise : std::optional(compare::RoundingNoise(exact_, rounded));
+      noise->include_rms(exact_, rounded);
+    }
+    const compare::RunToArbitrate side{&run, nullptr};
+    arbitration_ = compare::arbitrate({side, {}}, exact_, *noise);
+    WrongSide wrong;
+    wrong.side = side;
+    wrong.exact = &exact_;
+    wrong.noise = &*noise;
+    wrong.arbitration = &arbitration_;
+    Json tried;
+    auto cause = explain(wrong, *steps_, tried);
+    TERN_CHECK(cause.has_value());
+    return *cause;
+  }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<gguf::View> view_;
+  std::unique_ptr<oracle::Steps> steps_;
+  trace::EngineRun exact_;
+  compare::Arbitration arbitration_;
+  int n_runs_ = 0;
+};
+
+void negate(Workbench::Matrix& matrix) {
+  for (double& value : matrix.values) {
+    value = -value;
+  }
+}
+
+// A sign leaves the RMS as it is: that of the scores shows it, and the cause is where they come from.
+TEST_F(ExplainRuns, ByRmsThePlaceIsWhereTheCauseBegins) {
+  const trace::EngineRun run = faulty({Stage::kVProj}, [](const auto&, const auto& place, auto& result) {
+    if (place.layer == 1) {
+      negate(result);
+    }
+  });
+  const auto cause = cause_by_rms(run);
+  ASSERT_TRUE(cause);
+  EXPECT_GT(*arbitration_.first_wrong.subject.first(), *TensorId::parse("blk1/v_proj"));
+  EXPECT_EQ(cause->id, "weight_sign");
+  EXPECT_EQ(cause->name, "blk1/v_proj");
+  EXPECT_EQ(cause->parameters["weight"], "blk.1.attn_v.weight");
+  EXPECT_THAT(cause->unexplained, testing::IsEmpty());
+  EXPECT_THAT(cause->evidence, HasSubstr("have an RMS within what rounding explains of it ("));
+}
+
+TEST_F(ExplainRuns, ByRmsWhatACauseLeavesWrongIsListed) {
+  const trace::EngineRun run =
+      faulty({Stage::kUpProj, Stage::kOutputNorm}, [](const auto&, const auto& place, auto& result) {
+        for (double& value : result.values) {
+          value *= place.layer == 1 ? 3 : place.layer < 0 ? 1.5 : 1;
+        }
+      });
+  const auto cause = cause_by_rms(run);
+  ASSERT_TRUE(cause);
+  EXPECT_EQ(cause->id, "weight_scale");
+  EXPECT_EQ(cause->name, "blk1/up_proj");
+  EXPECT_NEAR(cause->parameters["factor"].get<double>(), 3, 0.01);
+  ASSERT_FALSE(cause->unexplained.empty());
+  EXPECT_EQ(cause->unexplained.front(), "output_norm");
+  EXPECT_THAT(cause->evidence, HasSubstr("more than rounding explains, from output_norm on"));
+}
+
+TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
+  PassPlan plan;
+  plan.prompt = kPrompt;
+  const auto plain = rms_with(nullptr, {}, plan, *steps_);
+  ASSERT_TRUE(plain);
+  EXPECT_FALSE(plain->first_changed);
+  Proposal doubled;
+  doubled.recompute = [](const StageFacts& facts) -> std::optional<Matrix> {
+    if (facts.id().layer != 2) {
+      return facts.should();
+    }
+    Matrix y = facts.should();
+    for (double& value : y.values) {
+      value *= 2;
+    }
+    return y;
+  };
+  const auto changed = rms_with(&doubled, {trace::StageKind::kProjection}, plan, *steps_);
+  ASSERT_TRUE(changed && changed->first_changed);
+  EXPECT_EQ(changed->first_changed->name(), "blk2/q_proj");
+  EXPECT_NEAR(changed->rms.at(*TensorId::parse("blk2/q_proj")), 2 * plain->rms.at(*TensorId::parse("blk2/q_proj")), 1e-9);
+
+  plan.known_before = TensorId::parse("blk1/attn_norm");
+  plan.given = [](const TensorId& id) -> std::optional<Matrix> {
+    return id.stage == Stage::kOut && id.layer == 0 ? std::optional(Matrix(kPrompt.size(), 256)) : std::nullopt;
+  };
+  const auto from_zeros = rms_with(nullptr, {}, plan, *steps_);
+  ASSERT_TRUE(from_zeros);
+  EXPECT_EQ(from_zeros->rms.at(*TensorId::parse("blk1/attn_norm")), 0);
+  EXPECT_EQ(from_zeros->rms.at(*TensorId::parse("blk0/attn_norm")), plain->rms.at(*TensorId::parse("blk0/attn_norm")));
+}
+
+}  // namespace
+}  // namespace tern::estimate
