@@ -83,9 +83,9 @@ class ByRms : public testing::Test {
   ByRms() {
     for (auto& [name, values] : right_.tensors) {
       const float size = values[0];
-      values.assign(64, size);
-      for (size_t i = 0; i < values.size(); i += 2) {
-        values[i] *= -1;
+      values.resize(64);
+      for (size_t i = 0; i < values.size(); ++i) {
+        values[i] = size * (i % 2 == 0 ? 1 : -1) * (1 + 0.01F * static_cast<float>(i % 5));
       }
     }
     right_.logits.clear();

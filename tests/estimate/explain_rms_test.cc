@@ -22,7 +22,7 @@ const std::vector<int32_t> kPrompt = {1, 5, 900, 33, 1207, 64, 5, 18, 411, 77, 1
 class ExplainRuns : public testing::Test {
  protected:
   ExplainRuns() {
-    auto view = gguf::View::open(bundled_model_dir() / "tern-tiny-i2_s.gguf");
+    auto view = gguf::View::open(test::bundled_model_dir() / "tern-tiny-i2_s.gguf");
     TERN_CHECK(view.has_value());
     view_ = std::make_unique<gguf::View>(std::move(*view));
     auto steps = oracle::Steps::load(*view_);
@@ -92,7 +92,7 @@ class ExplainRuns : public testing::Test {
     return *cause;
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::unique_ptr<gguf::View> view_;
   std::unique_ptr<oracle::Steps> steps_;
   trace::EngineRun exact_;
@@ -125,7 +125,7 @@ TEST_F(ExplainRuns, ByRmsThePlaceIsWhereTheCauseBegins) {
 
 TEST_F(ExplainRuns, ByRmsWhatACauseLeavesWrongIsListed) {
   const trace::EngineRun run =
-      faulty({Stage::kUpProj, Stage::kOutputNorm}, [](const auto&, const auto& place, auto& result) {
+      faulty({Stage::kDownProj, Stage::kOutputNorm}, [](const auto&, const auto& place, auto& result) {
         for (double& value : result.values) {
           value *= place.layer == 1 ? 3 : place.layer < 0 ? 1.5 : 1;
         }
@@ -133,7 +133,7 @@ TEST_F(ExplainRuns, ByRmsWhatACauseLeavesWrongIsListed) {
   const auto cause = cause_by_rms(run);
   ASSERT_TRUE(cause);
   EXPECT_EQ(cause->id, "weight_scale");
-  EXPECT_EQ(cause->name, "blk1/up_proj");
+  EXPECT_EQ(cause->name, "blk1/down_proj");
   EXPECT_NEAR(cause->parameters["factor"].get<double>(), 3, 0.01);
   ASSERT_FALSE(cause->unexplained.empty());
   EXPECT_EQ(cause->unexplained.front(), "output_norm");
