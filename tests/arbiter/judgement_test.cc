@@ -33,6 +33,21 @@ class Prepared final : public peer::Peer {
   const test::TemporaryFolder& folder_;
 };
 
+// The same, and what it was last asked.
+class Asked final : public peer::Peer {
+ public:
+  Asked(const peer::Peer& engine, peer::RunRequest& last) : engine_(engine), last_(last) {}
+  peer::Abilities abilities() const override { return engine_.abilities(); }
+  Result<peer::PeerRun> run(const peer::RunRequest& request) const override {
+    last_ = request;
+    return engine_.run(request);
+  }
+
+ private:
+  const peer::Peer& engine_;
+  peer::RunRequest& last_;
+};
+
 class JudgementTest : public testing::Test {
  protected:
   JudgementTest() {
@@ -153,6 +168,52 @@ TEST_F(JudgementTest, ThePlaceIsTheFirstWrongTensorWithoutValuesOnTheOtherSide) 
   EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
   EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kReference);
   EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/down_proj");
+}
+
+// What both sides computed is known as long as their hashes agree.
+TEST_F(JudgementTest, TheOracleGoesOnFromWhereTheHashesPart) {
+  peer::RunRequest last{peer::RunSetting()};
+  const auto prepared = std::move(oracle_.plain);
+  oracle_.plain = std::make_unique<Asked>(*prepared, last);
+  RunBuilder subject = wrong_;
+  subject.with_values = false;
+  (void)judged(subject, right_, true);  // the reference's values were the last to be asked for: all of them
+  EXPECT_FALSE(last.inputs_from.empty());
+  EXPECT_EQ(last.inputs_before, "");
+  RunBuilder reference = right_;
+  reference.with_values = false;
+  reference.logits.clear();
+  subject.logits.clear();
+  (void)judged(subject, reference, true);  // nobody has values
+  EXPECT_TRUE(last.inputs_from.empty());
+  std::string first_asked;
+  oracle_.estimate = [&](const WrongSide& wrong, Json&) -> Result<std::optional<outcome::Cause>> {
+    first_asked = wrong.question.inputs_before;
+    return std::nullopt;
+  };
+  (void)judged(subject, right_, true);
+  EXPECT_EQ(first_asked, "blk1/q_proj");
+}
+
+// A cause by RMS may begin before the tensor that shows it; one that is hardly believed moves nothing.
+TEST_F(JudgementTest, ThePlaceIsWhereAMeasuredCauseBegins) {
+  RunBuilder subject = right_;
+  subject.with_values = false;
+  subject.logits.clear();
+  subject.arithmetic = "";
+  subject.tensors["blk1/out"][0] += 3;
+  double confidence = 0.7;
+  oracle_.estimate = [&](const WrongSide&, Json&) -> Result<std::optional<outcome::Cause>> {
+    return outcome::Cause{"weight_sign", "blk1/k_proj", confidence, "it fits"};
+  };
+  Judgement judgement = judged(subject, right_, true);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/k_proj");
+  EXPECT_EQ(judgement.arbitration->first_wrong.subject.first()->name(), "blk1/k_proj");
+  EXPECT_THAT(judgement.reason(), HasSubstr("the subject is wrong from blk1/k_proj on (prefill, layer 1): weight_sign is "
+                                            "the cause, and its place; it shows at blk1/out: "));
+  confidence = 0.1;
+  judgement = judged(subject, right_, true);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/out");
 }
 
 TEST_F(JudgementTest, ADifferenceIsProvedAlsoAgainstAReferenceThatFailedItsChecks) {

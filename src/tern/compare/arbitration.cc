@@ -72,9 +72,8 @@ std::string figures(const OracleError& error, const RoundingBound& bound) {
     return "it is not finite";
   }
   if (error.relative > most_of(error, bound)) {
-    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}{}",
-                       error.is_lower_bound ? "at least " : "", error.relative, most_of(error, bound),
-                       error.is_lower_bound ? " of its RMS" : "");
+    return fmt::format("its relative error against the oracle is {}{:.3g}, rounding explains {:.3g}",
+                       error.is_lower_bound ? "at least " : "", error.relative, most_of(error, bound));
   }
   return fmt::format("one value is {:.3g} times the tensor's RMS away from the oracle's, rounding explains {:.3g}",
                      error.largest.value_or(0), bound.largest);

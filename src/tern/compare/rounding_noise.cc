@@ -162,7 +162,7 @@ std::optional<RoundingBound> RoundingNoise::bound(const TensorId& id) const {
     }
   }
   const auto deviation = rms_deviation(id);
-  bound.rms = deviation ? kRmsAllowance * *deviation : bound.relative;
+  bound.rms = deviation ? std::min(kRmsAllowance * *deviation, bound.relative) : bound.relative;
   return bound;
 }
 

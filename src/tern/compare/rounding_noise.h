@@ -37,8 +37,8 @@ class RoundingNoise {
                    const std::optional<trace::TensorId>& known_before = std::nullopt);
 
   // relative, largest: kRoundingAllowance times the largest distance of this stage in any pass, up to this layer. rms:
-  // kRmsAllowance times rms_deviation(), or the same as `relative` where there is no sample. nullopt for a stage that
-  // was not seen.
+  // kRmsAllowance times rms_deviation(), and no more than `relative`, which alone counts where there is no sample.
+  // nullopt for a stage that was not seen.
   std::optional<RoundingBound> bound(const trace::TensorId& id) const;
   // Standard deviation of the tensor's RMS, over the RMS. A change of the RMS is the mean of what the tokens contribute.
   // Tokens of all samples, of the passes up to this one, give their variance: the largest of any layer up to this one,
