@@ -111,10 +111,12 @@ TEST_F(EstimateRope, PartOfTheHead) {
 }
 
 TEST_F(EstimateRope, PartOfThePairs) {
-  const WrongTurn wrong{.scaled = [](size_t i, double frequency) { return i < 11 ? frequency : 0; }};
-  for (const Proposal& found : {of_queries(wrong), of_a_decode_step(wrong)}) {
-    EXPECT_EQ(found.id, "rope_partial") << found.parameters;
-    EXPECT_EQ(found.parameters.value("pairs_turned", 0), 11) << found.parameters;
+  for (const size_t n : {size_t{2}, size_t{11}}) {
+    const WrongTurn wrong{.scaled = [n](size_t i, double frequency) { return i < n ? frequency : 0; }};
+    for (const Proposal& found : {of_queries(wrong), of_a_decode_step(wrong)}) {
+      EXPECT_EQ(found.id, "rope_partial") << found.parameters;
+      EXPECT_EQ(found.parameters.value("pairs_turned", size_t{0}), n) << found.parameters;
+    }
   }
 }
 

@@ -284,6 +284,9 @@ class RopeSearch {
   }
 
   void find_each_frequency(const Turns& turns, const Values& usual) {
+    if (usual.empty()) {
+      return;
+    }
     Values frequencies(usual.size()), factors(usual.size());
     for (size_t i = 0; i < usual.size(); ++i) {
       frequencies[i] = frequency_of(turns, i);
@@ -293,7 +296,8 @@ class RopeSearch {
             "each pair is turned by a factor of its own", frequencies, nullptr, kTableMeasured / 2);
     // Between pairs that are left alone and those slowed down by one factor, the others are interpolated.
     constexpr double kAt = 0.002;
-    const double factor = median({factors.end() - static_cast<std::ptrdiff_t>(factors.size() / 4), factors.end()});
+    const auto n_slowest = static_cast<std::ptrdiff_t>((factors.size() + 3) / 4);
+    const double factor = median({factors.end() - n_slowest, factors.end()});
     Values turns_in_one, numbers, kept;
     for (size_t i = 0; i < usual.size() && factor != 1; ++i) {
       const double share = (1 / factors[i] - 1 / factor) / (1 - 1 / factor);
