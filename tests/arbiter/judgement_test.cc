@@ -209,8 +209,9 @@ TEST_F(JudgementTest, ThePlaceIsWhereAMeasuredCauseBegins) {
   Judgement judgement = judged(subject, right_, true);
   EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/k_proj");
   EXPECT_EQ(judgement.arbitration->first_wrong.subject.first()->name(), "blk1/k_proj");
-  EXPECT_THAT(judgement.reason(), HasSubstr("the subject is wrong from blk1/k_proj on (prefill, layer 1): weight_sign is "
-                                            "the cause, and its place; it shows at blk1/out: "));
+  EXPECT_THAT(judgement.reason(),
+              HasSubstr("the subject is wrong from blk1/k_proj on (prefill, layer 1): weight_sign is "
+                        "the cause, and its place; it shows at blk1/out: "));
   confidence = 0.1;
   judgement = judged(subject, right_, true);
   EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/out");

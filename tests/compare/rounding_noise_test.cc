@@ -57,11 +57,11 @@ TEST_F(RoundingNoiseTest, TheDeviationIsThatOfTheSamplesAndGrowsWithTheirFewness
 
 // Errors that differ from value to value cancel in the RMS, though the values are far off.
 TEST_F(RoundingNoiseTest, AnRmsIsHeldMoreNarrowlyThanValues) {
-  RunBuilder shaken = one_pass();
+  RunBuilder alternating = one_pass();
   for (size_t i = 0; i < 64; ++i) {
-    shaken.tensors["blk0/q_proj"][i] += i % 2 == 0 ? 1e-3F : -1e-3F;
+    alternating.tensors["blk0/q_proj"][i] += i % 2 == 0 ? 1e-3F : -1e-3F;
   }
-  const trace::EngineRun rounded = shaken.build(folder_);
+  const trace::EngineRun rounded = alternating.build(folder_);
   RoundingNoise noise(oracle_, rounded);
   noise.include_rms(oracle_, rounded);
   EXPECT_NEAR(noise.bound(id("blk0/q_proj"))->relative, 4e-3, 1e-5);

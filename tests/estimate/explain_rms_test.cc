@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using trace::Stage;
 using trace::TensorId;
 
-const std::vector<int32_t> kPrompt = {1, 5, 900, 33, 1207, 64, 5, 18, 411, 77, 1500, 2}, kFed = {40, 8};
+const std::vector<int32_t> kRunPrompt = {1, 5, 900, 33, 1207, 64, 5, 18, 411, 77, 1500, 2}, kRunFed = {40, 8};
 
 class ExplainRuns : public testing::Test {
  protected:
@@ -42,17 +42,17 @@ class ExplainRuns : public testing::Test {
     const auto path = folder_.path() / ("run" + std::to_string(n_runs_++));
     auto recorder = trace::FolderRecorder::create(path, trace::TraceForm::kList);
     TERN_CHECK(recorder && (!with_values || (*recorder)->dump_values(path / "tensors.safetensors", 1 << 12)));
-    TERN_CHECK(engine.evaluate(kPrompt, 0, 0, recorder->get()).has_value());
-    for (size_t step = 0; step < kFed.size(); ++step) {
-      const auto one = std::span(kFed).subspan(step, 1);
+    TERN_CHECK(engine.evaluate(kRunPrompt, 0, 0, recorder->get()).has_value());
+    for (size_t step = 0; step < kRunFed.size(); ++step) {
+      const auto one = std::span(kRunFed).subspan(step, 1);
       TERN_CHECK(engine.evaluate(one, static_cast<int>(step) + 1, 0, recorder->get()).has_value());
     }
     TERN_CHECK((*recorder)->finish().has_value());
     trace::RunResult result;
     result.engine = "computed";
-    result.max_tokens = static_cast<int>(kFed.size()) + 1;
-    result.prompt_tokens = kPrompt;
-    result.generated_tokens = kFed;
+    result.max_tokens = static_cast<int>(kRunFed.size()) + 1;
+    result.prompt_tokens = kRunPrompt;
+    result.generated_tokens = kRunFed;
     result.generated_tokens.push_back(0);
     TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
     auto run = trace::read_run_folder(path);
@@ -62,8 +62,8 @@ class ExplainRuns : public testing::Test {
 
   // An engine that changes these stages, without values.
   trace::EngineRun faulty(std::vector<Stage> stages, Workbench::Change change) {
-    std::vector<int32_t> tokens = kPrompt;
-    tokens.insert(tokens.end(), kFed.begin(), kFed.end());
+    std::vector<int32_t> tokens = kRunPrompt;
+    tokens.insert(tokens.end(), kRunFed.begin(), kRunFed.end());
     Workbench bench(plain_oracle({}), oracle::kFloat32Evaluations[1], std::move(tokens), std::move(stages), {},
                     std::move(change));
     return run_of(bench, false);
@@ -142,7 +142,7 @@ TEST_F(ExplainRuns, ByRmsWhatACauseLeavesWrongIsListed) {
 
 TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
   PassPlan plan;
-  plan.prompt = kPrompt;
+  plan.prompt = kRunPrompt;
   const auto plain = rms_with(nullptr, {}, plan, *steps_);
   ASSERT_TRUE(plain);
   EXPECT_FALSE(plain->first_changed);
@@ -160,11 +160,12 @@ TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
   const auto changed = rms_with(&doubled, {trace::StageKind::kProjection}, plan, *steps_);
   ASSERT_TRUE(changed && changed->first_changed);
   EXPECT_EQ(changed->first_changed->name(), "blk2/q_proj");
-  EXPECT_NEAR(changed->rms.at(*TensorId::parse("blk2/q_proj")), 2 * plain->rms.at(*TensorId::parse("blk2/q_proj")), 1e-9);
+  EXPECT_NEAR(changed->rms.at(*TensorId::parse("blk2/q_proj")), 2 * plain->rms.at(*TensorId::parse("blk2/q_proj")),
+              1e-9);
 
   plan.known_before = TensorId::parse("blk1/attn_norm");
   plan.given = [](const TensorId& id) -> std::optional<Matrix> {
-    return id.stage == Stage::kOut && id.layer == 0 ? std::optional(Matrix(kPrompt.size(), 256)) : std::nullopt;
+    return id.stage == Stage::kOut && id.layer == 0 ? std::optional(Matrix(kRunPrompt.size(), 256)) : std::nullopt;
   };
   const auto from_zeros = rms_with(nullptr, {}, plan, *steps_);
   ASSERT_TRUE(from_zeros);

@@ -184,8 +184,8 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   if (is_of_subject) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
   } else {
-    TERN_ASSIGN_OR_RETURN(opinion.cause,
-                          explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
+    TERN_ASSIGN_OR_RETURN(
+        opinion.cause, explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
   }
   opinion.cause->side = side;
   const auto place = trace::TensorId::parse(opinion.cause->name);

@@ -22,7 +22,7 @@ struct WrongSide;
 
 struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
-  std::unique_ptr<peer::Peer> rounded;               // every stage rounded to few bits
+  std::unique_ptr<peer::Peer> rounded;  // every stage rounded to few bits
   // To fewer and to more: further samples of what rounding does to the RMS of a side without values. May be empty.
   std::vector<std::unique_ptr<peer::Peer>> also_rounded;
   std::vector<std::unique_ptr<peer::Peer>> float32;  // as right as the plain one, in arithmetics that engines have
@@ -63,7 +63,7 @@ struct Question : peer::RunSetting {
   // tensor.
   std::string around;
   bool by_rms = false;  // a side has hashes and RMS only
-  int ubatch = 0;  // how many prompt tokens are evaluated at once, as in the run; 0: all
+  int ubatch = 0;       // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 
 // A side that is wrong, and what it should have computed: from its own inputs where it has values.

@@ -36,7 +36,8 @@ std::optional<OracleError> error_of_rms(const RmsPrecision& precision, const Tra
   if (!rms || !should || *should == 0) {
     return std::nullopt;
   }
-  return OracleError{std::max(std::fabs(*rms - *should) - precision.half_unit(*rms), 0.0) / *should, true, std::nullopt};
+  return OracleError{std::max(std::fabs(*rms - *should) - precision.half_unit(*rms), 0.0) / *should, true,
+                     std::nullopt};
 }
 
 // `record`: what the side traced under the oracle tensor's name, null where nothing.
@@ -94,7 +95,8 @@ std::string wrong_side(const Arbitration& arbitration, Side side, std::string_vi
     return out;
   }
   const AgainstOracle& held = stage->sides.at(side);
-  const std::string shows = first.shown_at ? fmt::format("{}; it shows at {}: ", first.why, first.shown_at->name()) : "";
+  const std::string shows =
+      first.shown_at ? fmt::format("{}; it shows at {}: ", first.why, first.shown_at->name()) : "";
   return out + ": " + shows + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
@@ -249,7 +251,8 @@ bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
   return a.finite_rms() && b.finite_rms() && std::abs(*a.rms - *b.rms) <= kSum * *b.rms;
 }
 
-// A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says nothing.
+// A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says
+// nothing.
 bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
 
 // A side that is known to be wrong by its RMS began to be so before, if an RMS is off by less, but still by too much.
@@ -292,10 +295,11 @@ void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) 
     const bool is_permuted = have_equal_rms(is, should) && states_all_digits(*run, *is.rms);
     if (of_right != nullptr && !of_right->is_wrong() && (is_permuted || was_equal_before(*run, *right.run, *parted))) {
       arbitration.move_forward(side, *parted,
-                               is_permuted ? "all that goes into it is equal by hash to the other side's, and its RMS is "
-                                             "the same, but not its hash, as of values with other signs or in another order"
-                                           : "all that goes into it is equal by hash to the other side's, and so was a "
-                                             "stage of its kind before, but here its hash is not");
+                               is_permuted
+                                   ? "all that goes into it is equal by hash to the other side's, and its RMS is "
+                                     "the same, but not its hash, as of values with other signs or in another order"
+                                   : "all that goes into it is equal by hash to the other side's, and so was a "
+                                     "stage of its kind before, but here its hash is not");
     }
   }
 }
@@ -348,7 +352,8 @@ AgainstOracle hold_tensor(const RunToArbitrate& side, const EngineRun& exact, co
     return held;
   }
   const auto rows = first_rows(exact);
-  held.error = error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should, *bound);
+  held.error =
+      error_of(Values(*side.run, rows), RmsPrecision(side.run), side.run->find(record.id), record, should, *bound);
   if (side.isolation != nullptr) {
     held.local = side.isolation->under(*side.run, exact, record, should);
   }

@@ -17,8 +17,8 @@ using trace::TraceRecord;
 // Engines sum up squares in float32, and write few digits: no RMS is held more narrowly.
 constexpr double kLeastRmsDeviation = 3e-6;
 
-// A deviation that few tokens give is uncertain: of 5, Student's distribution reaches 3.5 times as far as the normal one
-// with the same probability of 1e-5, of 10, 1.7 times, and of 80, 1.07 times.
+// A deviation that few tokens give is uncertain: of 5, Student's distribution reaches 3.5 times as far as the normal
+// one with the same probability of 1e-5, of 10, 1.7 times, and of 80, 1.07 times.
 constexpr double kFewTokens = 12;
 
 std::vector<double> row_noise(const EngineRun& oracle, const EngineRun& rounded) {
@@ -126,7 +126,8 @@ std::optional<double> RoundingNoise::rms_deviation(const TensorId& id) const {
   std::map<int, Pool> by_layer;
   Pool together;  // how much more tensors of many tokens move as a whole than they would if each went its own way
   for (const auto& [other, samples] : stage->second) {
-    const bool counts = other.layer <= id.layer && other.seq <= id.seq && !(is_behind && other.seq == known_before_->seq);
+    const bool counts =
+        other.layer <= id.layer && other.seq <= id.seq && !(is_behind && other.seq == known_before_->seq);
     if (counts) {
       Pool& pool = by_layer[other.layer];
       pool.sum += samples.of_tokens;

@@ -1,5 +1,5 @@
-// What rounding alone can do in a model on some tokens: how far the oracle moves when every stage is rounded to few bits.
-// int8 activations turn the smallest error into a whole step now and then, so a bound must be measured. Pure.
+// What rounding alone can do in a model on some tokens: how far the oracle moves when every stage is rounded to few
+// bits. int8 activations turn the smallest error into a whole step now and then, so a bound must be measured. Pure.
 #pragma once
 
 #include <map>
@@ -40,11 +40,11 @@ class RoundingNoise {
   // kRmsAllowance times rms_deviation(), and no more than `relative`, which alone counts where there is no sample.
   // nullopt for a stage that was not seen.
   std::optional<RoundingBound> bound(const trace::TensorId& id) const;
-  // Standard deviation of the tensor's RMS, over the RMS. A change of the RMS is the mean of what the tokens contribute.
-  // Tokens of all samples, of the passes up to this one, give their variance: the largest of any layer up to this one,
-  // the larger the fewer tokens there are; but no less than what the samples of this tensor moved as a whole, since
-  // tokens may move together. In passes behind that of `known_before` only those count. nullopt where there is no
-  // sample of it.
+  // Standard deviation of the tensor's RMS, over the RMS. A change of the RMS is the mean of what the tokens
+  // contribute. Tokens of all samples, of the passes up to this one, give their variance: the largest of any layer up
+  // to this one, the larger the fewer tokens there are; but no less than what the samples of this tensor moved as a
+  // whole, since tokens may move together. In passes behind that of `known_before` only those count. nullopt where
+  // there is no sample of it.
   std::optional<double> rms_deviation(const trace::TensorId& id) const;
   // Per row of logits, RMS.
   const std::vector<double>& logits() const { return logits_; }

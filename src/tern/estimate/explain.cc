@@ -108,9 +108,9 @@ Explained applied_everywhere(Proposal proposal, double error_at_first, const Ten
   return explained;
 }
 
-// Where the cause shows first: in the pass before, too, if it takes away of the error there at least half of what it does
-// to a right stage, although that is within rounding. A scale that is slightly off may stay below the floor of a pass in
-// which int8 activations take other steps.
+// Where the cause shows first: in the pass before, too, if it takes away of the error there at least half of what it
+// does to a right stage, although that is within rounding. A scale that is slightly off may stay below the floor of a
+// pass in which int8 activations take other steps.
 TensorId beginning(const Proposal& proposal, const TensorId& first, const compare::Arbitration& arbitration,
                    Recomputation& again) {
   const auto distance = [](const Matrix& a, const Matrix& b) {

@@ -25,7 +25,7 @@ constexpr double kLeastTolerance = 2e-5;
 // Tensors from its place on that a cause must explain, whatever else is wrong behind them.
 constexpr size_t kMustFit = 3;
 constexpr double kSameDistance = 0.02;  // tolerances
-constexpr double kWorst = 30;  // tolerances; what is further away says no more
+constexpr double kWorst = 30;           // tolerances; what is further away says no more
 // Of what the side's values could have shown, an RMS shows this much.
 constexpr double kConfidenceOfRms = 0.7;
 // A number that would fit any RMS, and that equals nothing, is what a list of known faults may explain better.
@@ -74,7 +74,7 @@ class RmsFacts {
   struct Fit {
     double distance = 0;  // mean over the tensors from `from` on, in tolerances
     size_t n_within = 0, n = 0;
-    double at_first = 0;  // relative error
+    double at_first = 0;                    // relative error
     std::vector<TensorId> left_wrong = {};  // further off than rounding explains
     size_t n_before_wrong = 0;              // within, in execution order, before the first of those
     bool begins_well() const { return n_before_wrong >= std::min(n, kMustFit); }
@@ -156,8 +156,8 @@ class RmsExplanation {
       if (computed.first_changed && *computed.first_changed < candidate.place) {
         const bool is_its_stage = computed.first_changed->stage.kind() == candidate.kinds.front();
         candidate.place = *computed.first_changed;
-        candidate.place.stage = is_its_stage ? candidate.proposal.place.value_or(candidate.place.stage)
-                                             : candidate.place.stage;
+        candidate.place.stage =
+            is_its_stage ? candidate.proposal.place.value_or(candidate.place.stage) : candidate.place.stage;
         candidate.is_possible = may_be_at(candidate.place);
       }
       candidate.fit = known_->fit(computed.rms, std::min(first_, candidate.place), first_);
@@ -326,10 +326,11 @@ class RmsExplanation {
     const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
     std::vector<const Candidate*> good;
     for (const Candidate& candidate : candidates_) {
-      const bool explains = candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
-                            candidate.fit.distance < 0.5 * without.distance &&
-                            static_cast<double>(candidate.fit.n_within) >
-                                least_share(candidate.proposal) * static_cast<double>(candidate.fit.n);
+      const bool explains =
+          candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
+          candidate.fit.distance<0.5 * without.distance&& static_cast<double>(candidate.fit.n_within)> least_share(
+              candidate.proposal) *
+              static_cast<double>(candidate.fit.n);
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
       tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
       if (explains) {
@@ -364,17 +365,18 @@ class RmsExplanation {
         best.place.name(),
         (best.proposal.simplicity > kFitsAnything ? kConfidenceOfRms : kConfidenceOfAnyNumber) * share /
             static_cast<double>(1 + n_equal),
-        fmt::format("{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "
-                    "RMS within what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
-                    best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n,
-                    best.fit.n_within, best.fit.least_tolerance, best.fit.most_tolerance,
-                    unexplained.empty() ? std::string()
-                                        : fmt::format("; {} {} more than rounding explains, from {} on",
-                                                      unexplained.size(), unexplained.size() == 1 ? "is off by" : "are off by",
-                                                      unexplained.front()),
-                    n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal,
-                                              n_equal == 1 ? "" : "s", n_equal == 1 ? "s" : "")
-                                : ""),
+        fmt::format(
+            "{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "
+            "RMS within what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
+            best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n, best.fit.n_within,
+            best.fit.least_tolerance, best.fit.most_tolerance,
+            unexplained.empty()
+                ? std::string()
+                : fmt::format("; {} {} more than rounding explains, from {} on", unexplained.size(),
+                              unexplained.size() == 1 ? "is off by" : "are off by", unexplained.front()),
+            n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal, n_equal == 1 ? "" : "s",
+                                      n_equal == 1 ? "s" : "")
+                        : ""),
         best.proposal.parameters,
         std::move(unexplained),
         tried_};

@@ -82,8 +82,8 @@ class SubstitutedPass final : public oracle::Oracle {
 
 }  // namespace
 
-Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
-                       const oracle::Steps& steps) {
+Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
+                                const PassPlan& plan, const oracle::Steps& steps) {
   oracle::Settings settings;
   settings.around = plan.around;
   TERN_ASSIGN_OR_RETURN(oracle::Oracle plain, oracle::Oracle::load(steps.view(), settings));

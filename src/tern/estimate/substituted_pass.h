@@ -28,7 +28,7 @@ struct SubstitutedRms {
 };
 // `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of Oracle::load() and
 // Oracle::evaluate().
-Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds, const PassPlan& plan,
-                       const oracle::Steps& steps);
+Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
+                                const PassPlan& plan, const oracle::Steps& steps);
 
 }  // namespace tern::estimate
