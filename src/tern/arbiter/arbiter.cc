@@ -221,7 +221,8 @@ Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const c
   const std::optional<trace::TensorId> place = arbitration.find(first)->sides.subject.local || first_wrong.shown_at
                                                    ? first_wrong.first()
                                                    : trace::TensorId::parse(question_.around);
-  Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place);
+  Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place,
+                          trace::TensorId::parse(question_.inputs_before));
   const fs::path inputs_from = wrong.isolation ? wrong.run->folder : fs::path();
   std::vector<std::string> possible;
   for (const OracleEngines::Fault& fault : engines_->faults) {

@@ -79,12 +79,14 @@ std::string rounding_figures(const StageArbitration& stage) {
 
 Explanation::Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact,
                          const compare::RoundingNoise& noise, const compare::Arbitration& arbitration,
-                         const std::optional<trace::TensorId>& place)
+                         const std::optional<trace::TensorId>& place,
+                         const std::optional<trace::TensorId>& known_before)
     : wrong_(wrong),
       exact_(exact),
       noise_(noise),
       arbitration_(arbitration),
       place_(place),
+      known_before_(known_before),
       first_(*arbitration.first_wrong.subject.shown()) {}
 
 bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
@@ -213,7 +215,8 @@ Cause Explanation::conclude() const {
     return cause;
   }
   // An RMS may show late what the fault changes before.
-  if (by_rms && !place_ && best_->first_changed && *best_->first_changed < first_) {
+  const auto& changed = best_->first_changed;
+  if (by_rms && !place_ && changed && *changed < first_ && !(known_before_ && *changed < *known_before_)) {
     name = best_->first_changed->name();
   }
   std::string evidence = fmt::format(

@@ -13,9 +13,11 @@ class Explanation {
  public:
   // `exact`: what the side should have computed, from its own inputs where it has values. `arbitration`: with the side
   // as the subject, which is wrong. `place`: a tensor that is known to be wrong by itself, its inputs having been
-  // right; nullopt where the first wrong one may have inherited what is wrong with it. All must outlive this.
+  // right; nullopt where the first wrong one may have inherited what is wrong with it. `known_before`: what is executed
+  // before it is right; nullopt where that is not known. All must outlive this.
   Explanation(const compare::RunToArbitrate& wrong, const trace::EngineRun& exact, const compare::RoundingNoise& noise,
-              const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place);
+              const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place,
+              const std::optional<trace::TensorId>& known_before);
 
   // Whether the fault comes into question. Not where the side has computed one of those stages right that the fault
   // always changes, in the pass and layer of the first wrong tensor; and where the place is known, not where it is of
@@ -55,7 +57,7 @@ class Explanation {
   const trace::EngineRun& exact_;
   const compare::RoundingNoise& noise_;
   const compare::Arbitration& arbitration_;
-  std::optional<trace::TensorId> place_;
+  std::optional<trace::TensorId> place_, known_before_;
   trace::TensorId first_;
   std::string tried_, ruled_out_;
   std::optional<Fit> best_;
