@@ -1,6 +1,6 @@
-// A test with a llama.cpp that really runs: npm's prebuilt one, which scripts/test.sh installs into build/npm, or whatever
-// `llama.cpp:DIR` takes in TERN_TEST_LLAMA_CPP_DIR. Where there is none, or it is for another CPU, the test is skipped
-// and says why; with TERN_REQUIRE_LIVE=1, as in CI, a missing one is a failure.
+// A test with a llama.cpp that really runs: npm's prebuilt one, which scripts/test.sh installs into build/npm, or
+// whatever `llama.cpp:DIR` takes in TERN_TEST_LLAMA_CPP_DIR. Where there is none, or it is for another CPU, the test is
+// skipped and says why; with TERN_REQUIRE_LIVE=1, as in CI, a missing one is a failure.
 #pragma once
 
 #include <fcntl.h>

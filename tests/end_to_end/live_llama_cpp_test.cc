@@ -1,11 +1,12 @@
 // Sweeps against a llama.cpp that really runs, on models that both can compute.
+#include "end_to_end/live_llama_cpp.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <iostream>
 #include <set>
 
-#include "end_to_end/live_llama_cpp.h"
 #include "tern/base/file.h"
 #include "tern/base/json.h"
 #include "tern/trace/safetensors.h"

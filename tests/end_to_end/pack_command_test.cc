@@ -67,9 +67,7 @@ class PackCommand : public testing::Test {
            "{threads} --ignore-eos --out {out} " +
            more;
   }
-  std::vector<std::string> left_in_place() const {
-    return test::names_in(place_);
-  }
+  std::vector<std::string> left_in_place() const { return test::names_in(place_); }
   void write_scenarios(const std::string& toml) { ASSERT_TRUE(write_file(scenarios_, toml)); }
   void SetUp() override {
     write_scenarios(

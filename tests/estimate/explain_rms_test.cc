@@ -1,10 +1,9 @@
 // The cause of whole runs with one fault or two, from what there is of them.
-#include "tern/estimate/explain.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "estimate/altered_run.h"
+#include "tern/estimate/explain.h"
 #include "tern/estimate/substituted_pass.h"
 #include "tern/oracle/workbench.h"
 

@@ -141,7 +141,7 @@ TEST_F(EstimateMixing, ScoresThatNobodyRecorded) {
 
 TEST_F(EstimateMixing, OrdersThatRmsDoesNotShow) {
   const WrongMixing wrong{.score_head = [](size_t head) { return (head + 1) % 4; },
-                    .value_head = [](size_t head) { return (head + 1) % 4 / 2; }};
+                          .value_head = [](size_t head) { return (head + 1) % 4 / 2; }};
   const Matrix out = mixed(run_.values("blk1/attn_scores_softmax"), run_.values("blk1/v_proj"), wrong);
   const auto facts = run_.facts("blk1/attn_out", out, false);
   bool is_found = false;

@@ -84,14 +84,14 @@ TEST(EstimateNorm, FactorAndOffsetOfAnyValue) {
   AlteredRun run;
   const Matrix x = run.values("blk1/ffn_act");
   const Values weight = run.weight("blk.1.ffn_sub_norm.weight");
-  Proposal found =
-      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return 0.37 * w; }), kEpsilon)),
-               estimate_norm);
+  Proposal found = simplest(
+      run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return 0.37 * w; }), kEpsilon)),
+      estimate_norm);
   EXPECT_EQ(found.id, "norm_weight");
   EXPECT_NEAR(found.parameters.value("factor", 0.0), 0.37, 1e-6) << found.parameters;
-  found =
-      simplest(run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return w - 0.25; }), kEpsilon)),
-               estimate_norm);
+  found = simplest(
+      run.facts("blk1/ffn_sub_norm", rms_norm(x, changed(weight, [](double w) { return w - 0.25; }), kEpsilon)),
+      estimate_norm);
   EXPECT_EQ(found.id, "norm_weight");
   EXPECT_NEAR(found.parameters.value("offset", 0.0), -0.25, 1e-5) << found.parameters;
 }

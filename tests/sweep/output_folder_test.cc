@@ -87,8 +87,8 @@ TEST(OutputFolder, WhatNoSweepHasMadeStays) {
   ASSERT_TRUE(write_file(out / "only-a-report" / "report.txt", "precious"));
   fs::create_directory(out / "empty");
   ASSERT_TRUE(sweep_into(out, {"new"}, "second"));
-  EXPECT_THAT(test::names_in(out), UnorderedElementsAre("annotated", "linked-to", "report.txt", "only-a-report", "empty",
-                                                  "new", "sweep.json"));
+  EXPECT_THAT(test::names_in(out), UnorderedElementsAre("annotated", "linked-to", "report.txt", "only-a-report",
+                                                        "empty", "new", "sweep.json"));
   EXPECT_EQ(report_in(out / "annotated"), "first");
   EXPECT_EQ(report_in(folder.path() / "archive"), "first");
 }

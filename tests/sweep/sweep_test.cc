@@ -324,7 +324,8 @@ TEST_F(SweepTest, AnEarlierSweepIsReplacedWithItsSummaries) {
   ASSERT_TRUE(write_file(output_dir_ / ".scenario2.partial-1" / "x", "left by a killed sweep"));
   ASSERT_TRUE(sweep());
   EXPECT_FALSE(fs::exists(output_dir_ / "scenario1" / "rs-traces" / "old.trace"));
-  EXPECT_THAT(test::names_in(output_dir_), testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3", "mine.txt"));
+  EXPECT_THAT(test::names_in(output_dir_),
+              testing::UnorderedElementsAre("scenario1", "scenario2", "scenario3", "mine.txt"));
 }
 
 TEST_F(SweepTest, AFolderThatIsNotOursIsRefusedBeforeAnythingRuns) {

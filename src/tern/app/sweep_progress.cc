@@ -67,9 +67,7 @@ class LiveProgress final : public sweep::Progress {
  private:
   static constexpr const char* kClearLine = "\r\x1b[K";
 
-  static void show(const std::string& text) {
-    print_err(kClearLine + text);
-  }
+  static void show(const std::string& text) { print_err(kClearLine + text); }
 
   size_t n_scenarios_;
   std::string label_;

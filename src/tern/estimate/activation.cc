@@ -122,7 +122,8 @@ Matrix rows_of(const Matrix& x, const std::vector<size_t>& tokens) {
 
 class ActivationSearch {
  public:
-  ActivationSearch(const StageFacts& facts, Inputs in) : facts_(facts), usual_(textbook(facts.steps().hyperparameters())) {
+  ActivationSearch(const StageFacts& facts, Inputs in)
+      : facts_(facts), usual_(textbook(facts.steps().hyperparameters())) {
     if (facts.is()) {
       const std::vector<size_t> tokens = telling_tokens(facts.should(), *facts.is());
       in = {rows_of(in.gate, tokens), rows_of(in.up, tokens)};

@@ -70,7 +70,8 @@ Matrix times(Matrix x, std::span<const double> weight) {
 
 using NormRule = std::function<std::optional<Matrix>(const Site& site, const StageFacts& facts)>;
 
-Proposal norm_proposal(std::string id, Json parameters, std::string says, NormRule rule, double simplicity = kNothingMeasured) {
+Proposal norm_proposal(std::string id, Json parameters, std::string says, NormRule rule,
+                       double simplicity = kNothingMeasured) {
   return {std::move(id), std::move(parameters), std::move(says),
           [rule = std::move(rule)](const StageFacts& facts) -> std::optional<Matrix> {
             const std::optional<Site> site = site_of(facts);
@@ -106,14 +107,15 @@ NormRule norm_only_of(std::string_view name, NormRule rule) {
 
 void propose_left_out(const Site& site, std::vector<Proposal>& proposals) {
   proposals.push_back(norm_proposal("norm_missing", {{"missing", "norm and weight"}}, "the norm is left out",
-                              [](const Site& at, const StageFacts&) { return at.x; }));
-  proposals.push_back(norm_proposal("norm_missing", {{"missing", "norm"}}, "the weight is applied to what is not normalised",
-                              [](const Site& at, const StageFacts&) { return times(at.x, at.weight); }));
+                                    [](const Site& at, const StageFacts&) { return at.x; }));
+  proposals.push_back(norm_proposal("norm_missing", {{"missing", "norm"}},
+                                    "the weight is applied to what is not normalised",
+                                    [](const Site& at, const StageFacts&) { return times(at.x, at.weight); }));
   proposals.push_back(norm_proposal("norm_doubled", Json::object(), "the norm is applied twice, its weight included",
-                              [](const Site& at, const StageFacts&) {
-                                const auto root = root_of_mean_square(at.epsilon);
-                                return times(divided(times(divided(at.x, root), at.weight), root), at.weight);
-                              }));
+                                    [](const Site& at, const StageFacts&) {
+                                      const auto root = root_of_mean_square(at.epsilon);
+                                      return times(divided(times(divided(at.x, root), at.weight), root), at.weight);
+                                    }));
   const std::string name(site.tensor->name);
   const auto weight = [&](const char* used, const std::string& says, std::function<double(double)> change) {
     proposals.push_back(
@@ -143,18 +145,17 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
     if (own && theirs && own->layer == theirs->layer) {
       // The same mistake may be made in every layer.
       const std::string stem = theirs->stem, own_stem = own->stem;
-      proposals.push_back(norm_proposal("norm_weight", parameters, says,
-                                  [stem, own_stem](const Site& at, const StageFacts& there) -> std::optional<Matrix> {
-                                    const auto here = layer_tensor(at.tensor->name);
-                                    const gguf::Tensor* const used =
-                                        here && here->stem == own_stem
-                                            ? there.steps().view().find_tensor(here->sibling(stem))
-                                            : nullptr;
-                                    if (used == nullptr || used->n_cols() != at.x.n_features) {
-                                      return std::nullopt;
-                                    }
-                                    return times(normalised(at), there.steps().weight_row(*used, 0));
-                                  }));
+      proposals.push_back(norm_proposal(
+          "norm_weight", parameters, says,
+          [stem, own_stem](const Site& at, const StageFacts& there) -> std::optional<Matrix> {
+            const auto here = layer_tensor(at.tensor->name);
+            const gguf::Tensor* const used =
+                here && here->stem == own_stem ? there.steps().view().find_tensor(here->sibling(stem)) : nullptr;
+            if (used == nullptr || used->n_cols() != at.x.n_features) {
+              return std::nullopt;
+            }
+            return times(normalised(at), there.steps().weight_row(*used, 0));
+          }));
       continue;
     }
     if (theirs) {
@@ -162,9 +163,9 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
     }
     const gguf::Tensor* const used = &other;
     proposals.push_back(norm_proposal("norm_weight", std::move(parameters), says,
-                                norm_only_of(site.tensor->name, [used](const Site& at, const StageFacts& there) {
-                                  return times(normalised(at), there.steps().weight_row(*used, 0));
-                                })));
+                                      norm_only_of(site.tensor->name, [used](const Site& at, const StageFacts& there) {
+                                        return times(normalised(at), there.steps().weight_row(*used, 0));
+                                      })));
   }
 }
 
@@ -172,7 +173,8 @@ void propose_other_weights(const Site& site, const StageFacts& facts, std::vecto
 void propose_other_divisors(const Site& site, std::vector<Proposal>& proposals) {
   const double epsilon = site.epsilon;
   const auto function = [&](const char* used, const std::string& says, NormRule rule) {
-    proposals.push_back(norm_proposal("norm_function", {{"function", used}, {"expected", "RMSNorm"}}, says, std::move(rule)));
+    proposals.push_back(
+        norm_proposal("norm_function", {{"function", used}, {"expected", "RMSNorm"}}, says, std::move(rule)));
   };
   function("LayerNorm", "LayerNorm in place of RMSNorm: the mean is taken off first",
            [epsilon](const Site& at, const StageFacts&) {
@@ -207,8 +209,8 @@ void propose_other_divisors(const Site& site, std::vector<Proposal>& proposals) 
                                           [n = static_cast<double>(x.size())](double v) { return std::abs(v) / n; });
            }));
   const auto axis = [&](Json over, const std::string& says, NormRule rule) {
-    proposals.push_back(
-        norm_proposal("norm_axis", {{"over", std::move(over)}, {"expected", site.x.n_features}}, says, std::move(rule)));
+    proposals.push_back(norm_proposal("norm_axis", {{"over", std::move(over)}, {"expected", site.x.n_features}}, says,
+                                      std::move(rule)));
   };
   axis("all tokens", "one divisor for all tokens of the pass", [epsilon](const Site& at, const StageFacts&) {
     const double by = root_of_mean_square(epsilon)(at.x.values);
@@ -270,8 +272,8 @@ void propose_other_inputs(const Site& site, const StageFacts& facts, std::vector
 
 Proposal epsilon_proposal(double epsilon, double expected, double simplicity) {
   return norm_proposal("norm_epsilon", {{"epsilon", epsilon}, {"expected", expected}},
-                 fmt::format("epsilon is {:.4g} instead of {:.4g}", epsilon, expected),
-                 with_divisor(root_of_mean_square(epsilon)), simplicity);
+                       fmt::format("epsilon is {:.4g} instead of {:.4g}", epsilon, expected),
+                       with_divisor(root_of_mean_square(epsilon)), simplicity);
 }
 
 // 1 / r^2 = mean(x^2) + epsilon, where y = r * x * weight; a token counts by how well it shows epsilon.
@@ -312,15 +314,17 @@ void measure_epsilon(const Site& site, const Matrix& y, std::vector<Proposal>& p
 }
 
 Proposal factor_proposal(const Site& site, double factor, double simplicity) {
-  return norm_proposal("norm_weight", {{"weight", std::string(site.tensor->name)}, {"factor", factor}, {"expected", 1.0}},
-                 fmt::format("{} times {:.6g}", site.tensor->name, factor),
-                 with_weight([factor](double w) { return w * factor; }), simplicity);
+  return norm_proposal("norm_weight",
+                       {{"weight", std::string(site.tensor->name)}, {"factor", factor}, {"expected", 1.0}},
+                       fmt::format("{} times {:.6g}", site.tensor->name, factor),
+                       with_weight([factor](double w) { return w * factor; }), simplicity);
 }
 
 Proposal offset_proposal(const Site& site, double offset) {
-  return norm_proposal("norm_weight", {{"weight", std::string(site.tensor->name)}, {"offset", offset}, {"expected", 0.0}},
-                 fmt::format("{:.6g} is added to {}", offset, site.tensor->name),
-                 with_weight([offset](double w) { return w + offset; }), kNumberMeasured);
+  return norm_proposal("norm_weight",
+                       {{"weight", std::string(site.tensor->name)}, {"offset", offset}, {"expected", 0.0}},
+                       fmt::format("{:.6g} is added to {}", offset, site.tensor->name),
+                       with_weight([offset](double w) { return w + offset; }), kNumberMeasured);
 }
 
 // y over the normalised input is the same for every token: the weight that was used.
@@ -376,15 +380,15 @@ void measure_weight(const Site& site, const Matrix& y, std::vector<Proposal>& pr
     says = fmt::format("{}[{}] is {:.6g} instead of {:.6g}", name, changed[0], values[0], expected[0]);
   }
   proposals.push_back(norm_proposal("weight_value", std::move(parameters), std::move(says),
-                              norm_only_of(name,
-                                      [used, changed](const Site& at, const StageFacts&) {
-                                        Values weight = at.weight;
-                                        for (const size_t i : changed) {
-                                          weight[i] = used[i];
-                                        }
-                                        return times(normalised(at), weight);
-                                      }),
-                              changed.size() <= kListed ? kTableMeasured : kTableMeasured / 2));
+                                    norm_only_of(name,
+                                                 [used, changed](const Site& at, const StageFacts&) {
+                                                   Values weight = at.weight;
+                                                   for (const size_t i : changed) {
+                                                     weight[i] = used[i];
+                                                   }
+                                                   return times(normalised(at), weight);
+                                                 }),
+                                    changed.size() <= kListed ? kTableMeasured : kTableMeasured / 2));
 }
 
 // Numbers that give the recorded RMS.
