@@ -94,7 +94,8 @@ class ByRms : public testing::Test {
     wrong_.with_values = false;
   }
   // Rounding moves each value by 1 %, and an RMS by 0.1 %: with five samples the bound is 6 * 3.4 times as much.
-  Arbitration arbitrate_wrong(const RunBuilder& reference, bool reference_is_wrong = false) {
+  // `floor`: what rounding does to the values of a tensor on equal inputs.
+  Arbitration arbitrate_wrong(const RunBuilder& reference, bool reference_is_wrong = false, float floor = 1e-2F) {
     const trace::EngineRun oracle = right_.build(folder_), subject = wrong_.build(folder_),
                            other = reference.build(folder_);
     RoundingNoise noise(oracle, shaken(right_, 1e-2F).build(folder_));
@@ -103,7 +104,8 @@ class ByRms : public testing::Test {
       scale(sample, off);
       noise.include_rms(oracle, sample.build(folder_));
     }
-    const Isolation isolation(other, reference_is_wrong ? oracle : other, {});
+    const trace::EngineRun rounded = shaken(reference, floor).build(folder_);
+    const Isolation isolation(other, reference_is_wrong ? oracle : other, {&rounded});
     return arbitrate({{&subject}, {&other, &isolation}}, oracle, noise);
   }
   static void scale(RunBuilder& run, float off, const std::string& from = "") {
@@ -169,6 +171,17 @@ TEST_F(ByRms, AStageWhoseKindWasEqualBeforeIsWhereAWrongSideBegins) {
   EXPECT_EQ(arbitrate_wrong(right_).first_wrong.subject.first()->name(), "blk1/k_proj");
   scale(wrong_, 0.1F * kBound, "blk0/attn_norm");  // the first of its kind may round in its own way
   EXPECT_EQ(arbitrate_wrong(right_).first_wrong.subject.first()->name(), "blk1/out");
+}
+
+TEST_F(ByRms, OnEqualInputsASideIsHeldToTheTensorsOwnRounding) {
+  scale(wrong_, 0.5F * kBound, "blk1/k_proj");
+  EXPECT_EQ(arbitrate_wrong(right_).wrong(), Wrong::kNeither);
+  const Arbitration result = arbitrate_wrong(right_, false, 1e-4F);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk1/k_proj");
+  EXPECT_THAT(result.reason, HasSubstr("the subject is wrong from blk1/k_proj on"));
+  wrong_.tensors["embeddings"][0] *= 1.0001F;  // the inputs are no longer known to be equal
+  EXPECT_EQ(arbitrate_wrong(right_, false, 1e-4F).wrong(), Wrong::kNeither);
 }
 
 TEST(WhereTheyPart, IsTheFirstOtherHashBehindAnEqualOne) {

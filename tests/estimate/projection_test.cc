@@ -326,6 +326,27 @@ TEST_F(EstimateProjection, FromRmsAlone) {
   EXPECT_NE(test::find(negated, "weight_sign"), nullptr) << test::listed(negated);
 }
 
+// A reading without a number predicts the RMS.
+TEST_F(EstimateProjection, ReadingsFromRmsAlone) {
+  const gguf::Tensor& weight = tensor(kUp.weight);
+  const double s = scale(kUp.weight);
+  const auto in_blocks_of_64 = [&](size_t row, size_t c, double) {
+    const std::byte byte = weight.data[row * weight.n_cols() / 4 + c / 64 * 16 + c % 16];
+    return s * (static_cast<double>(std::to_integer<unsigned>(byte) >> (6 - 2 * (c % 64 / 16)) & 3U) - 1);
+  };
+  const auto hold = [&](const Matrix& is) { return that_hold(run_.facts(kUp.stage, is, false), estimate_projection); };
+  const auto blocks = hold(product(kUp, 127, in_blocks_of_64));
+  const Proposal* const found = test::find(blocks, "i2s_block_size");
+  ASSERT_NE(found, nullptr) << test::listed(blocks);
+  EXPECT_EQ(found->parameters.value("block", 0), 64);
+  const auto codes = hold(product(kUp, 127, [&](size_t, size_t, double w) { return w + s; }));
+  const Proposal* const shifted = test::find(codes, "ternary_code_map");
+  ASSERT_NE(shifted, nullptr) << test::listed(codes);
+  EXPECT_EQ(shifted->parameters.value("values", std::vector<double>()), (std::vector<double>{0, 1, 2}));
+  const auto not_rounded = hold(product(kUp, 0, [](size_t, size_t, double w) { return w; }));
+  EXPECT_NE(test::find(not_rounded, "activation_rounding"), nullptr) << test::listed(not_rounded);
+}
+
 TEST_F(EstimateProjection, NothingOfARightStage) {
   for (const Site& site : {kQuery, kKey, kUp, kDown}) {
     const auto facts = run_.facts(site.stage, run_.values(site.stage));

@@ -68,7 +68,7 @@ int ubatch_of(const EngineRun& run) {
 }
 
 // A measured cause of less confidence is given where no known fault explains more.
-constexpr double kWeak = 0.3;
+constexpr double kWeak = 0.36;
 
 // By hash, all that both have recorded, and values of it on both sides.
 bool have_equal_tensors(const EngineRun& a, const EngineRun& b) {

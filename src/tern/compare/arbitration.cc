@@ -140,10 +140,14 @@ std::string_view wrong_name(Wrong wrong) {
   return "?";
 }
 
-const StageArbitration* Arbitration::find(const TensorId& id) const {
+StageArbitration* Arbitration::find(const TensorId& id) {
   const auto it = std::lower_bound(stages.begin(), stages.end(), id,
                                    [](const auto& stage, const auto& wanted) { return stage.id < wanted; });
   return it != stages.end() && it->id == id ? &*it : nullptr;
+}
+
+const StageArbitration* Arbitration::find(const TensorId& id) const {
+  return const_cast<Arbitration*>(this)->find(id);
 }
 
 void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
@@ -165,9 +169,7 @@ void Arbitration::move_forward(Side side, const TensorId& id, std::string why) {
   first.shown_at = first.shown();
   first.why = std::move(why);
   (id.seq == 0 ? first.prefill : first.decode) = id;
-  const auto stage = std::lower_bound(stages.begin(), stages.end(), id,
-                                      [](const auto& one, const auto& wanted) { return one.id < wanted; });
-  if (stage != stages.end() && stage->id == id) {
+  if (StageArbitration* const stage = find(id)) {
     stage->sides.at(side).wrong = true;
   }
 }
@@ -255,6 +257,40 @@ bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
 // nothing.
 bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
 
+// Two right sides that compute a tensor from equal inputs have RMS that differ by the tensor's own rounding alone: no
+// more than both may be off by their values.
+void judge_where_they_part(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
+  for (const Side side : kSides) {
+    const EngineRun* const run = runs.at(side).run;
+    const RunToArbitrate& right = runs.at(other(side));
+    if (run == nullptr || runs.at(side).isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+      continue;
+    }
+    const auto parted = where_they_part(*run, *right.run);
+    const LocalError* const of_right = parted ? right.isolation->find(*parted) : nullptr;
+    StageArbitration* const stage = parted ? arbitration.find(*parted) : nullptr;
+    if (of_right == nullptr || of_right->is_wrong() || stage == nullptr) {
+      continue;
+    }
+    const TraceRecord &is = *run->find(*parted), &should = *right.run->find(*parted);
+    if (!trace::is_same_or_reversed(is.shape, should.shape) || !is.finite_rms() || !should.finite_rms() ||
+        *should.rms == 0) {
+      continue;
+    }
+    const double unstated = RmsPrecision(run).half_unit(*is.rms) + RmsPrecision(right.run).half_unit(*should.rms);
+    const double off = std::max(std::abs(*is.rms - *should.rms) - unstated, 0.0) / *should.rms;
+    const LocalError own{{off, true, std::nullopt}, {2 * of_right->floor.relative, 2 * of_right->floor.largest}};
+    if (own.is_wrong()) {
+      AgainstOracle& held = stage->sides.at(side);
+      held.local = own;
+      held.wrong = true;
+      FirstWrong& first = arbitration.first_wrong.at(side);
+      auto& slot = parted->seq == 0 ? first.prefill : first.decode;
+      slot = slot ? std::min(*slot, *parted) : *parted;
+    }
+  }
+}
+
 // A side that is known to be wrong by its RMS began to be so before, if an RMS is off by less, but still by too much.
 void place_by_deviation(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
   for (const Side side : kSides) {
@@ -338,6 +374,7 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
       }
     }
   }
+  judge_where_they_part(runs, arbitration);
   place_by_deviation(runs, arbitration);
   place_by_hash(runs, arbitration);
   arbitration.write_reason(runs.reference.run != nullptr, subject_name);

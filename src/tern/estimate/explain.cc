@@ -138,8 +138,8 @@ TensorId beginning(const Proposal& proposal, const TensorId& first, const compar
   return first;
 }
 
-// Which layer's weights each layer reads, as far as its wrong stages show: those of another if that mends at least two
-// of them. nullopt where no layer does.
+// Which layer's weights each layer reads, as far as its wrong stages show: those of another if that mends a norm and a
+// projection. Either kind alone is no matter of the layer. nullopt where no layer reads another's.
 std::optional<Proposal> other_layers_order(Recomputation& again, int n_layers) {
   std::map<int, std::vector<TensorId>> by_layer;
   for (const TensorId& id : again.wrong_ids()) {
@@ -154,13 +154,20 @@ std::optional<Proposal> other_layers_order(Recomputation& again, int n_layers) {
   }
   bool found = false;
   for (const auto& [layer, ids] : by_layer) {
+    const auto first_of = [&ids](StageKind kind) {
+      return std::find_if(ids.begin(), ids.end(), [kind](const TensorId& id) { return id.stage.kind() == kind; });
+    };
+    const auto norm = first_of(StageKind::kNorm), projection = first_of(StageKind::kProjection);
+    if (norm == ids.end() || projection == ids.end()) {
+      continue;
+    }
     const auto is_read = [&](int other, const TensorId& id) {
       Proposal one;
       one.recompute = [other](const StageFacts& facts) { return with_weight_of_layer(facts, other); };
       return again.mends(one, id);
     };
     for (int other = 0; other < n_layers; ++other) {
-      if (other != layer && ids.size() > 1 && is_read(other, ids[0]) && is_read(other, ids[1])) {
+      if (other != layer && is_read(other, *norm) && is_read(other, *projection)) {
         reads[static_cast<size_t>(layer)] = other;
         found = true;
         break;

@@ -69,6 +69,10 @@ class RmsFacts {
   }
 
   double tolerance(const TensorId& id) const { return tolerance_.at(id); }
+  // Of a tensor whose inputs are known: what its own rounding explains.
+  void hold_more_narrowly(const TensorId& id, double tolerance) {
+    tolerance_.at(id) = std::min(tolerance_.at(id), std::max(tolerance, kLeastTolerance));
+  }
   bool has(const TensorId& id) const { return side_.contains(id); }
 
   struct Fit {
@@ -146,6 +150,10 @@ class RmsExplanation {
     known_.emplace(*wrong_.side.run, std::move(plain.rms), *wrong_.noise);
     if (!known_->has(first_) || !has_facts(first_)) {
       return std::nullopt;
+    }
+    const compare::StageArbitration* const stage = wrong_.arbitration->find(first_);
+    if (stage != nullptr && stage->sides.subject.local) {
+      known_->hold_more_narrowly(first_, compare::kFloorAllowance * stage->sides.subject.local->floor.relative);
     }
     collect();
     TERN_RETURN_IF_ERROR(collect_layer_order());
@@ -326,11 +334,10 @@ class RmsExplanation {
     const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
     std::vector<const Candidate*> good;
     for (const Candidate& candidate : candidates_) {
-      const bool explains =
-          candidate.is_possible && candidate.fit.begins_well() && candidate.fit.at_first <= known_->tolerance(first_) &&
-          candidate.fit.distance<0.5 * without.distance&& static_cast<double>(candidate.fit.n_within)> least_share(
-              candidate.proposal) *
-              static_cast<double>(candidate.fit.n);
+      const RmsFacts::Fit& fit = candidate.fit;
+      const double share = static_cast<double>(fit.n_within) / static_cast<double>(fit.n);
+      const bool explains = candidate.is_possible && fit.begins_well() && fit.at_first <= known_->tolerance(first_) &&
+                            fit.distance * 2 < without.distance && share > least_share(candidate.proposal);
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
       tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
       if (explains) {

@@ -396,7 +396,7 @@ void solve_from_rms(const Site& site, const StageFacts& facts, double rms, std::
   const auto beyond = [&](const Proposal& proposal) { return rms_of(*proposal.recompute(facts)) - rms; };
   const auto of_epsilon = [&](double e) { return beyond(epsilon_proposal(e, site.epsilon, 0)); };
   for (const double epsilon : roots(of_epsilon, geometric_grid(1e-12, 1e6, 73))) {
-    proposals.push_back(epsilon_proposal(epsilon, site.epsilon, kNumberMeasured));
+    proposals.push_back(epsilon_proposal(epsilon, site.epsilon, kFitsAnything));
   }
   Values grid = geometric_grid(1e-3, 1e3, 61);
   const Values mirrored(grid.rbegin(), grid.rend());

@@ -1,5 +1,6 @@
 // Another reading of a weight's bytes, and activations that are rounded by another rule: what was taken for what.
-// Screened on few rows; a number times all of it may come on top.
+// With values, they are screened on few rows, and a number times all of it may come on top. An RMS gives no number: the
+// readings are then proposed as they are, and without the scale.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -90,34 +91,54 @@ std::string and_scale(double factor, double scale) {
 constexpr uint64_t kMostReadable = uint64_t{1} << 26;
 bool is_readable(const gguf::Tensor& weight) { return weight.n_elements() <= kMostReadable; }
 
-// Proposes a reading where it explains the sample but for a factor.
-void propose_reading(const Product& product, const Sample& sample, std::string id, Json parameters, std::string says,
-                     const std::function<RowsOf(const gguf::Tensor& weight)>& reading, Proposals& proposals) {
-  const Matrix read = multiply_such_rows(sample.input, sample.rows, reading(*product.weight));
-  const Factor fit = best_factor(read, sample.is);
-  if (!(fit.error < kMuchBetter)) {
-    return;
-  }
-  const bool is_scaled = std::abs(fit.factor - 1) > 1e-3;
-  const bool is_unscaled = std::abs(fit.factor * product.scale - 1) < 1e-3;
+struct Reading {
+  std::string id;
+  Json parameters;
+  std::string says;
+  std::function<RowsOf(const gguf::Tensor& weight)> rows;
+};
+
+// The reading, and the output times `measured`.
+void propose_times(const Product& product, const Reading& reading, double measured, Proposals& proposals) {
+  const bool is_scaled = std::abs(measured - 1) > 1e-3;
+  const bool is_unscaled = std::abs(measured * product.scale - 1) < 1e-3;
+  Json parameters = reading.parameters;
   if (is_scaled) {
-    parameters["factor"] = fit.factor;
+    parameters["factor"] = measured;
   }
-  const double factor = is_scaled ? fit.factor : 1;
+  const double factor = is_scaled ? measured : 1;
   proposals.push_back(propose(
-      std::move(id), std::move(parameters), says + (is_scaled ? and_scale(fit.factor, product.scale) : ""), 0.9,
-      [=, format = product.weight->format](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
+      reading.id, std::move(parameters), reading.says + (is_scaled ? and_scale(measured, product.scale) : ""), 0.9,
+      [=, rows = reading.rows, format = product.weight->format](const Product& at,
+                                                                const StageFacts& there) -> std::optional<Matrix> {
         if (at.weight->format != format || !is_readable(*at.weight)) {
           return std::nullopt;
         }
         const double by = is_unscaled && is_scaled ? 1 / at.scale : factor;
         Matrix y = there.steps().project(at.x, *at.weight, at.weight->n_rows(),
-                                         [&, row_of = reading(*at.weight)](uint64_t row, WeightRow& out) {
+                                         [&, row_of = rows(*at.weight)](uint64_t row, WeightRow& out) {
                                            row_of(row, out);
                                            out.scale *= by;
                                          });
         return y;
       }));
+}
+
+// Where it explains the sample but for a factor, or without values.
+void propose_reading(const Product& product, const Reading& reading, const std::optional<Sample>& sample,
+                     Proposals& proposals) {
+  if (!sample) {
+    propose_times(product, reading, 1, proposals);
+    if (product.scale != 1 && product.scale != 0) {
+      propose_times(product, reading, 1 / product.scale, proposals);
+    }
+    return;
+  }
+  const Matrix read = multiply_such_rows(sample->input, sample->rows, reading.rows(*product.weight));
+  const Factor fit = best_factor(read, sample->is);
+  if (fit.error < kMuchBetter) {
+    propose_times(product, reading, fit.factor, proposals);
+  }
 }
 
 RowsOf in_layout(const gguf::Tensor& weight, const Layout& layout) {
@@ -162,6 +183,32 @@ RowsOf with_codes(const gguf::Tensor& weight, const CodeMap& map, double scale) 
   };
 }
 
+// `codes`: those of the weight.
+void propose_codes(const Product& product, const CodeMap& map, std::span<const size_t> codes, bool is_scale_ignored,
+                   Proposals& proposals) {
+  std::vector<double> values;
+  Json expected = Json::array();
+  for (const size_t code : codes) {
+    values.push_back(map[code]);
+    expected.push_back(static_cast<int>(code) - 1);
+  }
+  Json parameters = {{"values", values}, {"expected", expected}};
+  if (is_scale_ignored) {
+    parameters["scale"] = "ignored";
+  }
+  proposals.push_back(
+      propose("ternary_code_map", std::move(parameters),
+              fmt::format("the codes of {} stand for {}{}", product.weight->name, fmt::join(values, ", "),
+                          is_scale_ignored ? ", and its scale is ignored" : ""),
+              0.8, [map, is_scale_ignored](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
+                if (at.weight->format != &quant::kI2sBitnetCpp) {
+                  return std::nullopt;
+                }
+                return there.steps().project(at.x, *at.weight, at.weight->n_rows(),
+                                             with_codes(*at.weight, map, is_scale_ignored ? 1 : at.scale));
+              }));
+}
+
 // What each code stands for, by least squares over the sample: of few unknown numbers, many equations.
 void propose_code_map(const Product& product, const Sample& sample, Proposals& proposals) {
   std::vector<Matrix> parts;
@@ -203,31 +250,29 @@ void propose_code_map(const Product& product, const Sample& sample, Proposals& p
   };
   const bool is_ignored = product.scale != 1 && !is_whole(product.scale) && is_whole(1);
   const double unit = is_ignored ? 1 : product.scale;
-  Json values = Json::array(), expected = Json::array();
   for (const size_t code : codes) {
     map[code] = is_whole(unit) ? std::nearbyint(map[code] / unit) : map[code] / unit;
-    values.push_back(map[code]);
-    expected.push_back(static_cast<int>(code) - 1);
   }
   if (std::abs(map[1]) < 1e-3 * std::max(std::abs(map[0]), std::abs(map[2])) &&
       std::abs(map[0] + map[2]) < 1e-3 * std::abs(map[0])) {
     return;  // the right codes, times a number
   }
-  Json parameters = {{"values", values}, {"expected", expected}};
-  if (is_ignored) {
-    parameters["scale"] = "ignored";
+  propose_codes(product, map, codes, is_ignored, proposals);
+}
+
+// Codes of which another number is subtracted than 1.
+void propose_code_shifts(const Product& product, Proposals& proposals) {
+  const std::vector<size_t> codes = {0, 1, 2};
+  for (const double subtracted : {0.0, 2.0, 3.0}) {
+    CodeMap map{};
+    for (size_t code = 0; code < map.size(); ++code) {
+      map[code] = static_cast<double>(code) - subtracted;
+    }
+    propose_codes(product, map, codes, false, proposals);
+    if (product.scale != 1) {
+      propose_codes(product, map, codes, true, proposals);
+    }
   }
-  proposals.push_back(propose(
-      "ternary_code_map", std::move(parameters),
-      fmt::format("the codes of {} stand for {}{}", product.weight->name,
-                  fmt::join(values.get<std::vector<double>>(), ", "), is_ignored ? ", and its scale is ignored" : ""),
-      0.8, [map, is_ignored](const Product& at, const StageFacts& there) -> std::optional<Matrix> {
-        if (at.weight->format != &quant::kI2sBitnetCpp) {
-          return std::nullopt;
-        }
-        return there.steps().project(at.x, *at.weight, at.weight->n_rows(),
-                                     with_codes(*at.weight, map, is_ignored ? 1 : at.scale));
-      }));
 }
 
 // A way to round activations.
@@ -291,14 +336,18 @@ void propose_rounding(const Product& product, Json parameters, const std::string
 }  // namespace
 
 void propose_readings(const StageFacts& facts, const Product& product, Proposals& proposals) {
-  if (!facts.is() || wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
+  if (facts.is() && wrong_outputs(facts).size() * 2 < product.weight->n_rows()) {
     return;
   }
-  const Sample sample = sample_of(facts, product, 64, 8);
+  const auto sample = facts.is() ? std::optional(sample_of(facts, product, 64, 8)) : std::nullopt;
   const std::string name(product.weight->name);
   if (is_readable(*product.weight)) {
-    propose_reading(product, sample, "weights_transposed", {{"weight", name}},
-                    fmt::format("rows and columns of {} change places", name), transposed, proposals);
+    propose_reading(product,
+                    {"weights_transposed",
+                     {{"weight", name}},
+                     fmt::format("rows and columns of {} change places", name),
+                     transposed},
+                    sample, proposals);
   }
   if (!is_i2s(*product.weight)) {
     return;
@@ -317,43 +366,49 @@ void propose_readings(const StageFacts& facts, const Product& product, Proposals
                                                layout.from_top ? "" : ", from the lowest bits up")
                                  : fmt::format("the rows of {} are decoded in blocks of {}{}", name, layout.block,
                                                layout.from_top ? "" : ", from the lowest bits up");
-    propose_reading(
-        product, sample, is_order ? "i2s_unpack_order" : "i2s_block_size", std::move(parameters), says,
-        [layout](const gguf::Tensor& weight) { return in_layout(weight, layout); }, proposals);
+    propose_reading(product,
+                    {is_order ? "i2s_unpack_order" : "i2s_block_size", std::move(parameters), says,
+                     [layout](const gguf::Tensor& weight) { return in_layout(weight, layout); }},
+                    sample, proposals);
   }
-  propose_code_map(product, sample, proposals);
+  if (sample) {
+    propose_code_map(product, *sample, proposals);
+  } else {
+    propose_code_shifts(product, proposals);
+  }
 }
 
 void propose_roundings(const StageFacts& facts, const Product& product, Proposals& proposals) {
-  if (!facts.is() || relative_error(*facts.is(), facts.should()) > 0.5) {
+  if (facts.is() && relative_error(*facts.is(), facts.should()) > 0.5) {
     return;
   }
   const bool is_int8 = product.weight->format->activations == quant::kI2sBitnetCpp.activations;
-  const Sample sample = sample_of(facts, product, 16, 4);
-  const double error = relative_error(sample.should, sample.is);
+  const auto sample = facts.is() ? std::optional(sample_of(facts, product, 16, 4)) : std::nullopt;
+  const double error = sample ? relative_error(sample->should, sample->is) : 0;
   const auto is_better = [&](const Rounding& rounding, const Matrix& x) {
-    const Matrix y = multiply_rows(rounding(x), *product.weight, sample.rows);
-    return relative_error(first_tokens(y, sample.is.n_tokens), sample.is) < kMuchBetter * error;
+    const Matrix y = multiply_rows(rounding(x), *product.weight, sample->rows);
+    return relative_error(first_tokens(y, sample->is.n_tokens), sample->is) < kMuchBetter * error;
   };
+  const auto may_be = [&](const Rounding& rounding) { return !sample || is_better(rounding, sample->x); };
   const auto as_it_is = [](const Matrix& x) { return x; };
-  if (is_better(as_it_is, sample.x)) {
+  if (may_be(as_it_is)) {
     propose_rounding(product, {{"rounding", "none"}}, "not rounded", 0.9, as_it_is, proposals);
   }
   const auto batch = [](const Matrix& x) { return rounded_to_levels(x, 127, true); };
-  if (product.x.n_tokens > 1 && is_better(batch, product.x)) {
+  if (product.x.n_tokens > 1 && (!sample || is_better(batch, product.x))) {
     propose_rounding(product, {{"rounding", "one scale for the batch"}},
                      "rounded to int8 with one scale for the whole batch", 0.9, batch, proposals);
   }
   for (const InSteps in_steps : kInSteps) {
     const auto cut = [in_steps](const Matrix& x) { return truncated(x, in_steps); };
-    if (is_better(cut, sample.x)) {
+    if (may_be(cut)) {
       propose_rounding(product, {{"rounding", "truncated"}}, "cut off instead of rounded to the nearest step", 0.9, cut,
                        proposals);
     }
   }
-  for (int levels = 1; levels <= 1024; ++levels) {
+  for (int levels = 1; sample && levels <= 1024; ++levels) {
     const auto rounding = [levels](const Matrix& x) { return rounded_to_levels(x, levels, false); };
-    if ((!is_int8 || levels != 127) && is_better(rounding, sample.x)) {
+    if ((!is_int8 || levels != 127) && may_be(rounding)) {
       propose_rounding(product, {{"levels", levels}, {"expected", is_int8 ? Json(127) : Json("none")}},
                        fmt::format("rounded to {} steps on each side of zero", levels), kNumberMeasured, rounding,
                        proposals);
