@@ -15,7 +15,7 @@
 
 namespace tern::adapter {
 
-// Takes libllama's messages for as long as it lives, and keeps the first error among them: the one that says why.
+// Receives libllama's messages until it is destroyed. Keeps the first error among them, which states the cause.
 class LibraryLog {
  public:
   explicit LibraryLog(bool show);

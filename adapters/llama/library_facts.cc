@@ -23,7 +23,7 @@ Function* find_function(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
 }
 
-// The library's own word on itself, from a function without arguments.
+// The library's description of itself, from a function without arguments.
 Json ask(const char* function) {
   auto* const answer = find_function<const char*()>(function);
   const char* const text = answer != nullptr ? answer() : nullptr;
@@ -134,7 +134,7 @@ Result<Json> library_facts() {
       {"system_info", llama_print_system_info()},
       {"cpu", cpuinfo("model name")},
       {"cpu_flags", vector_features()},
-      {"compiler", nullptr},  // a shared library does not say who made it
+      {"compiler", nullptr},  // a shared library does not state its compiler
   };
 }
 

@@ -22,7 +22,7 @@ std::vector<std::string> cpu_variants(const std::string& folder);
 // cannot be had is null. Errors: kIo, for a library that cannot be read.
 Result<Json> library_facts();
 
-// "llama.cpp 0.5.0 (commit 1234567)": `name`, or a name for want of one, and what the facts add.
+// "llama.cpp 0.5.0 (commit 1234567)": `name`, or a default where it is empty, and what the facts add.
 std::string engine_name(const std::string& name, const Json& facts);
 
 }  // namespace tern::adapter

@@ -1,7 +1,7 @@
-// What differs between the libllama of 2024 (bitnet.cpp's) and that of 2025 and 2026, and nothing else. Each function
-// asks the headers it is compiled with whether they declare the newer name; so a version in between works as well, and
-// nothing has to be configured. (Templates, because only in them may a name be missing. That unknown functions are
-// found at all is argument-dependent lookup: libllama's types live in the global namespace.)
+// The differences between the libllama of 2024 (bitnet.cpp's) and that of 2025 and 2026. Each function checks at
+// compile time whether the headers declare the newer name, so versions in between work as well, and nothing is
+// configured. The functions are templates, because only a template may use a name that is not declared.
+// Argument-dependent lookup finds the names that are, since libllama's types live in the global namespace.
 // Sources: include/llama.h of llama.cpp in October 2024 (bitnet.cpp's 3rdparty) and of version 0.5.0.
 #pragma once
 
@@ -26,7 +26,7 @@ constexpr const char* generation() {
   }
 }
 
-// On the CPU alone, whatever else the library could use: the devices of others are not what is validated.
+// Restricts the library to the CPU: other devices are not validated.
 template <class Params = llama_model_params>
 llama_model* load_model(const char* path, Params params = llama_model_default_params()) {
   params.n_gpu_layers = 0;

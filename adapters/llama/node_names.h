@@ -1,7 +1,7 @@
 // The names under which all nodes of any compute graph are recorded (`--stages all`). A node's name is what the graph
 // calls it, its layer suffix turned into `blkN/`; `.` and the operation are added where nodes of other operations share
 // that name, and `#2`, `#3`, … where name and operation repeat in one pass. A node that the engine did not name takes
-// its operation as name. The rule is the contract's (docs/trace-format.md).
+// its operation as name. docs/trace-format.md states the rule.
 #pragma once
 
 #include <map>

@@ -18,9 +18,9 @@ std::string describe(const ggml_tensor& node) {
 
 std::optional<NodeStage> stage_of(const ggml_tensor& node) { return stage_of_node(node.name, ggml_op_name(node.op)); }
 
-// The contract's shape of a node that holds a known stage, or nothing where it cannot be cut to that. ggml's ne[0] is
-// the fastest dimension. Scores are [keys padded, tokens, heads]; all else is [features, tokens] or [head size,
-// heads, tokens].
+// The shape that docs/trace-format.md states for a known stage, or nullopt where the node cannot be cut to it. ggml's
+// ne[0] is the fastest dimension. Scores are [keys padded, tokens, heads]. Other stages are [features, tokens] or
+// [head size, heads, tokens].
 std::optional<trace::Shape> shape_of_stage(const ggml_tensor& node, trace::Stage stage, int n_tokens, int n_keys) {
   const int64_t* ne = node.ne;
   if (ne[3] != 1) return std::nullopt;

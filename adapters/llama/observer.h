@@ -1,5 +1,5 @@
-// Sees every node of libllama's compute graph through the evaluation callback and hands on those that are recorded: the
-// nodes that hold a stage, or all. Only nodes that are recorded are asked for, so the library computes the others as it
+// An observer of libllama's compute graph, called through the evaluation callback. It records the nodes that hold
+// a stage, or all nodes. It requests only the nodes that are recorded, so the library computes the others as it
 // always does.
 #pragma once
 
@@ -32,7 +32,7 @@ class NodeWatcher {
   static bool on_node(ggml_tensor* node, bool ask, void* self);
 };
 
-// Looks a graph through, whose nodes are to be named, before it is computed for the record.
+// Collects the nodes of a graph, for their names, before the graph is computed for the record.
 class GraphSurvey final : public NodeWatcher {
  public:
   explicit GraphSurvey(NodeNames& names) : names_(names) {}
@@ -57,7 +57,7 @@ class Observer final : public NodeWatcher {
   // One pass is one ubatch: `n_tokens` tokens of which the last is at position `n_keys` - 1.
   void begin_pass(int seq, int ubatch, int n_tokens, int n_keys);
   // Errors: those of the recorder; kEngine where the graph is none of those that this adapter maps: no stage in it at
-  // all, a stage twice, or in a shape that is not the contract's.
+  // all, a stage twice, or in another shape than docs/trace-format.md states.
   Status end_pass();
 
   // How many tensors of each stage were recorded.

@@ -143,7 +143,7 @@ Status check(const Options& options) {
 
 Result<Options> parse_options(const std::vector<std::string>& arguments) {
   Options options;
-  std::string ignored;  // the contract passes a tokenizer; libllama uses the model's own
+  std::string ignored;  // tern passes a tokenizer; libllama uses the model's own
   const Targets targets = targets_of(options, ignored);
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];

@@ -1,5 +1,5 @@
-// Which node of libllama's compute graph holds which stage. Names alone lie ("attn_out" and "kqv_out" mean different
-// things in different graphs), so a node is known by its name and its operation.
+// Which node of libllama's compute graph holds which stage. A name alone is ambiguous ("attn_out" and "kqv_out" mean
+// different things in different graphs), so a node is identified by its name and its operation.
 #pragma once
 
 #include <optional>

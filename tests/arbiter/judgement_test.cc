@@ -137,7 +137,7 @@ TEST_F(JudgementTest, OfTwoWrongSidesTheCauseIsOfTheOneThatIsWrongFirst) {
   }
 }
 
-// Both sides agree within their tolerance, and the oracle says of one that rounding does not explain what it did.
+// Both sides agree within their tolerance, and the oracle finds an error on one that rounding does not explain.
 TEST_F(JudgementTest, AnErrorInsideTheToleranceHasDivergedWhicheverSideHasIt) {
   RunBuilder off = RunBuilder::example();
   off.arithmetic = "";
@@ -195,7 +195,7 @@ TEST_F(JudgementTest, TheOracleGoesOnFromWhereTheHashesPart) {
   EXPECT_EQ(first_asked, "blk1/q_proj");
 }
 
-// A cause by RMS may begin before the tensor that shows it; one that is hardly believed moves nothing.
+// A cause by RMS may begin before the tensor that shows it; a cause of little confidence moves nothing.
 TEST_F(JudgementTest, ThePlaceIsWhereAMeasuredCauseBegins) {
   RunBuilder subject = right_;
   subject.with_values = false;

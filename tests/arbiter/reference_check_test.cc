@@ -1,4 +1,4 @@
-// Questions that only engines of ours can be asked (unobserved, token by token), put to stand-ins that have the fault.
+// Checks that only engines of ours permit (unobserved, token by token), made on stand-ins that have the fault.
 #include "tern/arbiter/reference_check.h"
 
 #include <gmock/gmock.h>

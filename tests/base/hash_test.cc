@@ -5,7 +5,7 @@
 namespace tern {
 namespace {
 
-// The empty input's digests are published by both algorithms' authors.
+// The authors of both algorithms publish the empty input's digest.
 TEST(Hash, EmptyInput) {
   EXPECT_EQ(blake3_hex(std::span<const std::byte>{}),
             "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");

@@ -17,7 +17,7 @@ bool has_all(const Changes& changes, const Changes& wanted) {
   return std::includes(changes.begin(), changes.end(), wanted.begin(), wanted.end());
 }
 
-// Counts what it is asked, and that nothing is asked twice.
+// Counts its calls, and checks that no set is tested twice.
 struct Counted {
   std::function<Outcome(const Changes&)> test;
   std::set<Changes> asked = {};

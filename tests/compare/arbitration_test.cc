@@ -66,7 +66,7 @@ TEST_F(ArbitrationTest, NamesTheWrongSideAndTheFirstPlaceInPrefillAndDecode) {
   EXPECT_EQ(arbitrate_runs(wrong_, wrong_).wrong(), Wrong::kBoth);
 }
 
-// |x| - |o| bounds the distance from below, so a changed RMS convicts without values, and an equal one acquits nobody.
+// |x| - |o| bounds the distance from below: a changed RMS proves an error without values, an equal one proves nothing.
 TEST_F(ArbitrationTest, WithoutValuesTheRmsIsALowerBound) {
   wrong_.with_values = false;
   for (float& value : wrong_.tensors["blk0/q_proj"]) {

@@ -142,7 +142,7 @@ TEST_F(TopLogitsComparison, TheLogSumExpHasABound) {
   EXPECT_GT(*off.logits->max_log_sum_exp_difference, 0.5);
 }
 
-// Far below the largest, the log-sum-exp is blind to it in float32; the list of ids is not.
+// Far below the largest, float32's log-sum-exp does not show it; the list of ids does.
 TEST_F(TopLogitsComparison, AnIdThatJoinsTheLargestIsSeen) {
   for (auto& row : builder_.logits) {
     row[7] += 100;

@@ -1,4 +1,4 @@
-// What the binary says when the command line, the environment or stdin is wrong, whichever command is meant.
+// What the binary prints when the command line, the environment or stdin is wrong, whichever command is meant.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>

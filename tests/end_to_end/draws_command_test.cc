@@ -51,7 +51,7 @@ TEST_F(DrawsCommandDeep, AreTheSameForASeedAndOthersForAnother) {
   for (const Json& row : once["draws"]) {
     ++kinds[row["kind"].get<std::string>()];
     n_placed += row["placed"] == true && row["hidden"] == false ? 1 : 0;
-    // With values of the faulty side, what is first changed leaves its tolerance: nothing is expected in vain.
+    // With values of the faulty side, the first tensor that changes leaves its tolerance: every expectation can be met.
     if (row["times_noise_floor"].is_number() && row["hidden"] == false) {
       EXPECT_GT(row["times_noise_floor"], 4) << row;
     }

@@ -1,4 +1,4 @@
-// Situations that people reported for engines and tools like ours, through the real binary: what a user must be told.
+// Situations that users of engines and tools like ours have reported, through the real binary, and what it prints.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -63,7 +63,7 @@ TEST_F(LiveReference, BitnetCppComputesTheSameBits) {
   EXPECT_THAT(output_, HasSubstr("93/93"));
   EXPECT_THAT(output_, HasSubstr("372/372"));
   EXPECT_THAT(output_, testing::Not(HasSubstr("building the adapter")));
-  // As the mission has it: the variable alone.
+  // The variable alone suffices.
   ASSERT_EQ(tern({"sweep", model, tokenizer, (folder_.path() / "variable").string(), "--threads", "1"},
                  {{"BITNET_CPP_DIR", tree}}),
             0)

@@ -1,4 +1,4 @@
-// Recordings made with the real binary, of our own engine and of stand-ins that misbehave.
+// Recordings made with the real binary, of our own engine and of stand-ins that do not do what they are asked for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-// `tern run` as other engines' stand-in and as the arbiter sees it: told what to go on with, unwatched, token by token,
+// `tern run` as other engines' stand-in and as arbiter/ runs it: with a teacher's tokens, unobserved, token by token,
 // rounded, faulty.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -111,8 +111,8 @@ TEST_F(SweepCommandDeep, AgainstARecordingOfBitnetCppIsInParity) {
   EXPECT_EQ(compared.exit_code, 0) << compared.output;
 }
 
-// Word by word from the mission text, run where crossval-results/ is.
-TEST_F(SweepCommandDeep, TheMissionsJqLinesWork) {
+// Users' jq lines on the reports, run where crossval-results/ is.
+TEST_F(SweepCommandDeep, TheDocumentedJqLinesWork) {
   out_ = folder_.path() / "crossval-results";
   ASSERT_EQ(tern({"sweep", model_, tokenizer_, "--reference", "none"}, {}, folder_.path()).exit_code, 0);
   const auto jq = [&](const std::string& line) { return run({"sh", "-c", line}, {}, folder_.path()); };

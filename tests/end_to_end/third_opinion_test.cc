@@ -1,5 +1,5 @@
-// Who is wrong, and can a reference be believed: the real binary against a wrong recording of the real bitnet.cpp, and
-// against stand-in engines that really have a fault.
+// Which side is wrong, and whether a reference passes its checks: the real binary against a wrong recording of the real
+// bitnet.cpp, and against stand-in engines that really have a fault.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -116,7 +116,7 @@ struct KnownFault {
   const char* place;
 };
 
-// The faults of issue trackers: each is caught by its check and named.
+// Faults that projects have reported: each is caught by its check and named.
 TEST_F(ThirdOpinionDeep, TheReferenceCheckCatchesAndNamesFaults) {
   constexpr KnownFault kFaults[] = {
       {"activation_function", "oracle", "activation_function", "blk0/ffn_act"},  // SiLU where the model declares ReLU²

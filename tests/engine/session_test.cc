@@ -191,7 +191,7 @@ TEST_F(AnyModel, TokensDoNotDependOnWhoWatches) {
   EXPECT_EQ(run(*session, {.prompt = prompt, .max_tokens = 24}).tokens, unwatched->tokens);
   // 3 pieces of the prompt and 23 decode steps, 18 stages in each of 2 layers and 3 outside of them.
   EXPECT_EQ(recorder.records().size(), size_t{(3 + 23) * (2 * 18 + 3)});
-  // And a session remembers nothing.
+  // A second generation does not depend on the first.
   EXPECT_EQ(session->generate({.prompt = prompt, .max_tokens = 24})->tokens, unwatched->tokens);
 }
 

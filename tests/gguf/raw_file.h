@@ -1,4 +1,4 @@
-// GGUF bytes put together by hand, so that tests can say anything, true or not.
+// GGUF bytes put together by hand, so that tests can state anything, right or wrong.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The property that GreedyHead promises: the id of the full head, on every input, ties included.
+// The property that GreedyHead guarantees: the id of the full head, on every input, ties included.
 #include "tern/model/greedy_head.h"
 
 #include <gtest/gtest.h>

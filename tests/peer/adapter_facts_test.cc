@@ -1,4 +1,4 @@
-// What an adapter prints comes from outside: nothing in it is believed unread.
+// What an adapter prints comes from outside: all of it is checked.
 #include "tern/peer/adapter_facts.h"
 
 #include <gmock/gmock.h>

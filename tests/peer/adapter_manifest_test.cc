@@ -1,5 +1,4 @@
-// A manifest comes from outside: what is in it is bounded, stays in its folder, and an unknown key is no matter
-// of taste.
+// A manifest comes from outside: what is in it is bounded and stays in its folder, and an unknown key is an error.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

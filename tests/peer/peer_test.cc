@@ -30,7 +30,7 @@ TEST(TokenIdsInOutput, TakesTheLastLineWithTheLabel) {
   }
 }
 
-// A stand-in engine: a shell script with the contract's placeholders.
+// A stand-in engine: a shell script with the placeholders of --reference command:.
 class CommandPeerTest : public testing::Test {
  protected:
   PeerRun run(const std::string& script, const std::string& arguments = "{out} {trace_dir} {prompt}") {

@@ -1,4 +1,4 @@
-// Text from outside stays text in every report, and commands can be pasted.
+// Text from outside stays text in every report, and commands can be pasted into a shell.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -126,7 +126,7 @@ TEST_F(ReportTest, GradesChangeExactlyAtTheirLimits) {
   EXPECT_EQ(grade_of(-1.0, {}), Grade::kRed);
 }
 
-// A user who demands more of the logits is not told that less is green.
+// With a stricter bound on the logits, less than the bound is not green.
 TEST_F(ReportTest, GradesByTheLimitsThatTheVerdictUsed) {
   ScenarioOutcome scenario = ok();
   EXPECT_EQ(receipt(scenario)["parity"]["cosine_ok"], true);

@@ -11,7 +11,7 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
-TEST_F(ReportTest, ReportHasEverySectionOfTheMission) {
+TEST_F(ReportTest, ReportHasEverySection) {
   const std::string report = text(diverged_at("blk1/q_proj"));
   for (const char* title :
        {"Test Configuration\n---", "Execution Summary\n---", "Output Comparison\n---", "Parity Metrics\n---",

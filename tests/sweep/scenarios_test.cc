@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(Scenarios, BuiltInOnesAreTheMissions) {
+TEST(Scenarios, BuiltInOnesAreThoseOfBitNetRs) {
   const auto scenarios = builtin_scenarios();
   ASSERT_EQ(scenarios.size(), 3U);
   EXPECT_EQ(scenarios[0].name, "scenario1");

@@ -1,4 +1,4 @@
-// From a tokenizer.json to ids and back, on a vocabulary small enough to know the ids by heart.
+// From a tokenizer.json to ids and back, on a vocabulary small enough to check by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

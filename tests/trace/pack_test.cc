@@ -225,7 +225,7 @@ TEST_F(PackTest, TopLogitsAreMuchSmaller) {
   EXPECT_LT(bytes_in(folder_.path() / "top"), bytes_in(folder_.path() / "full"));
 }
 
-// Whoever makes a pack with another tool can give it a right id for wrong words.
+// A pack made with another tool can have a right id for a manifest that contradicts its files.
 TEST_F(PackTest, WordsThatContradictTheFilesAreRefused) {
   const fs::path manifest = pack_folder() / "pack.json";
   const auto original = read_json_file(manifest);

@@ -47,7 +47,7 @@ class Trials {
   // What may differ from trial to trial: model, tokenizer, threads; and the subject.
   peer::RunSetting& setting() { return setting_; }
   Status choose_subject(const std::string& spec, const std::vector<std::string>& settings);
-  // That the subject has.
+  // The settings that the subject has.
   const std::vector<peer::KnownSetting>& known_settings() const { return subject_.known_settings; }
   bool has_reference() const { return reference_.peer != nullptr; }
   const std::filesystem::path& scratch() const { return scratch_.path(); }

@@ -1,4 +1,4 @@
-// What a reference is, and whether it can be trusted on a model: `tern reference check`.
+// What a reference is, and whether it passes its checks on a model: `tern reference check`.
 #pragma once
 
 #include <functional>
@@ -39,8 +39,8 @@ struct ReferenceCheckProgress {
   std::function<void(const outcome::ReferenceCheck& check)> on_check;
 };
 
-// nullopt: interrupted. Errors: kNoVerdict where there is no reference; those of opening it and
-// of arbiter::check_reference().
+// nullopt: interrupted. Errors: kNoVerdict where there is no reference; those of arbiter::check_reference() and of
+// opening the reference.
 Result<std::optional<CheckedReference>> check_reference(const CheckReferenceOptions& options,
                                                         const ReferenceCheckProgress& progress,
                                                         const Interrupt& interrupt);

@@ -132,7 +132,7 @@ class CommitSearch {
     ChildCommand command;
     command.argv = step_words();
     command.argv.insert(command.argv.end(), words.begin(), words.end());
-    // Whatever a step leaves when it is killed lies where all of this goes.
+    // A killed step leaves its files in scratch_, which is removed at the end.
     command.environment = {{"TMPDIR", scratch_.string()}};
     command.working_dir = worktree_.path();
     command.timeout_s = options_.build_timeout_s + 30.0 * 24 * 3600;  // it has limits of its own

@@ -1,5 +1,5 @@
-// The first commit of a repository whose engine computes other than before. `git bisect` does the search, in a worktree
-// of its own, so that the user's checkout stays as it is; `tern bisect step` tries each commit.
+// The first commit of a repository whose engine computes other results than before. `git bisect` does the search, in a
+// worktree of its own, so that the user's checkout stays as it is; `tern bisect step` tries each commit.
 #pragma once
 
 #include <string>

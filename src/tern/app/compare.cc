@@ -85,7 +85,7 @@ struct WantedScenario {
   }
 };
 
-// A run on one side says which; otherwise the user must.
+// A run on one side names the scenario; otherwise the user must.
 Result<WantedScenario> scenario_of(const OpenedRecording& a, const OpenedRecording& b, const CompareOptions& options) {
   const OpenedRecording* known = a.run ? &a : b.run ? &b : nullptr;
   if (known != nullptr && options.scenario.empty()) {
@@ -97,7 +97,7 @@ Result<WantedScenario> scenario_of(const OpenedRecording& a, const OpenedRecordi
   return WantedScenario{scenario->prompt, scenario->prompt_tokens, scenario->max_tokens};
 }
 
-// Takes the scenario out of whatever is still a pack.
+// Takes the scenario's run out of each side that is still a pack.
 Result<compare::Sided<Recording>> settle_scenario(OpenedRecording a, OpenedRecording b, const CompareOptions& options) {
   if (!a.run || !b.run) {
     TERN_ASSIGN_OR_RETURN(const auto wanted, scenario_of(a, b, options));
@@ -233,7 +233,7 @@ Result<arbiter::Judgement> judge_with_model(const arbiter::RunsToJudge& runs, co
   return judgement;
 }
 
-// This comparison alone, from anywhere.
+// The command that repeats this comparison from any folder.
 Result<std::string> repro_of(const CompareOptions& options) {
   TERN_ASSIGN_OR_RETURN(ReproWords words, ReproWords::begin("compare"));
   words.add_path(options.subject);

@@ -20,7 +20,7 @@ namespace {
 constexpr size_t kDecodeSteps = 2;
 constexpr int64_t kUbatch = 512;
 
-// Our own engine as it can be set to compute, and right each time.
+// A setting of our own engine with which it is right.
 struct OwnEngine {
   std::string_view name;
   std::vector<std::string> words;

@@ -1,5 +1,5 @@
-// A model that faults are drawn for: engines that are right about it, engines with a drawn fault, and the judge, who
-// looks at two of them as `tern compare` does.
+// A model that faults are drawn for, with engines that are right about it, engines with a drawn fault, and the
+// judgement of two of them as `tern compare` makes it.
 #pragma once
 
 #include <cstdint>

@@ -40,7 +40,7 @@ struct Task {
   bool with_values = true;
 };
 
-// Each kind once in every round, in an order of the round's own, and half of its draws with values.
+// Every round has each kind once, in an order of its own. Half of the draws of a kind are with values.
 std::vector<Task> tasks_of(const DrawsPlan& plan) {
   std::vector<std::string> kinds = draw_kinds();
   const std::vector<std::string> names = kinds;

@@ -1,6 +1,6 @@
-// A selftest that cannot be learnt by heart: faults drawn at random (oracle/drawn_fault.h) run as engines on small
-// models, are held against an engine that is right, and the judge must say where the wrong side first goes wrong, and
-// why. Pairs of right engines must not be blamed.
+// A selftest with faults drawn at random (oracle/drawn_fault.h), so that nothing can be fitted to them. Each fault runs
+// as an engine on a small model and is held against an engine that is right. The judge must find where the wrong side
+// first goes wrong, and why. It must not blame either of two right engines.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,9 @@ struct DrawnRow {
   compare::Side wrong = compare::Side::kSubject;  // where the faulty one stands
   bool with_values = true;                        // false: the subject has hashes and RMS only
   std::string expected_at;                        // the first tensor that the fault changes in a bit; or "tokens"
-  std::vector<std::string> expected;              // the causes' ids, any of which is honest
+  std::vector<std::string> expected;              // the causes' ids, any of which is right
   std::vector<oracle::ExpectedFigure> expected_figures;  // of the cause's parameters
-  // By what part of itself the fault changes the RMS of the tensor at expected_at: what hashes and RMS can show of it.
+  // The relative change of the RMS of the tensor at expected_at: all that hashes and RMS can show of the fault.
   std::optional<double> rms_change;
   // What `tern compare --json` says.
   std::string found_at;  // empty: nowhere
@@ -73,7 +73,7 @@ struct DrawsResult {
   bool holds() const;
 };
 
-// The kinds of faults, each of which is drawn as often as the others (but for one).
+// The kinds of faults. Each is drawn as often as the others, to within one draw.
 std::vector<std::string> draw_kinds();
 
 // The same rows for the same seed and number of draws, however many are worked on at the same time. `tell` gets a line

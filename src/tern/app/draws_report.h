@@ -7,7 +7,7 @@
 
 namespace tern::app {
 
-// One line for people who wait: what was drawn, and what the judge made of it.
+// One line of progress: what was drawn, and how it was judged.
 std::string line_of(const DrawnRow& row);
 std::string line_of(const CleanRow& row);
 

@@ -1,4 +1,5 @@
-// Faults that are put into a copy of a model file, for a judge to find: its weights are others than the right file's.
+// Faults that are put into a copy of a model file, whose weights then differ from the right file's. A judge must
+// find them.
 #pragma once
 
 #include <span>

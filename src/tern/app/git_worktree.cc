@@ -36,7 +36,7 @@ Result<GitOutput> run_git(const fs::path& folder, const std::vector<std::string>
 
 Result<std::unique_ptr<GitWorktree>> GitWorktree::add(const fs::path& repository, const std::string& commit,
                                                       const fs::path& scratch) {
-  // First the object: it takes away what a git that fails half-way has left.
+  // The object comes first: its destructor removes what a git that fails half-way has left.
   std::unique_ptr<GitWorktree> worktree(new GitWorktree(repository, scratch));
   const std::vector<std::string> words = {"worktree", "add", "--quiet", "--detach", worktree->path().string(), commit};
   TERN_RETURN_IF_ERROR(checked(words, run_git(repository, words, scratch)));
@@ -44,7 +44,7 @@ Result<std::unique_ptr<GitWorktree>> GitWorktree::add(const fs::path& repository
 }
 
 GitWorktree::~GitWorktree() {
-  // Twice --force: also where it is locked.
+  // The second --force removes a locked worktree, too.
   static_cast<void>(run_git(repository_, {"worktree", "remove", "--force", "--force", path().string()}, scratch_));
   std::error_code ignored;
   if (fs::exists(path(), ignored)) {  // with a submodule in it, for one, git refuses

@@ -15,7 +15,7 @@ struct GitOutput {
   std::string text;    // stdout and stderr, without the last line feed
 };
 
-// git in English and without the repository's hooks, which were not made for such a checkout. `scratch` takes its
+// Runs git in English and without the repository's hooks, which were not made for such a checkout. `scratch` holds its
 // output while it runs. Errors: kEngine where there is no git.
 Result<GitOutput> run_git(const std::filesystem::path& folder, const std::vector<std::string>& words,
                           const std::filesystem::path& scratch);

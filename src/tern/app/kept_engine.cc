@@ -20,7 +20,7 @@ Result<peer::PeerRun> KeptEngine::run(const peer::RunRequest& request) const {
     return engine_->run(request);
   }
   const std::string key = key_of(request);
-  const std::lock_guard lock(mutex_);  // who comes second waits for the first one's run
+  const std::lock_guard lock(mutex_);  // a second request waits for the first one's run
   const auto found = kept_.find(key);
   if (found == kept_.end()) {
     peer::RunRequest kept = request;

@@ -1,4 +1,4 @@
-// An engine whose runs on the right sides of many comparisons are computed once and then read again.
+// An engine whose runs on the right sides of many comparisons are computed once and read again later.
 #pragma once
 
 #include <filesystem>

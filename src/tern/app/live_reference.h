@@ -1,5 +1,5 @@
-// What commands that take --reference share about live ones: where bitnet.cpp is looked for, and how waiting for its
-// adapter is given.
+// What commands that take --reference share about live engines: the place of bitnet.cpp, and the log line and
+// interruption while its adapter is compiled.
 #pragma once
 
 #include <string>

@@ -26,8 +26,8 @@ Status check_model(const trace::Pack& pack, const CheckPackOptions& options) {
   TERN_ASSIGN_OR_RETURN(const std::string sha256, sha256_of_file(options.model));
   if (sha256 != pack.model().sha256) {
     return invalid_input(options.folder,
-                         fmt::format("the pack belongs to another model: it was recorded from {} (sha256 {}), this is "
-                                     "{} (sha256 {})",
+                         fmt::format("the pack belongs to another model: it was recorded from {} (sha256 {}), "
+                                     "this is {} (sha256 {})",
                                      pack.model().file_name, pack.model().sha256, options.model, sha256));
   }
   return {};

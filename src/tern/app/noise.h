@@ -1,5 +1,4 @@
-// What rounding does in one model on one prompt, stage by stage, and how near to it right engines come: the noise
-// floors that everything is held against, for people to look at.
+// The noise floors of one model on one prompt, stage by stage, and how near right engines come to them.
 #pragma once
 
 #include <map>

@@ -114,7 +114,7 @@ Result<outcome::TokenizerFacts> facts_of(const tokenizer::Tokenizer& tokenizer, 
 
 namespace {
 
-// Of a vocabulary that only engines can read.
+// The facts of a vocabulary that only engines can read.
 Result<outcome::TokenizerFacts> facts_of_unread(const fs::path& path, const Error& why, const gguf::View& view) {
   outcome::TokenizerFacts facts;
   facts.path = path.string();

@@ -21,7 +21,7 @@ struct OpenedModel {
 
 // Errors: kIo ("Model not found: ...", "Tokenizer not found: ..."); kInvalidInput for files that are not what they have
 // to be, and for a tokenizer that belongs to another vocabulary: more ids than the model has embeddings, or a tenth of
-// the ids that both know spelled differently. Smaller disagreements are in tokenizer_facts. Hashes the whole model.
+// the ids that both have spelled differently. Smaller disagreements are in tokenizer_facts. Hashes the whole model.
 // With kOrByTheEngines, a vocabulary that stands in the model's own file and that tern cannot read is no error: engines
 // tokenize prompts themselves, and tokenizer_facts say why.
 enum class Tokenized { kByTern, kOrByTheEngines };

@@ -27,7 +27,7 @@ struct OracleOptions {
 Result<engine::Generation> generate_with_oracle(const gguf::View& view, const OracleOptions& options,
                                                 const engine::GenerationRequest& request);
 
-// The same with an oracle that has evaluated nothing yet.
+// The same with a given oracle, which has evaluated nothing yet.
 Result<engine::Generation> generate_with(oracle::Oracle& oracle, int64_t ubatch,
                                          const engine::GenerationRequest& request);
 

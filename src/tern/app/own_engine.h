@@ -19,9 +19,9 @@ namespace tern::app {
 // The program that is running. Errors: kEngine when it cannot be found.
 Result<std::filesystem::path> own_program();
 
-// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It can be asked for
-// everything in the table of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when
-// our own path cannot be found.
+// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end ("--engine", "oracle"). It has every
+// ability of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path
+// cannot be found.
 Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
                                                    std::string_view isa = {}, const peer::Settings& settings = {});
 
@@ -29,7 +29,7 @@ Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string
 // with kUsage for another setting.
 peer::EngineScheme tern_scheme();
 
-// With which our engine is to meet another one of that arithmetic.
+// The rounding with which our engine is compared with one of that arithmetic.
 kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic);
 
 // Which rounding rules our engine's numbers follow (trace::RunResult::arithmetic): claimed only where it is specified

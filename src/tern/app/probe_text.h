@@ -1,5 +1,5 @@
-// Does generated text look like language? For the greedy probe of `tern validate`: a model whose scales, codes or
-// tokenizer are wrong still runs, and prints gibberish.
+// Whether generated text looks like language, for the greedy probe of `tern validate`. A model whose scales, codes or
+// tokenizer are wrong still runs, and prints random words.
 #pragma once
 
 #include <cstddef>

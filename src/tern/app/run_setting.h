@@ -21,7 +21,7 @@ struct RunSettingOptions {
 // caller's. Errors: kUsage.
 Result<peer::RunSetting> run_setting(const RunSettingOptions& options);
 
-// Of commands that judge engines on one prompt, by default on the bundled model.
+// The options of commands that judge engines on one prompt, by default on the bundled model.
 struct OnePromptOptions {
   std::string model = bundled_model();
   std::string tokenizer = bundled_tokenizer();
@@ -32,7 +32,7 @@ struct OnePromptOptions {
 // Errors: kUsage; those of a model or tokenizer that cannot be read.
 Result<peer::RunSetting> run_setting(const OnePromptOptions& options, const Interrupt& interrupt);
 
-// Of --exact and --tolerant.
+// What --exact and --tolerant demand together.
 compare::Exactness exactness_of(bool exact, bool tolerant);
 
 // The values of --oracle: auto, always, near, never.

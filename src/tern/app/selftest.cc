@@ -69,7 +69,7 @@ class JudgedModel {
     arbiter_.emplace(std::move(arbiter));
     return {};
   }
-  // Where text becomes ids by another file than the model.
+  // For models whose tokenizer is another file.
   void set_tokenizer(fs::path tokenizer) { setting_.tokenizer = std::move(tokenizer); }
 
   // The oracle with each fault, held against our fast engine; a wrong constant as the fault chooses it, and

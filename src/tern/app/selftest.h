@@ -1,5 +1,5 @@
-// Proof that the judge can fail an engine: engines that really have a fault run through the whole pipeline (child
-// process, files, comparison, oracle), and the judge must say where they first go wrong, and why.
+// Proof that the judge can fail an engine. Engines that really have a fault run through the whole pipeline: child
+// process, files, comparison, oracle. The judge must find where they first go wrong, and why.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +14,7 @@
 
 namespace tern::app {
 
-// A row of the table. What equals a right engine on this model has a result of its own and is never
-// passed over.
+// A row of the table. A fault that changes nothing on this model has a result of its own and is never passed over.
 struct SelftestRow {
   std::string fault, does;
   std::string injected = {};  // where the faulty engine first differs from the right one at all

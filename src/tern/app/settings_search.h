@@ -32,7 +32,7 @@ struct FoundSettings {
   Found found;
 };
 
-// Without a reference, what the subject computes with all settings good is one. Errors: those of
+// Without a reference, the subject's run with all settings good is the reference. Errors: those of
 // parse_varied_setting(), Trials and find_changes(); kUsage without a model.
 Result<FoundSettings> find_settings(const SettingsOptions& options, const Interrupt& interrupt);
 

@@ -80,7 +80,7 @@ Status check_before_sweep(const SweepOptions& options, const OpenedModel& opened
     return {};
   }
   if (!result) {
-    // It cannot run: the scenarios will say so, each with its files.
+    // The reference cannot run: each scenario states that with its files.
     spdlog::warn("the reference could not be checked: {}", printable(result.error().line(), 1000));
     return {};
   }
@@ -108,7 +108,7 @@ bool may_have_other_stages(const SweepOptions& options, const sweep::SweepPlan& 
          engines.reference.traits.is_command;
 }
 
-// Before anything runs, where all names are known by then.
+// Checks the patterns before anything runs: all names are known by then.
 Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
   constexpr size_t kUbatch = 512;
   int n_passes = 2;  // a rule for decode steps is none less where there are none
@@ -121,7 +121,7 @@ Status check_patterns_before(const sweep::SweepPlan& plan, size_t n_positions) {
   });
 }
 
-// Where the names are known from the runs alone: those that the engines have recorded.
+// Checks the patterns against the names that the engines have recorded, where nothing else states the names.
 Status check_patterns_behind(const sweep::SweepPlan& plan, const outcome::SweepOutcome& outcome) {
   const auto has_one = [](const TensorPattern& pattern, const outcome::ScenarioOutcome& scenario) {
     return scenario.comparison &&
@@ -139,7 +139,7 @@ Status check_patterns_behind(const sweep::SweepPlan& plan, const outcome::SweepO
   });
 }
 
-// What no one should overlook who reads no report.
+// Warns of what was not compared, for users who read no report.
 void tell_what_was_not_compared(const outcome::SweepOutcome& outcome) {
   for (const outcome::ScenarioOutcome& scenario : outcome.scenarios) {
     if (scenario.reference_has_no_answer) {
@@ -177,7 +177,7 @@ Result<sweep::OutputFolder> open_output(const std::string& path, const std::vect
   return sweep::OutputFolder::open(path, names);
 }
 
-// From here on, what engines do is kept for --resume.
+// Keeps what the engines do from here on, for --resume.
 Result<std::unique_ptr<sweep::KeptRuns>> keep_runs(const SweepOptions& options, const OpenedModel& opened,
                                                    const sweep::SweepPlan& plan, const SweepEngines& engines) {
   TERN_ASSIGN_OR_RETURN(const Json asked, everything_asked(options, opened, plan, engines));
@@ -226,7 +226,7 @@ Result<SweepEnd> run_to_the_end(const sweep::SweepPlan& plan, sweep::OutputFolde
   return SweepEnd{std::move(outcome), plan.scenarios.size(), 0, false};
 }
 
-// As the reports shall repeat it: from the start.
+// The command that the reports repeat: it starts anew.
 std::vector<std::string> typed_command_without_resume() {
   std::vector<std::string> words = typed_command();
   std::erase(words, "--resume");
@@ -277,7 +277,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.compare.allow_missing = options.allow_missing;
   plan.compare.level = options.level;
   plan.tokenizers_differ = opened.tokenizer_facts.disagreements;
-  // Now rather than when there are results to write, which may be after minutes.
+  // The folder is opened before anything runs: an error there must not cost minutes of results.
   TERN_ASSIGN_OR_RETURN(sweep::OutputFolder output, open_output(options.output_dir, chosen));
   const Interrupt interrupt;
   plan.interrupt = &interrupt;
@@ -315,7 +315,7 @@ Result<SweepEnd> sweep_and_report(const SweepOptions& options, const MakeProgres
   plan.oracle = plan.why_no_oracle.empty() ? &oracle : nullptr;
   const bool may_look = options.ask != AskOracle::kNever && !is_of_another_model(engines.reference, opened);
   plan.close_look = plan.oracle == nullptr && may_look && check_oracle_can_compute(opened.view) ? &oracle : nullptr;
-  // Only now: the checks, and whether the oracle arbitrates, follow from all scenarios, whichever of them run.
+  // The scenarios are reduced only here: the checks, and whether the oracle arbitrates, follow from all of them.
   plan.scenarios = std::move(chosen);
   // Where the other side has values, a difference can be measured, if this one keeps its own.
   plan.dump_tensors = options.dump_tensors || engines.reference.has_values || plan.oracle != nullptr;

@@ -19,7 +19,7 @@ struct SweepEnd {
   bool can_be_resumed = false;
 };
 
-// For so many scenarios.
+// Makes the progress display for a number of scenarios.
 using MakeProgress = std::function<std::unique_ptr<sweep::Progress>(size_t)>;
 
 // Errors: kUsage, kIo, kInvalidInput, kEngine, before anything has run or where a report cannot be written. What

@@ -22,16 +22,16 @@ using SweepEngines = compare::Sided<peer::OpenedEngine>;
 Result<SweepEngines> open_engines(const SweepOptions& options, const peer::EngineSpec& reference_spec,
                                   const OpenedModel& opened, const std::string& arithmetic, const Interrupt& interrupt);
 
-// As far as it is known before they run.
+// Whether both engines claim one arithmetic, as far as that is known before they run.
 bool claim_one_arithmetic(const SweepEngines& engines, const OpenedModel& opened, const std::string& arithmetic);
 
-// Only --allow-model-mismatch lets such a pack come this far.
+// Whether the reference is a pack of another model. Only --allow-model-mismatch permits one.
 bool is_of_another_model(const peer::OpenedEngine& reference, const OpenedModel& opened);
 
 outcome::EngineFacts facts_of(const peer::OpenedEngine& opened);
 
-// Everything that has a say in the result, so that --resume does not put two sweeps into one report. Of files, what is
-// in them counts, and not where they lie. Errors: kIo.
+// Everything that has a say in the result, so that --resume does not put two sweeps into one report. Files count by
+// their content, not by their place. Errors: kIo.
 Result<Json> everything_asked(const SweepOptions& options, const OpenedModel& opened, const sweep::SweepPlan& plan,
                               const SweepEngines& engines);
 

@@ -1,5 +1,5 @@
 // What arbiter/ needs from this program: the oracle, its faulty variants and our engine in its known arithmetics, all
-// as child processes of ourselves; and whether a model is small enough for the oracle to be asked unasked.
+// as child processes of ourselves; and whether a model is small enough for the oracle to run by default.
 #pragma once
 
 #include <string>

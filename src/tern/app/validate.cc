@@ -122,8 +122,8 @@ ModelCheck probe_check(const ValidateOptions& options, const Probe& probe) {
   check.problems = judged.problems;
   check.passed = check.problems.empty();
   check.summary = fmt::format(
-      "{} tokens in {:.1f} s; {} words, {} of letters, {} of three and more; most frequent token "
-      "{:.0f} %: \"{}\" -> \"{}\"",
+      "{} tokens in {:.1f} s; {} words, {} of letters, {} of three and more; "
+      "most frequent token {:.0f} %: \"{}\" -> \"{}\"",
       judged.n_tokens, probe.wall_s, judged.n_words, judged.n_alphabetic_words, judged.n_long_words,
       100 * judged.most_frequent_token_share, printable(options.prompt), printable(probe.text, 400));
   check.figures = {{"prompt", options.prompt},

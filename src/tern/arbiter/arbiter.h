@@ -1,5 +1,5 @@
-// Holds a run against the oracle, which evaluates the same model on the same tokens; measures what rounding can do; and
-// where a side is wrong, searches for a fault with which the oracle computes what that side did. The oracle runs as a
+// Holds a run against the oracle, which evaluates the same model on the same tokens. Measures what rounding can do.
+// Where a side is wrong, searches for a fault with which the oracle computes what that side did. The oracle runs as a
 // child process like any engine, so nothing here depends on how it works.
 #pragma once
 
@@ -23,24 +23,25 @@ struct WrongSide;
 struct OracleEngines {
   std::unique_ptr<peer::Peer> plain;
   std::unique_ptr<peer::Peer> rounded;  // every stage rounded to few bits
-  // To fewer and to more: further samples of what rounding does to the RMS of a side without values. May be empty.
+  // Rounded to fewer and to more bits: samples of what rounding does to the RMS of a side without values. May be empty.
   std::vector<std::unique_ptr<peer::Peer>> also_rounded;
   std::vector<std::unique_ptr<peer::Peer>> float32;  // as right as the plain one, in arithmetics that engines have
   struct Fault {
     std::string name;
-    std::string cause;                         // an id of the contract
+    std::string cause;                         // an id as in outcome::Cause
     std::vector<trace::Stage> changes;         // where another one is wrong by itself, this fault is not the cause
-    std::vector<trace::Stage> always_changes;  // where one of these is right, neither
+    std::vector<trace::Stage> always_changes;  // where one of these is right, it is not either
     std::unique_ptr<peer::Peer> engine;
   };
   std::vector<Fault> faults;  // the oracle with one fault each, of those that nothing measures
   // The first words of a command that computes one tensor with each of many of these faults (first_tensor.h). Empty:
   // each fault takes a whole run.
   std::vector<std::string> one_tensor;
-  // Measures the cause from the data. nullopt where it finds none: then the faults are tried. Empty: they are at once.
-  // `tried`: what was held against the data, as in outcome::Cause. Errors: those of the model file and of the oracle.
+  // Measures the cause from the data. nullopt: it finds none, and the faults are tried. Empty: the faults are tried
+  // at once. `tried`: what was held against the data, as in outcome::Cause. Errors: those of the model file and of
+  // the oracle.
   std::function<Result<std::optional<outcome::Cause>>(const WrongSide& wrong, Json& tried)> estimate;
-  // Two sides that made different ids of one prompt. nullopt where they did not. Empty: no cause is looked for.
+  // The cause where two sides made different ids of one prompt; nullopt where they did not. Empty: none is looked for.
   std::function<std::optional<outcome::Cause>(const std::filesystem::path& model, const trace::RunResult& subject,
                                               const trace::RunResult& reference)>
       estimate_prompts;
@@ -59,8 +60,7 @@ struct Question : peer::RunSetting {
   // What is executed before this tensor is taken from the run in `inputs_from`: its inputs are known.
   std::string inputs_before;
   std::filesystem::path inputs_from;
-  // A close look at one place of a model that is too large for the oracle: it computes only the neighbourhood of this
-  // tensor.
+  // In a model that is too large for the oracle, it computes only the neighbourhood of this tensor. Empty: all.
   std::string around;
   bool by_rms = false;  // a side has hashes and RMS only
   int ubatch = 0;       // how many prompt tokens are evaluated at once, as in the run; 0: all
@@ -89,16 +89,17 @@ class Arbiter {
   const trace::EngineRun& oracle() const { return *oracle_.run; }
   const compare::RoundingNoise& noise() const { return noise_; }
 
-  // compare::arbitrate(), each side that has values stage by stage, and where a side is wrong, the cause: measured from
-  // the data (OracleEngines::estimate), or else what it computed is held against what the oracle computes with each
-  // fault that could be meant, from the same inputs where there are any. Where none explains it, the id is "unknown",
-  // and the parameters have what was measured. Where neither is wrong and they differ all the same, the cause is who
-  // tokenized the prompt, or rounding. Errors: kIo, and kEngine when interrupted. `folder`: for the
-  // oracle's runs about these two; empty: the question's. It must exist, and judgements at the same time need one each.
+  // Runs compare::arbitrate(), for each side that has values stage by stage. Where a side is wrong, the cause is
+  // measured from the data (OracleEngines::estimate). Where nothing measured explains it, what the side computed is
+  // held against what the oracle computes with each fault in question, from the same inputs where there are any. Where
+  // no fault explains it either, the id is "unknown", and the parameters have what was measured. Where neither side is
+  // wrong and they differ all the same, the cause is the tokenization of the prompt, or rounding. `folder` gets the
+  // oracle's runs about these two; empty: the question's folder does. It must exist, and judgements at the same time
+  // need one each. Errors: kIo, and kEngine when interrupted.
   Result<Opinion> judge(const trace::EngineRun& subject, const trace::EngineRun* reference,
                         std::string_view subject_name = "subject", const std::filesystem::path& folder = {}) const;
 
-  // What a run does wrong itself; nullopt where it has no values. `name`: for the folders of the oracle's runs.
+  // The errors that a run's stages make themselves; nullopt where it has no values. `name`: for the oracle's folders.
   Result<std::optional<compare::Isolation>> isolate(const trace::EngineRun& run, const std::string& name) const;
 
  private:
@@ -114,8 +115,8 @@ class Arbiter {
                            const std::filesystem::path& folder = {}) const;
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
-  // From the list of faults: what has no estimator. `measured`: a cause that leaves something unexplained, which is
-  // given where no fault mends more.
+  // Searches the list of faults, of those that no estimator measures. `measured`: a cause that leaves something
+  // unexplained; it is returned where no fault mends more.
   Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
                                            const std::optional<outcome::Cause>& measured) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)

@@ -223,8 +223,8 @@ Cause Explanation::conclude() const {
     name = best_->first_changed->name();
   }
   std::string evidence = fmt::format(
-      "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, and "
-      "{} of {} tensors are within rounding of it",
+      "computed{} with the fault {}, the oracle agrees: the relative error of {} falls from {:.3g} to {:.3g}, "
+      "and {} of {} tensors are within rounding of it",
       wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
       best_->error_at_first, best_->n_explained, best_->n_held);
   return {best_->fault->cause, name, (by_rms ? kMostByRms : 1) * best_->share(), evidence + others};

@@ -19,11 +19,11 @@ class Explanation {
               const compare::Arbitration& arbitration, const std::optional<trace::TensorId>& place,
               const std::optional<trace::TensorId>& known_before);
 
-  // Whether the fault comes into question. Not where the side has computed one of those stages right that the fault
-  // always changes, in the pass and layer of the first wrong tensor; and where the place is known, not where it is of
-  // another stage than the fault changes.
+  // Whether the fault could be the cause. It could not where the side has computed right one of the stages that the
+  // fault always changes, in the pass and layer of the first wrong tensor. Nor could it where the place is known, and
+  // is of a stage that the fault leaves alone.
   bool is_possible(const OracleEngines::Fault& fault) const;
-  // The same, and takes note of it: the conclusion lists what was tried and what was ruled out.
+  // The same, and notes the answer: the conclusion lists what was tried and what was ruled out.
   bool could_be(const OracleEngines::Fault& fault);
   // Whether a fault with which the oracle makes these values of the first wrong tensor could be the cause. try_fault()
   // would pass over any other.
@@ -32,7 +32,7 @@ class Explanation {
   bool is_settled() const { return best_ && best_->share() == 1; }
   // `exact_with_fault`: as `exact`, with the fault.
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
-  // Of what is wrong with or without a fault, by the best of them.
+  // Whether the best fault mends more than this share of what is wrong with or without it.
   bool mends_more_than(double share) const { return best_ && best_->share() > share; }
   outcome::Cause conclude() const;
 

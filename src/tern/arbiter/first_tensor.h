@@ -11,9 +11,10 @@
 
 namespace tern::arbiter {
 
-// Runs engines.one_tensor with the words of `tern oracle-tensor` behind it. Values by the names of the faults; a shape
-// of {0} where there is no such tensor with a fault, and nothing where it could not be computed. nullopt where there is
-// no such command or it failed: then nothing is known of any fault. Errors: kIo, and kEngine when interrupted.
+// Runs engines.one_tensor with the words of `tern oracle-tensor` behind it. The result has the tensor's values by the
+// names of the faults: a shape of {0} where a fault leaves no such tensor, and no entry where it could not be computed.
+// nullopt where there is no such command or it failed: then nothing is known of any fault. Errors: kIo, and kEngine
+// when interrupted.
 Result<std::optional<trace::Safetensors>> first_tensor_with_faults(const OracleEngines& engines,
                                                                    const Question& question,
                                                                    const trace::TensorId& first,

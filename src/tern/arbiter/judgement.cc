@@ -54,7 +54,7 @@ std::optional<trace::TensorId> first_divergence_with_oracle(const std::optional<
   const compare::StageArbitration& stage = *arbitration.find(*wrong);
   const auto is_by_inputs = [](const compare::AgainstOracle& held) { return held.wrong && held.local; };
   const bool by_inputs = is_by_inputs(stage.sides.subject) || is_by_inputs(stage.sides.reference);
-  // By inherited errors alone the oracle convicts late; the difference came before.
+  // By inherited errors alone the oracle finds an error late: the difference came before.
   const bool of_sides_counts = !by_inputs || (!exact && is_wrong_unjudged(arbitration, *of_sides));
   return of_sides_counts ? of_sides : wrong;
 }
@@ -123,10 +123,10 @@ Status Judgement::arbitrate(const OracleEngines& engines, Question question, con
   const std::string around = question.around;
   TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, ignored));
   if (comparison && arbitration && arbitration->wrong() == compare::Wrong::kNeither) {
-    comparison->notes.push_back(fmt::format(
-        "looked at closely, {} shows neither side wrong: what differs there is inherited, rounding, or more "
-        "than an RMS shows; --oracle always judges every layer",
-        around));
+    comparison->notes.push_back(
+        fmt::format("looked at closely, {} shows neither side wrong: what differs there is inherited, rounding, "
+                    "or more than an RMS shows; --oracle always judges every layer",
+                    around));
   }
   conclude();
   return {};

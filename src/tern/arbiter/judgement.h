@@ -54,7 +54,7 @@ class Judgement {
                    compare::CompareOptions& options);
   void conclude();
 
-  // From the two sides alone.
+  // What follows from the two sides alone, without the oracle.
   std::optional<compare::VerdictKind> verdict_of_sides_;
   std::string reason_of_sides_;
   std::optional<trace::TensorId> first_divergence_of_sides_;

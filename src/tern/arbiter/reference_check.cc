@@ -29,8 +29,8 @@ Answer same_logits(const EngineRun& a, const EngineRun& b) {
   const auto *x = a.logits(), *y = b.logits();
   if (x == nullptr || y == nullptr) {
     return a.result.generated_tokens.empty() ? failed("no token was generated")
-                                             : passed(fmt::format("{} tokens are the same; there are no logits to hold "
-                                                                  "against each other",
+                                             : passed(fmt::format("{} tokens are the same; "
+                                                                  "there are no logits to hold against each other",
                                                                   a.result.generated_tokens.size()));
   }
   if (x->shape != y->shape) {

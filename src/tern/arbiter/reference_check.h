@@ -1,6 +1,6 @@
-// Whether a reference is trusted on a model, checked before anything is compared with it: it gives the same result
-// twice, with other thread counts, with and without its tensors recorded, for a batch and token by token, and within
-// rounding of the oracle. The checks also find which activation rounding it has.
+// The checks of a reference on a model, before anything is compared with it. It must give the same result twice, with
+// other thread counts, with and without its tensors recorded, for a batch and token by token, and within rounding of
+// the oracle. The checks also find which activation rounding it has.
 #pragma once
 
 #include <filesystem>

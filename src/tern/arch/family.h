@@ -1,6 +1,6 @@
 // What the GGUF files of each model family hold: one row per family with its metadata keys and its tensors. This is the
-// file's schema and nothing else: what is computed from the tensors stands in model/ and in oracle/, twice.
-// One more family is a row in families.cc, and its graph in model/ and oracle/.
+// file's schema alone: model/ and oracle/ each state what is computed from the tensors. One more family is a row in
+// families.cc, and its graph in model/ and oracle/.
 #pragma once
 
 #include <cstdint>

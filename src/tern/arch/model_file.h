@@ -1,5 +1,5 @@
-// A GGUF file read through its family's schema: checked numbers, and tensors by role. What the fast engine and the
-// oracle start from; both then compute the graph by themselves.
+// A GGUF file read through its family's schema: checked numbers, and tensors by role. The fast engine and the oracle
+// both start from it, and each computes the graph by itself.
 #pragma once
 
 #include <array>
@@ -45,7 +45,7 @@ class ModelFile {
 // The numbers alone, without a look at any tensor but the embedding, whose rows are the vocabulary. Errors: as above.
 Result<Numbers> read_numbers(const gguf::View& view, const Family& family);
 
-// What files of all families name alike, and so of families that are not known.
+// Facts that files of all families name alike, so they can be read from files of unknown families, too.
 // Positions a generation may use; nullopt where the file does not say.
 std::optional<uint64_t> context_length(const gguf::View& view);
 // The matrix whose rows are the vocabulary; null where the file has none.

@@ -1,4 +1,4 @@
-// A vector that begins with a line of the cache, so that kernels' loads of whole lines never straddle two.
+// A vector that begins at a cache line, so that kernels' loads of whole lines never straddle two.
 #pragma once
 
 #include <cstddef>

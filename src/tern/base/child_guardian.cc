@@ -151,7 +151,7 @@ void guard_child(const ChildLaunch& launch) {
   if (child == 0) {
     become_child(launch, guardian);
   }
-  ::setpgid(child, child);  // in both processes: whoever comes first, the group exists when we need it
+  ::setpgid(child, child);  // in both processes: the group exists for the one that needs it first
   close_all_but(launch);
 
   Guarded guarded{child, launch.report_fd};

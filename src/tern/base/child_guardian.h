@@ -32,7 +32,7 @@ struct ChildReport {
   int64_t peak_rss_kib = 0;
 };
 
-// What the guardian understands. Our own death is kEndAll (PR_SET_PDEATHSIG).
+// Signals to the guardian. The death of our own process sends kEndAll (PR_SET_PDEATHSIG).
 constexpr int kAskChildToEnd = SIGTERM;  // passed on to the child's process group
 constexpr int kEndAll = SIGUSR1;         // SIGKILL to the child and all its descendants
 

@@ -215,7 +215,7 @@ class OutputSink {
   std::string tail_;
 };
 
-// Reads what is there, at most 1 MiB so that a flood cannot keep us from the clock. False at the end of the output.
+// Reads what is there, at most 1 MiB, so that a flood does not delay the deadline. False at the end of the output.
 bool drain(int fd, OutputSink& sink) {
   std::array<char, 65536> buffer;
   for (int round = 0; round < 16; ++round) {

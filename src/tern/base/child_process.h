@@ -1,5 +1,5 @@
 // Another program, run to its end under a deadline: how tern runs engines, its own included. A crash, a hang or a flood
-// of output of theirs is a result here, never a problem of ours.
+// of output of that program is a result here, and no error of tern.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@ enum class ErrorCode {
   kInvalidInput,  // a file was read but is not what it has to be
   kIo,            // a file could not be opened, read, written or renamed
   kEngine,        // an engine crashed, timed out or could not be started
-  kNoVerdict,     // nothing could be compared, or the reference cannot be believed
+  kNoVerdict,     // nothing could be compared, or the reference failed its check
 };
 
 // One problem, in the parts that a user needs: `where` names the file and the place in it

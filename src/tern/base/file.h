@@ -44,7 +44,7 @@ Status create_private_folder(const std::filesystem::path& path);
 // A large file written piece by piece. Nothing exists under `path` until commit(); a writer destroyed before that
 // removes its temporary file. Where `path` is a symbolic link, the file that it leads to is replaced and the link
 // stays, as if it had been opened for writing; but as with Linux's protected_symlinks, a link that another user has
-// laid into a folder where everybody may write (/tmp) is refused.
+// laid into a folder that all users may write to (/tmp) is refused.
 class FileWriter {
  public:
   static Result<FileWriter> create(const std::filesystem::path& path);

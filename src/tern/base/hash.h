@@ -1,4 +1,4 @@
-// BLAKE3 (tensors, packs) and SHA-256 (model files, as everybody publishes them), both as 64 lower-case hex digits.
+// BLAKE3 (tensors, packs) and SHA-256 (model files, as they are published), both as 64 lower-case hex digits.
 #pragma once
 
 #include <cstddef>

@@ -1,12 +1,12 @@
-// Ctrl-C and SIGTERM as a flag that long work polls, instead of a sudden death, so that it can end
-// its children and remove its unfinished files.
+// Ctrl-C and SIGTERM as a flag that long work polls. The process then ends its children and removes its unfinished
+// files before it exits.
 #pragma once
 
 namespace tern {
 
-// While it lives, SIGINT and SIGTERM are caught and remembered; its end restores what was there before. One at a time
-// in a process (a signal handler can only reach static storage), made by the command that owns the long work and
-// handed down by pointer.
+// An Interrupt catches SIGINT and SIGTERM until its destructor restores the former handlers. A process has at most one
+// at a time, since a signal handler can only reach static storage. The command that runs the long work makes it and
+// hands it down by pointer.
 class Interrupt {
  public:
   Interrupt();

@@ -1,4 +1,4 @@
-// For messages about a word that is none of those known: the one that was probably meant.
+// The known word that was probably meant by an unknown one, for error messages.
 #pragma once
 
 #include <optional>

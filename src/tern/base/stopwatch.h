@@ -1,11 +1,11 @@
-// Wall-clock time from here to there, for figures in results and for deadlines.
+// Wall-clock time, for figures in results and for deadlines.
 #pragma once
 
 #include <chrono>
 
 namespace tern {
 
-// Runs from its making on, on the clock that never jumps.
+// Starts when it is made. Uses the monotonic clock.
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }

@@ -20,9 +20,9 @@ struct ModelChange {
   std::string what;  // "F16 -> I2_S", "values", "only in the bad model"
 };
 
-// In the order of the good file, then what only the bad one has. The alignment does not count. Errors: kInvalidInput
-// for a tensor whose type has no known size, and for files whose I2_S tensors have different layouts: no file can
-// hold both.
+// The differences, in the order of the good file, then what only the bad one has. The alignment does not count. Errors:
+// kInvalidInput for a tensor whose type has no known size, and for files whose I2_S tensors have different layouts: no
+// file can hold both.
 Result<std::vector<ModelChange>> model_changes(const gguf::View& good, const gguf::View& bad);
 
 // Writes the good model with the parts that `changes` names as they are in the bad one. Errors: kIo.

@@ -100,7 +100,7 @@ std::string wrong_side(const Arbitration& arbitration, Side side, std::string_vi
   return out + ": " + shows + (held.local ? own_figures(*held.local) : figures(*held.error, stage->bound));
 }
 
-// Of sides of which something was held; a side of which nothing was is neither right nor wrong.
+// The verdict on sides of which something was held; a side of which nothing was is neither right nor wrong.
 std::string within_rounding(const Arbitration& arbitration, bool has_reference, std::string_view subject_name) {
   Sided<double> largest;
   for (const StageArbitration& stage : arbitration.stages) {
@@ -112,8 +112,8 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
   const size_t n_all = arbitration.stages.size();
   if (n_held.subject > 0 && n_held.reference > 0) {
     return fmt::format(
-        "both sides are within rounding of the oracle ({} and {} of {} tensors; largest relative errors {:.3g} and "
-        "{:.3g})",
+        "both sides are within rounding of the oracle ({} and {} of {} tensors; "
+        "largest relative errors {:.3g} and {:.3g})",
         n_held.subject, n_held.reference, n_all, largest.subject, largest.reference);
   }
   const Side held = n_held.subject > 0 ? Side::kSubject : Side::kReference;
@@ -209,7 +209,7 @@ class HeldSide {
     }
     return held;
   }
-  // By its own error alone.
+  // Holds the tensor by its own error alone.
   AgainstOracle hold_own(const TensorId& id) const {
     AgainstOracle held;
     const LocalError* local = side_.isolation != nullptr && id.seq <= last_ ? side_.isolation->find(id) : nullptr;
@@ -219,7 +219,7 @@ class HeldSide {
     }
     return held;
   }
-  // Tensors that the oracle has none of: it took the prompt in other pieces.
+  // Adds tensors that the oracle does not have, since it took the prompt in other pieces.
   void add_others(const EngineRun& oracle, std::set<TensorId>& ids) const {
     if (side_.isolation != nullptr) {
       for (const auto& [id, local] : side_.isolation->errors()) {
@@ -247,14 +247,14 @@ bool was_equal_before(const EngineRun& a, const EngineRun& b, const TensorId& id
   });
 }
 
-// As far as the order of a sum in double goes.
+// Equal but for the order of the sum in double.
 bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
   constexpr double kSum = 1e-13;
   return a.finite_rms() && b.finite_rms() && std::abs(*a.rms - *b.rms) <= kSum * *b.rms;
 }
 
-// A sum of other order changes an RMS by far more than a bit of it. Where `run` states few digits, equality says
-// nothing.
+// Another order of the sum changes an RMS by far more than its last bit. Equal RMS prove nothing where `run` states few
+// digits of it.
 bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
 
 // Two right sides that compute a tensor from equal inputs have RMS that differ by the tensor's own rounding alone: no
@@ -334,8 +334,8 @@ void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) 
                                is_permuted
                                    ? "all that goes into it is equal by hash to the other side's, and its RMS is "
                                      "the same, but not its hash, as of values with other signs or in another order"
-                                   : "all that goes into it is equal by hash to the other side's, and so was a "
-                                     "stage of its kind before, but here its hash is not");
+                                   : "all that goes into it is equal by hash to the other side's, "
+                                     "and so was a stage of its kind before, but here its hash is not");
     }
   }
 }

@@ -28,8 +28,8 @@ struct StageArbitration {
   trace::TensorId id;
   Sided<AgainstOracle> sides;
   RoundingBound bound;
-  // How far apart the two sides' operations are on the same inputs, where one was given the other's; as a multiple of
-  // the noise floor on these. Two that are right may be apart by their two errors.
+  // How far apart the two sides' operations are on the same inputs, where one was given the other's, as a multiple of
+  // the noise floor on these. Two right sides may be apart by the sum of their errors.
   std::optional<LocalError> on_same_inputs = {};
 };
 
@@ -40,8 +40,8 @@ std::string_view wrong_name(Wrong wrong);
 // The first tensors in execution order that are further from the oracle than rounding explains.
 struct FirstWrong {
   std::optional<trace::TensorId> prefill, decode;
-  // Where the figures of first() itself show nothing: the first tensor behind it that is wrong by its own. Why first()
-  // is wrong all the same is a clause in `why`.
+  // Where the figures of first() show nothing: the first tensor behind it that is wrong by its own figures. `why` is
+  // then a clause that states why first() is wrong.
   std::optional<trace::TensorId> shown_at = {};
   std::string why = {};
 
@@ -61,13 +61,13 @@ struct Arbitration {
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
   std::string no_same_inputs;     // why they were not, where that is known
 
-  // The side is wrong from `id` on already, which is executed before what is known to be wrong of it, and of which its
-  // own figures show nothing. `why`: a clause.
+  // Records that the side is wrong from `id` on. `id` is executed before the first tensor that is known to be wrong,
+  // and its own figures show nothing. `why`: a clause.
   void move_forward(Side side, const trace::TensorId& id, std::string why);
   void write_reason(bool has_reference, std::string_view subject_name);
 };
 
-// From here on, two runs are held to what was measured rather than to the defaults.
+// Puts what was measured in the place of the default tolerances.
 void use_noise(const RoundingNoise& noise, CompareOptions& options);
 
 // A run to arbitrate. `isolation` is null where the run has no values.
@@ -77,10 +77,11 @@ struct RunToArbitrate {
 };
 
 // `oracle`: with values, fed what the reference was fed (or the subject, where there is no reference).
-// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for the
-// reason. A wrong side that has no values is wrong from where its hashes part from those of a right one on, if that is
-// in the layer where it shows, and no matter of rounding: a stage of its kind was equal before, or the RMS is the same,
-// as of values in another order or with other signs.
+// `runs.reference.run` may be null. Passes whose inputs were not the oracle's are left out. `subject_name`: for
+// the reason.
+// A wrong side without values is wrong from the tensor on at which its hashes part from those of a right side, under
+// two conditions. That tensor is in the layer where the error shows. Rounding does not explain the difference: a stage
+// of its kind was equal before, or the RMS is the same, as of values in another order or with other signs.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
                       std::string_view subject_name = "subject");
 

@@ -28,7 +28,7 @@ bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun
   return a == b;
 }
 
-// The lower of what the sides state, and who states it.
+// The level that was asked for, else the lowest that a side states. `reason` says which.
 trace::Level level_of(const trace::EngineRun& subject, const trace::EngineRun& reference,
                       const std::optional<trace::Level>& asked, std::string& reason) {
   trace::Level level = asked.value_or(trace::Level::kTensors);
@@ -170,8 +170,8 @@ std::vector<std::string> notes_of(const trace::EngineRun& subject, const trace::
     const auto n_equal = std::count_if(c.tensors.begin(), c.tensors.end(),
                                        [&](const auto& tensor) { return is_reversed(tensor) && tensor.hash_equal; });
     notes.push_back(fmt::format(
-        "{} of {} tensors have the same values, the shape reversed: {} is [{}], the reference's [{}]; records give the "
-        "slowest dimension first, [tokens, features]",
+        "{} of {} tensors have the same values, the shape reversed: {} is [{}], the reference's [{}]; "
+        "records give the slowest dimension first, [tokens, features]",
         n_equal, n, first->id.name(), fmt::join(first->shape.subject, ", "), fmt::join(first->shape.reference, ", ")));
   }
   return notes;

@@ -25,8 +25,8 @@ struct StageTolerance {
   std::string where;  // the place in the file that it stands at
 };
 
-// How a cosine of logits is graded: from `green` on parity, from `yellow` on a minor divergence, below it a significant
-// one (the contract's limits).
+// Grades of a cosine of logits: parity from `green` on, a minor divergence from `yellow` on, a significant one below
+// it. docs/validation-framework.md, "Exact or tolerant", states the limits.
 struct CosineGrades {
   double green = 0.99, yellow = 0.95;
 };
@@ -37,8 +37,8 @@ struct Tolerances {
   double max_relative_error = 0.10;         // of a tensor's values, |a - b| / |b|
   double max_rms_ratio_deviation = 0.05;    // |rms_a / rms_b - 1|, where only hashes and RMS are there
   double max_log_sum_exp_difference = 0.5;  // nats, of a row of which a side recorded only its largest logits
-  // What rounding may do to one tensor, relative, between two engines that are right; where it was measured, it takes
-  // the place of the two figures for tensors.
+  // What rounding may do to one tensor, relative, between two engines that are right. Where it was measured, it
+  // replaces the two figures for tensors.
   std::function<std::optional<double>(const trace::TensorId&)> measured = {};
   std::vector<StageTolerance> by_stage = {};  // outrank everything; of those that match, the last one counts
 
@@ -65,8 +65,7 @@ struct CompareOptions {
   std::vector<double> logits_noise = {};
   bool cut_short = false;  // both runs hold no more than what is up to a first difference
   ModelGraph graph = {};
-  // What must be compared for a pass. Absent: tensors, or what a side states that it can be compared on, if that is
-  // less.
+  // What must be compared for a pass. Absent: tensors, or a lower level where a side states that it offers no more.
   std::optional<trace::Level> level = std::nullopt;
   std::vector<std::string> allow_missing = {};  // patterns (name_pattern.h) of tensors that need not be compared
 };
@@ -104,7 +103,7 @@ struct TensorComparison {
 // Why two engines that had seen the same tokens chose different ones.
 enum class TokenDifferenceKind {
   kError,     // their logits are further apart than rounding explains, or there are none
-  kExactTie,  // one side rates the two tokens exactly equal, so the choice is a matter of order
+  kExactTie,  // one side rates the two tokens exactly equal, so their order decides the choice
   kNearTie,   // the gap is smaller than what the logits of that row differ by, or than the measured noise
 };
 // "error", "exact_tie", "near_tie"
@@ -153,7 +152,7 @@ struct LogitsComparison {
   size_t n_expected = 0;  // rows the tokens demand
   Sided<size_t> vocab;    // row lengths; where they differ no position is compared
   // Logits of a row whose values both sides have, the least over the rows: all of them, or the k that were recorded.
-  // The row's log-sum-exp is then compared, too, and speaks for the others.
+  // With k of them, the row's log-sum-exp is compared, too: it covers the others.
   size_t entries_compared = 0;
   std::vector<LogitsPosition> positions;  // only those with the same tokens before them
   std::optional<double> min_cosine, mean_cosine;
@@ -215,7 +214,7 @@ std::string place_of(const trace::TensorId& id);
 RunComparison compare_runs(const trace::EngineRun& subject, const trace::EngineRun& reference,
                            const CompareOptions& options = {});
 
-// Only the tokens of that, ties told from errors: what two runs generated on their own, where another run of the
+// Compares the tokens alone and tells ties from errors: what two runs generated on their own, where another run of the
 // subject is compared.
 TokenComparison compare_generation(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                    const CompareOptions& options = {});

@@ -29,8 +29,8 @@ class Values {
   const std::map<trace::TensorId, size_t>& rows_;
 };
 
-// How precisely a run states its RMS. Engines write them with so many digits, or so many of them behind the point: the
-// most of either that any record of the run has.
+// How precisely a run states its RMS. Engines write RMS with a number of significant digits, or of digits behind the
+// point. The largest number of either in any record of the run counts.
 class RmsPrecision {
  public:
   explicit RmsPrecision(const trace::EngineRun* run);  // null: nothing is stated
@@ -40,7 +40,7 @@ class RmsPrecision {
   int significant_ = 1, decimals_ = 0;
 };
 
-// Absent where `oracle` is all zeros: there is nothing to hold a ratio against.
+// The error of `x`; nullopt where `oracle` is all zeros, since there is then no ratio.
 std::optional<OracleError> error_of_values(std::span<const float> x, std::span<const float> oracle);
 
 }  // namespace tern::compare

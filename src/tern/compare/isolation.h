@@ -1,5 +1,5 @@
 // Isolation: the errors that a run's stages make themselves, apart from those they inherit. The oracle computes each
-// stage from what the run recorded of the stages before it (trace/inputs.h); what the run recorded of the stage itself
+// stage from what the run recorded of the stages before it (trace/inputs.h). What the run recorded of the stage itself
 // is held against that, and against what rounding does to the very same inputs. Pure.
 #pragma once
 
@@ -41,15 +41,15 @@ struct LocalError {
 
 class Isolation {
  public:
-  // All with values and fed what the run was fed; `exact` and `rounded` were given the run's values as inputs. exact:
-  // the oracle. rounded: evaluations of it that are right and round differently. The floor of a tensor is the largest
-  // distance of one of these from the exact one; but no less than is usual for its stage, since a tensor may happen to
-  // round well.
+  // All runs have values and were fed what `run` was fed; `exact` and `rounded` were given the values of `run` as
+  // inputs. `exact`: the oracle. `rounded`: evaluations that are right and round differently. The floor of a tensor is
+  // the largest distance of one of these from the exact one. It is no less than is usual for the stage, since a tensor
+  // may happen to round well.
   Isolation(const trace::EngineRun& run, const trace::EngineRun& exact,
             const std::vector<const trace::EngineRun*>& rounded);
 
-  // The same inputs and floors, and other computations on them: of the run itself, held against the oracle with a
-  // fault; or of another engine, held against what the run made of them.
+  // The errors of other computations on the same inputs, by the same floors: of the run itself, held against the oracle
+  // with a fault; or of another engine, held against what the run made of the inputs.
   Isolation under(const trace::EngineRun& run, const trace::EngineRun& exact) const;
 
   // The same of one tensor alone, of which the oracle makes `should`; `exact` says which rows of logits belong to which

@@ -11,7 +11,7 @@ namespace tern::compare {
 
 bool matches(const std::string& pattern, const trace::TensorId& id);
 
-// Whether one of them does.
+// Whether one of the patterns matches.
 bool matches_any(const std::vector<std::string>& patterns, const trace::TensorId& id);
 
 }  // namespace tern::compare

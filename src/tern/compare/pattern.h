@@ -1,5 +1,4 @@
-// What a wrong tensor looks like beside the right one, for people to think about where nothing explains it.
-// Pure.
+// What a wrong tensor looks like beside the right one: a hint to people where no cause explains it. Pure functions.
 #pragma once
 
 #include <span>

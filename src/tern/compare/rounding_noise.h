@@ -29,10 +29,11 @@ class RoundingNoise {
  public:
   // Both with values, fed the same tokens.
   RoundingNoise(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-  // From here on, the larger noise of this one and of those before.
+  // Adds a measurement: the larger noise of this one and of those before counts.
   void include(const trace::EngineRun& oracle, const trace::EngineRun& rounded);
-  // One more sample of what rounding does to RMS alone. RMS have a bound of their own from the first one on. What is
-  // executed before `known_before` was given to both, and its RMS are not sampled; the same for all samples.
+  // Adds a sample of what rounding does to RMS alone. From the first sample on, RMS have a bound of their
+  // own. Both runs were given what is executed before `known_before`, so its RMS are not sampled. All samples
+  // have one `known_before`.
   void include_rms(const trace::EngineRun& oracle, const trace::EngineRun& rounded,
                    const std::optional<trace::TensorId>& known_before = std::nullopt);
 

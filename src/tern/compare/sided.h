@@ -17,7 +17,7 @@ constexpr Side other(Side side) { return side == Side::kSubject ? Side::kReferen
 // "subject", "reference"
 constexpr std::string_view side_name(Side side) { return side == Side::kSubject ? "subject" : "reference"; }
 
-// What the names of a side's files in a sweep's output begin with: "rs", "cpp" (the mission's names for the sides).
+// The prefix of a side's files in a sweep's output: "rs", "cpp" (docs/cross-validation.md, "What is written").
 constexpr std::string_view file_prefix(Side side) { return side == Side::kSubject ? "rs" : "cpp"; }
 
 template <class T>

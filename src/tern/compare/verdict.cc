@@ -12,8 +12,8 @@ namespace {
 using trace::EngineRun;
 using trace::TensorId;
 
-// Of the tensors that both sides have. A layer has about twenty, three of which follow the gate, so this is reached
-// when the gates of two thirds of the layers let nothing through: no longer an accident of one token.
+// A share of the tensors that both sides have. A layer has about twenty, three of which follow the gate. So the share
+// is reached when the gates of two thirds of the layers let nothing through: no longer an accident of one token.
 constexpr double kMaxClosedGateShare = 0.1;
 
 // Where a row of logits stands in execution order: after every tensor of its forward pass.
@@ -267,7 +267,7 @@ std::string Judge::tie_reason() const {
   return out;
 }
 
-// The first token that differs with no tie to excuse it; one side's missing token has no excuse either.
+// Whether some token differs for another reason than a tie; a token that one side lacks does.
 bool Judge::a_token_is_wrong() const {
   const auto& differences = c_.tokens.differences;
   const bool only_ties = !differences.empty() && std::all_of(differences.begin(), differences.end(), [](const auto& d) {

@@ -1,4 +1,4 @@
-// What a comparison may conclude: a closed list, so that nothing can be "sort of" right.
+// The conclusions that a comparison may come to: a closed list.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@ enum class VerdictKind {
   kMatch,            // every compared tensor is equal by hash, all tokens are equal
   kWithinTolerance,  // not all hashes are equal, but everything compared is inside its tolerance
   kDiverged,         // something compared is outside of its tolerance
-  kMistrusted,       // the comparison could not have failed, or one side's data cannot be believed
+  kMistrusted,       // the comparison could not have failed, or the data of one side proves nothing
 };
 
 struct Verdict {

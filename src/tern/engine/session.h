@@ -63,7 +63,7 @@ struct Generation {
   bool ended = false;      // by an end token
 };
 
-// What a request is held against before anything runs, whichever engine computes it.
+// The limits that every engine checks a request against before anything runs.
 struct Limits {
   std::string model;  // how errors call it
   int64_t n_vocab = 0;

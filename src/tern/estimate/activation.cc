@@ -21,7 +21,7 @@ struct Function {
   const char* name;
   double (*of)(double x);
 };
-// As in use in feed-forward blocks.
+// Curves that feed-forward blocks use.
 constexpr Function kFunctions[] = {
     {"relu_squared", [](double x) { return x > 0 ? x * x : 0; }},
     {"relu", [](double x) { return std::max(x, 0.0); }},

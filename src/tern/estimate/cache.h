@@ -28,7 +28,7 @@ struct CacheFault {
   CacheSlot slot;
 };
 
-// Ways in which caches are read or written wrongly, those that show in a pass of this kind. `what`: "key" or "value".
+// Usual faults of a cache that show in a pass of this kind. `what`: "key" or "value".
 std::vector<CacheFault> usual_cache_faults(const std::string& what, size_t n_keys, bool is_decode);
 
 // How a list of slots, one for each key (nullopt: zeros), differs from the textbook's: the slots themselves.

@@ -1,4 +1,4 @@
-// The embeddings: which row was taken for each token, and was it multiplied with a number?
+// The embeddings: the row that was taken for each token, and a number that it was multiplied with.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -77,7 +77,7 @@ Proposal row_table(std::map<int64_t, int64_t> read) {
       0.7};
 }
 
-// `measured`, as it is written down: `factor`.
+// `factor` is `measured` as reports state it: in few digits.
 Proposal scaled(double measured, double factor, double n_embd, double simplicity) {
   const bool is_root = std::abs(factor - std::sqrt(n_embd)) < 1e-3 * factor;
   return {"embedding_scale",
@@ -126,7 +126,7 @@ std::optional<std::map<int64_t, int64_t>> rows_taken(const StageFacts& facts, co
   return left.empty() && !read.empty() ? std::optional(read) : std::nullopt;
 }
 
-// Where all rows are off by one number, that.
+// Proposes the number by which all rows are off, where there is one.
 void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_tokens, int64_t n_rows,
                            std::vector<Proposal>& proposals) {
   if (read.size() < 2 && n_tokens > 1) {

@@ -1,5 +1,5 @@
 // One estimator for each kind of stage. An estimator finds transformations that turn what a stage should have produced
-// into what it did produce, with parameters measured from the data. It proposes; whether a proposal holds is decided by
+// into what it did produce, with parameters measured from the data. It only proposes: a proposal is checked by
 // recomputing the stage with it (explain.h).
 #pragma once
 
@@ -14,7 +14,7 @@ namespace tern::estimate {
 
 // One transformation that could be the cause.
 struct Proposal {
-  std::string id;    // a cause id of the contract: "weight_scale"
+  std::string id;    // as in outcome::Cause: "weight_scale"
   Json parameters;   // what was measured, for people and programs: {"factor": 166.0, "expected": 1.0}
   std::string says;  // the cause in one line: "the scale of blk.2.ffn_up.weight is divided by instead of multiplied"
   // What the stage produces with this transformation, from the same inputs: of facts.should()'s shape. Called at most

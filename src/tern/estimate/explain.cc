@@ -275,7 +275,7 @@ std::optional<Cause> explain_values(const WrongSide& wrong, const oracle::Steps&
   };
   const auto best = std::max_element(explained.begin(), explained.end(),
                                      [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
-  // Others that say something else, and explain as much, as simply.
+  // Counts the other proposals that explain as much, as simply.
   const auto n_equal = std::count_if(explained.begin(), explained.end(), [&](const Explained& other) {
     return other.mended.size() == best->mended.size() && other.proposal.simplicity == best->proposal.simplicity &&
            other.error_at_first != best->error_at_first &&  // otherwise the same in other words
@@ -289,8 +289,8 @@ std::optional<Cause> explain_values(const WrongSide& wrong, const oracle::Steps&
   }
   const StageArbitration& stage = *wrong.arbitration->find(first);
   std::string evidence = fmt::format(
-      "{}: computed so from the same inputs, the relative error of {} falls from {:.3g} to {:.3g}, within rounding; it "
-      "mends {} of {} tensors that are wrong by themselves{}{}",
+      "{}: computed so from the same inputs, the relative error of {} falls from {:.3g} to {:.3g}, within rounding; "
+      "it mends {} of {} tensors that are wrong by themselves{}{}",
       best->proposal.says, first.name(), error_of(stage.sides.subject), best->error_at_first, best->mended.size(),
       again.wrong_ids().size(), left_wrong(unexplained),
       n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal, n_equal == 1 ? "" : "s",

@@ -1,5 +1,5 @@
-// Why a side is wrong, measured from the data: the estimator of the first wrong stage proposes transformations, the
-// stage is computed again with each, and one counts only if the error falls to rounding. What it mends elsewhere
+// Why a side is wrong, measured from the data. The estimator of the first wrong stage proposes transformations. The
+// stage is computed again with each, and a proposal counts only if the error falls to rounding. What it mends elsewhere
 // belongs to the cause; what it leaves wrong is listed.
 #pragma once
 

@@ -17,8 +17,7 @@ std::optional<outcome::Cause> explain_values(const WrongSide& wrong, const oracl
 // From RMS: whole passes, since a number fits any one RMS, and the tensors behind it tell the proposals apart.
 Result<std::optional<outcome::Cause>> explain_rms(const WrongSide& wrong, const oracle::Steps& steps, Json& tried);
 
-// All norms and projections of a layer with another layer's weights: one cause, where each stage by itself would have
-// one of its own.
+// One cause for all norms and projections of a layer that read another layer's weights, in place of one for each stage.
 class LayerOrder {
  public:
   // `reads[layer]`: whose weights that layer reads.

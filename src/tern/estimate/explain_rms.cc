@@ -26,9 +26,9 @@ constexpr double kLeastTolerance = 2e-5;
 constexpr size_t kMustFit = 3;
 constexpr double kSameDistance = 0.02;  // tolerances
 constexpr double kWorst = 30;           // tolerances; what is further away says no more
-// Of what the side's values could have shown, an RMS shows this much.
+// The share that an RMS shows of what values could show.
 constexpr double kConfidenceOfRms = 0.7;
-// A number that would fit any RMS, and that equals nothing, is what a list of known faults may explain better.
+// For a number that fits any RMS and equals nothing known: a listed fault may explain the RMS better.
 constexpr double kConfidenceOfAnyNumber = 0.28;
 // Products of all passes together: some ten seconds.
 constexpr double kMaxProducts = 1e10;
@@ -237,12 +237,12 @@ class RmsExplanation {
     });
   }
 
-  // Not before the inputs are known to be right; and nowhere else than at a place that is known.
+  // A known place is the only one. Otherwise the cause is at none of the tensors that are known to be right.
   bool may_be_at(const TensorId& place) const {
     return place_ ? place == *place_ : !wrong_.known_before || !(place < *wrong_.known_before);
   }
 
-  // Whether an RMS may stay as it is, or nearly so. Another matrix gives another one, and takes its time.
+  // Whether the proposal may leave an RMS as it is, or nearly so. Another matrix changes it.
   static bool may_be_unseen(const Proposal& proposal) {
     return proposal.id == "weight_sign" || proposal.id == "qk_row_permutation" || proposal.id == "head_order" ||
            proposal.id == "gqa_head_map";
@@ -291,7 +291,7 @@ class RmsExplanation {
     }
   }
 
-  // Layer by layer from the first wrong one on: whose weights bring the RMS of its tensors back?
+  // Finds, layer by layer from the first wrong one on, whose weights bring the RMS of its tensors back.
   Status collect_layer_order() {
     const int n_layers = steps_.hyperparameters().n_layers;
     const std::vector<StageKind> kinds = {StageKind::kNorm, StageKind::kProjection};

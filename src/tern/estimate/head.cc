@@ -34,7 +34,7 @@ Matrix capped(Matrix y, double cap) {
   return y;
 }
 
-// cap · tanh(x / cap): how much a value of this size is pressed down, falls as the cap rises.
+// cap · tanh(x / cap) presses a value of this size down the less, the higher the cap is.
 void propose_soft_cap(const StageFacts& facts, Proposals& proposals) {
   constexpr double kLeftOver = 0.2;  // where the input is known but for rounding
   double largest = 0;

@@ -1,4 +1,4 @@
-// RMSNorm: y = x / sqrt(mean(x^2) + epsilon) * weight. Which weight, which epsilon, and what was it divided by?
+// RMSNorm, y = x / sqrt(mean(x^2) + epsilon) * weight: another weight, another epsilon, another divisor.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -34,10 +34,10 @@ double relative_error(const Matrix& a, const Matrix& b);
 // Infinite where neither is known.
 double misfit(const StageFacts& facts, const Matrix& y);
 
-// Whether there is a finite number in every place, so that nothing but numbers goes into what is measured.
+// Whether all of what the side computed and should have computed is finite, so that it can be measured.
 bool measurable(const StageFacts& facts);
 
-// Those of them that explain at least four fifths of the error, the best first. A side that is right leaves none.
+// The proposals that explain at least four fifths of the error, the best first; none for a side that is right.
 std::vector<Proposal> explaining(std::vector<Proposal> proposals, const StageFacts& facts);
 
 // The number with the fewest significant digits that is no further than `uncertainty` from `value`.

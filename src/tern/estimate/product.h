@@ -24,7 +24,7 @@ Proposal propose(std::string id, Json parameters, std::string says, double simpl
 // The same for one tensor of the file alone, in all passes.
 ProductRule only_of(const gguf::Tensor& weight, ProductRule rule);
 
-// Activations that are taken as they are, times all rows of the weight: [x.n_tokens, n_rows].
+// `input`, without any rounding, times all rows of the weight: [n_tokens, n_rows].
 Matrix multiply(const Matrix& input, const gguf::Tensor& weight);
 // The same with these rows of it alone.
 Matrix multiply_rows(const Matrix& input, const gguf::Tensor& weight, std::span<const uint64_t> rows);

@@ -1,5 +1,5 @@
-// A product with a weight matrix: was it multiplied with a number, with other rows, other weights, or others of
-// its bytes?
+// A product with a weight matrix: a number that it was multiplied with, other rows, other weights, another reading of
+// their bytes.
 #include <fmt/format.h>
 
 #include <algorithm>

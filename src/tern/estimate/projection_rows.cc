@@ -186,7 +186,8 @@ class RowSearch {
   RowSources sources_;
 };
 
-// What changes neither a sum of squares much, nor is seen in it: for a side of which only RMS is known.
+// Proposals without a figure to solve for, for a side of which only RMS is known: other orders of RoPE's pairs, other
+// matrices of the same shape.
 void propose_blindly(const StageFacts& facts, const Product& product, Proposals& proposals) {
   const trace::Stage stage = facts.id().stage;
   const auto head_dim = static_cast<size_t>(facts.steps().hyperparameters().head_dim);

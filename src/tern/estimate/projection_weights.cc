@@ -15,9 +15,9 @@
 namespace tern::estimate {
 namespace {
 
-constexpr size_t kMostRows = 16;    // with changed weights; more of them are no matter of single weights
+constexpr size_t kMostRows = 16;    // with changed weights; more are another cause
 constexpr size_t kMostWeights = 3;  // changed in one row
-constexpr double kMuchLess = 0.3;   // of an error, for one more weight to be believed
+constexpr double kMuchLess = 0.3;   // of an error must remain, for one more weight to count
 constexpr size_t kBeam = 24;        // sets of columns that are looked at further
 
 struct Change {

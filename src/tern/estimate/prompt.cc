@@ -29,7 +29,7 @@ outcome::Cause cause(std::string id, std::string evidence, Json parameters) {
   return {std::move(id), "tokens", 1, std::move(evidence), std::move(parameters)};
 }
 
-// One of the sides has what the other has, and one id more in front.
+// One side has the other's ids, and one more in front.
 std::optional<outcome::Cause> difference_in_front(const SpecialIds& special, Ids a, Ids b) {
   const bool is_longer = a.size() > b.size();
   const Ids longer = is_longer ? a : b, shorter = is_longer ? b : a;
@@ -45,8 +45,8 @@ std::optional<outcome::Cause> difference_in_front(const SpecialIds& special, Ids
                  {{"bos", longer[0]}, {"n_bos", n_more}, {"expected", 1}});
   }
   return cause("missing_bos",
-               fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}, which is the "
-                           "vocabulary's BOS",
+               fmt::format("the {}'s {} prompt ids are the other side's without the first one, {}, "
+                           "which is the vocabulary's BOS",
                            side_of(false), shorter.size(), longer[0]),
                {{"bos", longer[0]}, {"n_bos", 0}, {"expected", 1}});
 }

@@ -1,4 +1,4 @@
-// Two sides that made different ids of one prompt: what the ids are says why.
+// The cause where two sides made different ids of one prompt, found from the ids alone.
 #pragma once
 
 #include <filesystem>

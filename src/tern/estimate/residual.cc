@@ -126,7 +126,7 @@ class Sum {
   }
 
   static constexpr double kUncertainty = 2e-6;
-  // As it is written down. What is computed takes the measured number: a sum is exact to float32's rounding.
+  // The factor as reports state it. Sums are computed with the measured factor: they are exact to float32's rounding.
   static double given(double factor) { return shortest_within(factor, kUncertainty * std::max(std::abs(factor), 1.0)); }
 
   void measure(const Matrix& is) {

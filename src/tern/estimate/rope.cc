@@ -197,7 +197,7 @@ class RopeSearch {
       line = {measured[0] / positions[0], 0};
     }
     if (line.slope > 0) {
-      // One over the slope is what people set.
+      // The factor that configurations state is one over the slope.
       const auto divided = [](double by, double position) { return position / by; };
       const double factor = refined(1 / line.slope, divided);
       const double behind =

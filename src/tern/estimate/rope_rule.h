@@ -79,13 +79,13 @@ struct RopeFault {
 };
 RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base);
 RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor);  // of linear scaling
-// Of all pairs of a head, only the first so many are turned, each as it should be.
+// Only the first `n_turned` pairs of a head are turned, each by its right angle.
 RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned);
 RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset);
-// Those that have no number in them, or one that others have too: what is left where the angles were not recorded.
+// The rules without a number of their own, or with one that models use: the candidates where no angles are recorded.
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp);
-// How a rule turns otherwise than the textbook's does, by its layout alone; the parameters are added to `parameters`,
-// and the id is "rope_pairing" or "rope_partial". Empty where the layout is the textbook's.
+// States how a rule's layout differs from the textbook's. Returns the id, "rope_pairing" or "rope_partial"; empty where
+// the layouts are equal. The parameters are added to `parameters`.
 std::string describe_layout(const RopeLayout& layout, const RopeLayout& textbook, Json& parameters, std::string& says);
 
 }  // namespace tern::estimate

@@ -7,12 +7,12 @@
 
 namespace tern::estimate {
 
-// What the pairs of a layout went through.
+// The turns and lengths that the pairs of a layout got.
 struct Turns {
   RopeLayout layout;
   std::vector<RopeToken> tokens;
-  // [tokens, pairs]. Of the sum, over the groups, of the turned pair times the conjugate of the pair, as complex
-  // numbers: the argument, by which they were turned, and the absolute value, by which that counts.
+  // [tokens, pairs]. As complex numbers, the turned pair times the conjugate of the pair, summed over the groups: its
+  // argument is the angle, and its absolute value the weight of that angle.
   std::vector<double> angles, weights;
   double residual = 0;   // what is no rotation, over the length of the output
   double magnitude = 1;  // of the pairs, behind over before

@@ -1,4 +1,4 @@
-// What is proposed where outputs of a product come from other rows than they should. Private to projection_rows.cc.
+// Proposals where outputs of a product come from other rows than they should. Private to projection_rows.cc.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct RowSource {
   double factor = 1;
 };
 using RowSources = std::map<size_t, RowSource>;  // by output; those that are right are left out
-// The outputs.
+// The outputs that `sources` has an entry for.
 Rows keys_of(const RowSources& sources);
 
 // These rows give zero.
@@ -27,7 +27,7 @@ void propose_zero_rows(const StageFacts& facts, const Product& product, const Ro
 void propose_missing_tail(const StageFacts& facts, const Product& product, Proposals& proposals);
 // All wrong outputs are of other rows of the same matrix.
 void propose_own_rows(const StageFacts& facts, const Product& product, const RowSources& sources, Proposals& proposals);
-// They are of several matrices, zero, or times a number.
+// The wrong outputs are rows of several matrices, zero, or rows times a number.
 void propose_mixed_rows(const Product& product, const RowSources& sources, Proposals& proposals);
 
 // One of the two reorderings of rows within heads that converters make.

@@ -12,8 +12,8 @@ namespace tern::estimate {
 
 using ScoreInputsOf = std::function<std::optional<ScoreInputs>(const StageFacts& facts)>;
 
-// A proposal for the scores of a layer. Its recompute() takes the facts of any stage of that layer. `inputs`: null for
-// what went into the scores.
+// A proposal for the scores of a layer. Its recompute() takes the facts of any stage of that layer. `inputs`: what the
+// scores are made of; null: what was recorded.
 struct ScoreFault {
   Proposal proposal;
   ScoreRule rule;
@@ -23,15 +23,15 @@ struct ScoreFault {
 ScoreFault score_fault(std::string id, Json parameters, std::string says, ScoreRule rule, double simplicity = 1,
                        ScoreInputsOf inputs = nullptr);
 
-// The same of values too: a head map or a cache fault that keys and values share. Its recompute() takes the facts of
-// what is mixed as well.
+// The same fault in the values, too: a head map or a cache fault that keys and values share. Its recompute() also takes
+// the facts of the mixing stage.
 ScoreFault with_values_too(const ScoreFault& fault);
 
 ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale);
 ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap);
-// Each token attends to so many more than itself and those before it.
+// Each token attends to `offset` keys more than itself and those before it.
 ScoreFault mask_offset_fault(const oracle::Hyperparameters& hp, int offset);
-// Each token attends to the last so many, itself included.
+// Each token attends to the last `window` keys, itself included.
 ScoreFault window_fault(const oracle::Hyperparameters& hp, size_t window);
 // RoPE by another rule, as the scores show it: of queries and keys, or of one of them.
 enum class Turned { kBoth, kQueries, kKeys };
@@ -39,7 +39,7 @@ std::optional<ScoreInputs> score_inputs_turned(const StageFacts& facts, const Ro
 ScoreFault rope_fault(const oracle::Hyperparameters& hp, RopeFault fault, Turned which);
 
 std::vector<ScoreFault> usual_mask_faults(const oracle::Hyperparameters& hp);
-// Those of heads, caches and RoPE left out. `n_keys`: that there are.
+// Usual faults of heads, of caches, and of RoPE that is left out. `n_keys`: the number of keys.
 std::vector<ScoreFault> usual_score_faults(const oracle::Hyperparameters& hp, size_t n_keys, bool is_decode);
 
 }  // namespace tern::estimate

@@ -1,5 +1,5 @@
-// Attention scores with everything that can be wrong about them: softmax of scale * q.k over the keys that a
-// token sees.
+// Attention scores with everything that can be wrong about them: softmax of scale * q.k over the keys that a token
+// attends to.
 #pragma once
 
 #include <functional>

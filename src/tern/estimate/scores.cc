@@ -1,4 +1,5 @@
-// Attention probabilities: which head met which, at what scale, who attends to whom, and which keys stood in the cache.
+// Attention probabilities: which head met which, at what scale, which tokens attend to which keys, and what the
+// cache held.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -149,7 +150,7 @@ class ScoreSearch {
     find_slots(y_, products(in_, all_seen));
   }
 
-  // Who attends to whom, by where the probabilities are not 0 in any head.
+  // The keys that each token attends to: those whose probability is not 0 in some head.
   void find_mask(const Matrix& y) {
     const size_t first_position = facts_.first_position();
     std::vector<Visible> seen(n_tokens_, {in_.n_keys(), 0});
@@ -306,8 +307,8 @@ class ScoreSearch {
     return levels;
   }
 
-  // RMS over the rows that attend to the key, of the difference in log p. Rows with two keys do not show which is
-  // wrong.
+  // RMS of the difference in log p, over the rows that attend to the key. A row with two keys does not show which of
+  // them is wrong.
   double column_misfit(const Matrix& y, const Values& level, size_t key,
                        const std::function<double(size_t)>& dot) const {
     double sum = 0, n = 0;

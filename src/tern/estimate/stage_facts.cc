@@ -19,7 +19,7 @@ std::optional<Matrix> recorded(const EngineRun& run, const TensorId& id) {
   return entry == nullptr ? std::nullopt : std::optional(matrix_of(entry->shape, entry->values));
 }
 
-// Logits may stand in their own file.
+// The record's values; those of logits may stand in a file of their own.
 std::optional<Matrix> values_of(const EngineRun& run, const EngineRun& exact, const TraceRecord& record) {
   const auto rows = compare::first_rows(exact);
   const auto values = compare::Values(run, rows).of(record);

@@ -26,8 +26,8 @@ struct SubstitutedRms {
   RmsOf rms;
   std::optional<trace::TensorId> first_changed;  // by the proposal
 };
-// `proposal` may be null: the plain pass. It holds for stages of these kinds. Errors: those of Oracle::load() and
-// Oracle::evaluate().
+// The RMS of a pass in which `proposal` replaces the stages of these kinds; null: the plain pass.
+// Errors: those of Oracle::load() and Oracle::evaluate().
 Result<SubstitutedRms> rms_with(const Proposal* proposal, const std::vector<trace::StageKind>& kinds,
                                 const PassPlan& plan, const oracle::Steps& steps);
 

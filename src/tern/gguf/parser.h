@@ -1,4 +1,4 @@
-// How a View comes about: the header is read front to back (parser.cc), then the tensors are placed in the file
+// The construction of a View: the header is read front to back (parser.cc), then the tensors are placed in the file
 // (tensor_placement.cc), each checked against the file's size. Internal to gguf/: callers use View.
 #pragma once
 

@@ -129,8 +129,8 @@ Result<const Format*> Placement::decide_format(uint32_t type_id) const {
   if (fitting.size() > 1) {
     return error(
         *first,
-        fmt::format("the {0} layouts {1} and {2} both fit every {0} tensor of the file: it cannot be told how "
-                    "to read it; expected at least one tensor whose size decides (this one: {3})",
+        fmt::format("the {0} layouts {1} and {2} both fit every {0} tensor of the file: "
+                    "it cannot be told how to read it; expected at least one tensor whose size decides (this one: {3})",
                     fitting[0]->name, fitting[0]->layout, fitting[1]->layout, expected_sizes(*first, candidates)));
   }
   return fitting.front();

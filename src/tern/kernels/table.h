@@ -64,7 +64,7 @@ struct DotProducts {
 };
 
 // A row of float16 values as int8 codes: value_i = scale * code_i + error_i. The squares are rounded float32 sums over
-// the row, to be taken with a grain of salt (n * 2^-24 of themselves).
+// the row, off by up to n * 2^-24 of themselves.
 struct CoarseRow {
   float scale;
   float squared_error;  // sum of error_i^2
@@ -103,8 +103,7 @@ struct KernelTable {
 
   // scale = largest |value| / 127 (1e-5 / 127 where all are smaller), code = value / scale rounded as by
   // round_activations(kProductFirst); error by one multiply-add. Both sums: 8 lanes of multiply-adds, then halves first
-  // (as DotOrder::kOne). n is a multiple of 32. Where a
-  // value is not finite, neither is a sum.
+  // (as DotOrder::kOne). n is a multiple of 32. Where a value is not finite, neither is a sum.
   CoarseRow (*coarsen_row)(const uint16_t* row, size_t n, int8_t* codes);
   void (*coarse_product)(const CoarseProduct& p);
 

@@ -18,7 +18,7 @@ class Dice {
   bool one_in(size_t n) { return below(n) == 0; }
   // In [0, 1).
   double uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
-  // As many between 1 and 2 as between 10 and 20.
+  // Uniform in the logarithm: as many between 1 and 2 as between 10 and 20.
   double log_uniform(double low, double high) { return low * std::pow(high / low, uniform()); }
   template <class Range>
   const auto& pick(const Range& range) {

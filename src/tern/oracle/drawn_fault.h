@@ -34,7 +34,7 @@ struct DrawnFault {
   std::vector<trace::Stage> stages;  // that it changes, in execution order
   std::vector<int> layers;           // ascending; empty: all, or a stage outside of the layers
   Workbench::Change change;
-  std::vector<std::string> causes;  // ids of the contract, each a right name for it
+  std::vector<std::string> causes;  // ids as in outcome::Cause, each a right name for it
   std::vector<ExpectedFigure> figures;
   bool only_decode = false;  // `change` is not called in the prefill
 

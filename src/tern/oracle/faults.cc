@@ -85,7 +85,7 @@ double float_sum_of_squares(std::span<const double> x) {
   return static_cast<double>(sum);
 }
 
-// Partial sums in float32 that are added up as threads happen to end: here, from a place drawn anew each time.
+// Partial sums in float32, added up in the order in which threads end: here, from a random place on each time.
 class Nondeterministic final : public Faulty {
  public:
   explicit Nondeterministic(const Oracle& plain) : Faulty(plain), random_(std::random_device{}()) {}

@@ -1,5 +1,5 @@
-// Oracles that do one thing wrong, as engines out there have been found to do: what a judge is tested with. Each is a
-// small class that changes exactly one step of the pass, and a line in the table in faults.cc.
+// Oracles that do one thing wrong, as real engines have been found to do: the tests of a judge. Each is a small class
+// that changes exactly one step of the pass, and a line in the table in faults.cc.
 #pragma once
 
 #include <memory>
@@ -20,8 +20,8 @@ struct FaultSetting {
 struct Fault {
   std::string_view name;  // "activation_function"
   std::string_view does;  // one line
-  // The contract's id of the cause that an engine with this fault has; it always goes wrong in the same way, by which
-  // it is recognised. Empty where it does not, or where the fault is none of the computation.
+  // The id, as in outcome::Cause, of the cause that an engine with this fault has: such an engine always goes wrong in
+  // the same way. Empty where it does not, or where the computation itself is right.
   std::string_view cause;
   std::unique_ptr<Oracle> (*make)(const Oracle& plain, const FaultSetting& setting);
   // Where the fault is a wrong constant: those that other models and engines use. Left to itself, it takes the first of

@@ -61,8 +61,8 @@ double Float32::scaled(double product, double weight_scale, double unit) const {
   return widen(narrow(product) * narrow(unit) * narrow(weight_scale));
 }
 
-// float32 holds a product like q * 127 / max to one part in 2^24; three roundings of it, and of values up to 127, make
-// everything this near to the middle between two steps a matter of rounding.
+// q * 127 / max takes three float32 roundings, each of one part in 2^24, and its values are at most 127. Which of two
+// steps a value becomes is a matter of rounding where it is within kUnsure of the middle between them.
 double Float32::round_to_step(double steps) const {
   constexpr double kUnsure = 3 * 127.0 / (1 << 24);
   return std::nearbyint(steps + (rules_.ties_up ? kUnsure : -kUnsure));

@@ -1,7 +1,7 @@
-// The oracle's pass once more in float32, as an engine that is right may well compute it. Two of them, that differ in
-// what such engines differ in, show how far rounding alone takes a stage away from the exact result: its noise floor.
-// They share the order of the steps with the oracle, and the sums of its attention, since what float16 does to those is
-// far more.
+// The oracle's pass in float32, as an engine that is right may compute it. Two such evaluations, which differ
+// where right engines differ, show how far rounding alone takes a stage from the exact result: its noise floor.
+// They share the order of the steps with the oracle. They also share the sums of its attention, since float16
+// does far more to those.
 #pragma once
 
 #include <span>

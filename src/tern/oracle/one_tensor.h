@@ -1,5 +1,5 @@
-// One tensor of a run, as the oracle computes it with each of many faults. Which of them could be the cause costs that
-// tensor alone, and no forward pass for each.
+// One tensor of a run, as the oracle computes it with each of many faults. It shows which of them could be the cause,
+// without a forward pass for each.
 #pragma once
 
 #include <cstdint>

@@ -68,9 +68,9 @@ class Oracle {
   const Hyperparameters& hyperparameters() const { return hp_; }
 
   // Evaluates `tokens` after those of earlier calls and returns their logits, [n_tokens, n_vocab]; none where the
-  // settings leave them out. `recorder` may be null; stages are recorded as float32 under step `seq`
-  // and piece `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full, and where
-  // the inputs lack what goes into the neighbourhood; those of the recorder.
+  // settings leave them out. `recorder` may be null. Stages are recorded as float32 under step `seq` and piece
+  // `ubatch`. Errors: kInvalidInput for an id outside of the vocabulary or a context that is full, and where the inputs
+  // lack what goes into the neighbourhood; those of the recorder.
   Result<std::vector<double>> evaluate(std::span<const int32_t> tokens, int seq, int ubatch, trace::Recorder* recorder);
 
  protected:

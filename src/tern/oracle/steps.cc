@@ -10,7 +10,7 @@ namespace tern::oracle {
 
 using trace::Stage;
 
-// Gives out what the oracle keeps to itself and its variants.
+// Makes the oracle's protected operations callable.
 class Steps::Operations final : public Oracle {
  public:
   explicit Operations(Oracle&& plain) : Oracle(std::move(plain)) {}

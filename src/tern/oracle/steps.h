@@ -1,5 +1,5 @@
-// The oracle's single operations on one model, for those who recompute one stage from inputs of their own: what they
-// make of them is the textbook's, to the bit what the whole pass computes.
+// The oracle's single operations on one model, to recompute one stage from given inputs. Their results equal those of
+// the whole pass to the bit.
 #pragma once
 
 #include <functional>

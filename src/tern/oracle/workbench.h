@@ -1,6 +1,6 @@
-// An evaluation that is right but for one drawn fault. Wherever the fault strikes, the stage is computed anew from what
-// the stages before it came to, out of textbook pieces whose constants, rows, masks and maps are all free. Everything
-// else is float32.h's. Private to oracle/: what can go wrong stands in drawn_fault.h.
+// An evaluation that is right but for one drawn fault. Where the fault is, the stage is computed anew from the results
+// of the stages before it, out of textbook pieces whose constants, rows, masks and maps are all free. Everything else
+// is float32.h's. Private to oracle/: what can go wrong stands in drawn_fault.h.
 #pragma once
 
 #include <cstdint>

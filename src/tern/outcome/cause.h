@@ -1,4 +1,4 @@
-// Why a side is wrong: what turns what it should have computed into what it did.
+// Why a side is wrong: what changes the right result into the one that it computed.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 namespace tern::outcome {
 
 struct Cause {
-  std::string id;    // one of the contract's cause ids; "unknown" where nothing that was tried explains it
+  std::string id;    // "weight_scale", "rope_base", ...; "unknown" where nothing that was tried explains it
   std::string name;  // the first wrong tensor
   double confidence = 0;
   std::string evidence;

@@ -15,7 +15,7 @@ enum class ParityStatus {
   kMistrusted,
   kReferenceFailed,
   kSubjectFailed,
-  kMachineFailed,  // files could not be written or read, so neither side is to blame
+  kMachineFailed,  // files could not be written or read; nothing is said about either side
 };
 
 // "ok", "rust_only", "diverged", "mistrusted", "reference_failed", "subject_failed", "machine_failed"

@@ -42,7 +42,7 @@ struct SweepOutcome {
   std::vector<ScenarioOutcome> scenarios;
 };
 
-// The contract's exit code for the whole sweep: that of the scenario whose code outranks the others' (status.h).
+// The exit code of the whole sweep: that of the scenario whose code outranks the others' (status.h).
 int exit_code(const SweepOutcome& sweep);
 
 }  // namespace tern::outcome

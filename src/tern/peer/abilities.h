@@ -1,4 +1,4 @@
-// What an engine can be asked for beyond a prompt, once: each ability has one key, from which come the option of the
+// The abilities of engines beyond a prompt: one table. Each ability has one key, from which come the option of the
 // engine's command line (--teacher-tokens), the place in a `command:` template ({teacher_tokens}) and the word in an
 // adapter's --facts ("teacher_tokens"). One more ability is one more row of kRows in abilities.cc.
 // Callers: peers, tern's own engine and adapters/, whose --facts list the rows that their command lines take.
@@ -45,7 +45,7 @@ std::span<const Ability> known_abilities();
 // Of an engine that runs and takes each option of the table.
 Abilities all_abilities();
 // Of an engine that runs and takes the options of these keys. Unknown keys are passed over: a newer adapter may have
-// more to offer than this tern can ask for.
+// abilities that this tern lacks.
 Abilities abilities_of(const std::vector<std::string>& keys);
 
 // Why a request cannot be put to an engine of these abilities: one clause; empty if it can.

@@ -64,8 +64,8 @@ EngineScheme auto_scheme() {
   return {.name = "auto",
           .argument = "",
           .about =
-              "bitnet.cpp in BITNET_CPP_DIR if that is set, else the pack in reference/ beside the model, else "
-              "bitnet.cpp in ~/.cache/bitnet_cpp; as the subject, tern's own engine",
+              "bitnet.cpp in BITNET_CPP_DIR if that is set, else the pack in reference/ beside the model, "
+              "else bitnet.cpp in ~/.cache/bitnet_cpp; as the subject, tern's own engine",
           .traits = {.is_choice = true},
           .open = open_auto};
 }

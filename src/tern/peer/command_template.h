@@ -25,10 +25,9 @@ Result<std::vector<std::string>> split_command(std::string_view text, const std:
 
 class CommandTemplate {
  public:
-  // Splits as split_command() does. A command without any placeholder is an engine that speaks the engine contract: it
-  // gets the contract's options appended (--model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR).
-  // Errors: those of split_command(); kUsage: an unknown {placeholder}.
-  // `settings`: their keys are places, too.
+  // Splits as split_command() does. A command without any placeholder is an engine that keeps to the engine contract
+  // (docs/trace-format.md): --model M --tokenizer T --prompt P --max-tokens N --threads K --out DIR are appended to it.
+  // The keys of `settings` are placeholders, too. Errors: those of split_command(); kUsage: an unknown {placeholder}.
   static Result<CommandTemplate> parse(std::string_view text, const std::string& where, const Settings& settings = {});
   // From words as they are.
   explicit CommandTemplate(std::vector<std::string> words) : words_(std::move(words)) {}

@@ -40,7 +40,7 @@ struct EngineScheme {
 class EngineRegistry {
  public:
   // tern's own schemes, `more` (of the caller's room), and those of the adapters in the folders of `recipe`. A manifest
-  // that cannot be used, or whose scheme is taken, is a problem and no error: it matters to who names its scheme.
+  // that cannot be used, or whose scheme is taken, is a problem and no error: it is reported where its scheme is named.
   static EngineRegistry load(const AdapterRecipe& recipe, std::vector<EngineScheme> more = {});
 
   // `option`: "--reference" or "--subject", for the error. Errors: kUsage: an unknown scheme, with the nearest one, all

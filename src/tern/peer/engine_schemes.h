@@ -19,7 +19,7 @@ std::vector<EngineScheme> adapter_schemes(const AdapterManifest& manifest);
 
 // Empty if the pack was recorded from this model and tokenizer; otherwise one clause that says what differs.
 std::string pack_mismatch(const trace::Pack& pack, const Subject& subject);
-// With a note that --allow-model-mismatch had a part in it, where `mismatch` is not empty.
+// Where `mismatch` is not empty, a note states that --allow-model-mismatch permitted the pack.
 OpenedEngine opened_pack(trace::Pack pack, const std::string& folder, const std::string& mismatch);
 
 }  // namespace tern::peer

@@ -27,7 +27,7 @@ struct OpenOptions {
   std::string option = "--reference";  // for messages
   bool allow_model_mismatch = false;
   std::filesystem::path bitnet_cpp_dir;  // $BITNET_CPP_DIR or its default, for `auto`
-  bool bitnet_cpp_dir_is_set = false;    // by the user, who then means it: it comes before a pack
+  bool bitnet_cpp_dir_is_set = false;    // by the user: it then comes before a pack
   std::string arithmetic;             // the arithmetic that the user claims for an adapter's engine; empty: not claimed
   std::string meet_arithmetic;        // what the other side follows: tern's own engine then rounds as that does
   std::vector<std::string> settings;  // "KEY=VALUE" each, as after --reference-option

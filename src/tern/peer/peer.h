@@ -70,11 +70,11 @@ struct PeerRun {
 class Peer {
  public:
   virtual ~Peer() = default;
-  // What it can be asked for. run() answers a request beyond that with a failure: look first.
+  // What a request may contain. run() gives a failure for a request beyond that.
   virtual Abilities abilities() const = 0;
-  // With how many threads it runs: the setting's, or those that --subject-option threads=N gives this engine.
+  // The number of threads: the setting's, or N where --subject-option threads=N gives this engine one of its own.
   virtual int usual_threads(const RunSetting& setting) const { return setting.threads; }
-  // Whatever the engine does is in the PeerRun. Errors are ours: kIo, where we could not write.
+  // The PeerRun has all that the engine does, failures included. Errors: kIo, where tern itself could not write.
   virtual Result<PeerRun> run(const RunRequest& request) const = 0;
 };
 

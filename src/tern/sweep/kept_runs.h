@@ -1,8 +1,7 @@
-// What makes a sweep resumable: every engine run that has ended is kept (but for those that
-// look at another run's values stage by stage, which are short), in a hidden folder of the output directory,
-// until the whole sweep has. A resumed sweep goes through the same steps as any other, and where an engine would run it
-// takes over the kept run instead; so no other code tells new runs from old ones, and at most the run in
-// progress is lost, whenever the sweep was killed.
+// Kept runs, which make a sweep resumable. Every engine run that has ended is kept in a hidden folder of the output
+// directory until the whole sweep has ended. Runs that look at another run's values stage by stage are short, and are
+// not kept. A resumed sweep goes through the same steps as any other, and takes over the kept run where an engine would
+// run. So no other code distinguishes new runs from old ones, and a kill loses at most the run in progress.
 //
 // <output_dir>/.tern-journal/
 //   journal.jsonl                       what was asked for, and a line for each run (journal.h)

@@ -204,7 +204,7 @@ Status OutputFolder::commit() {
   return {};
 }
 
-// Its summaries would speak of what is no longer there, its other scenarios would be taken for this sweep's.
+// Its summaries would describe what is no longer there; its other scenarios would be taken for this sweep's.
 void OutputFolder::remove_earlier_sweep() {
   std::error_code error;
   for (const fs::path& entry : entries_of(path_)) {

@@ -26,8 +26,8 @@ std::string problem_with_name(std::string_view name) {
   });
   if (name.empty() || name.size() > kMaxLength || !plain || name.front() == '.' || name.front() == '-') {
     return fmt::format(
-        "'{}' cannot be a folder's name here: 1 to {} letters, digits, '.', '_' or '-', beginning with "
-        "a letter, a digit or '_'",
+        "'{}' cannot be a folder's name here: 1 to {} letters, digits, '.', '_' or '-', "
+        "beginning with a letter, a digit or '_'",
         printable(name, kMaxLength), kMaxLength);
   }
   for (const std::string_view reserved : {"summary.md", "sweep.json", "junit.xml", "report.html"}) {

@@ -54,15 +54,15 @@ struct SweepPlan : peer::RunSetting {
   bool stop_at_divergence = false;
   bool all_stages = false;    // record every node of the graphs of engines that can
   bool dump_tensors = false;  // keep the values of all tensors of engines that can
-  // Why agreement with the reference proves nothing: it failed its own checks. Empty: it did not.
+  // Why agreement with the reference proves nothing: it failed its own checks. Empty: it passed them, or had none.
   std::string reference_distrust;
   // Whether the tokenizer and the model's own vocabulary encode alike: evidence where the sides' prompt ids differ.
   std::vector<std::string> tokenizers_differ;
-  // What keeps the peers' runs; null: nothing does.
+  // Keeps the peers' runs. Null: they are not kept.
   KeptRuns* kept_runs = nullptr;
 };
 
-// What goes on, while it does. Called from the thread that sweeps.
+// Gets the progress of a sweep, from the thread that sweeps.
 class Progress {
  public:
   virtual ~Progress() = default;
@@ -80,9 +80,9 @@ class Progress {
 using ReportWriter = std::function<Status(const outcome::SweepOutcome& sweep, const outcome::ScenarioOutcome& outcome,
                                           const std::filesystem::path& folder)>;
 
-// Runs the plan and appends to outcome.scenarios; the caller has filled in the rest of `outcome`. What engines do wrong
-// is in there. Errors are ours: kIo, and the current scenario leaves nothing behind. When interrupted, it returns after
-// the scenarios that were whole.
+// Runs the plan and appends to outcome.scenarios, failures of engines included; the caller has filled in the rest of
+// `outcome`. Errors: kIo, and then the current scenario leaves nothing behind. When interrupted, it returns after the
+// scenarios that were whole.
 Status run_sweep(const SweepPlan& plan, OutputFolder& output, const ReportWriter& write_reports, Progress& progress,
                  outcome::SweepOutcome& outcome);
 

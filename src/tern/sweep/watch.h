@@ -1,5 +1,5 @@
-// Follows an engine's trace while it runs and holds it against that of a run that is known: the first tensor in
-// execution order that differs is seen at once, and not when everything has been computed.
+// Follows an engine's trace while it runs and holds it against that of a known run. The first tensor in execution order
+// that differs is found at once, and not when everything has been computed.
 #pragma once
 
 #include <cstddef>

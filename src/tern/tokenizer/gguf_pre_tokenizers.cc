@@ -60,8 +60,8 @@ Result<const GgufPreTokenizer*> find_gguf_pre_tokenizer(const gguf::View& view, 
   if (name.empty()) {
     name = "default";
     warnings.push_back(view.where_key(kKey) +
-                       ": is missing, so that texts are split by the 'default' rules, as bitnet.cpp does; token ids "
-                       "may differ from those the model was trained on (convert the model again)");
+                       ": is missing, so that texts are split by the 'default' rules, as bitnet.cpp does; "
+                       "token ids may differ from those the model was trained on (convert the model again)");
   }
   for (const GgufPreTokenizer& row : pre_tokenizers()) {
     if (has_name(row, name)) {

@@ -1,5 +1,5 @@
-// Isolation: an engine that is given these computes each stage from what another run says the stages before it came to,
-// instead of from what it has computed itself. Its errors are then each stage's own, and none is inherited.
+// Isolation: an engine that is given these inputs computes each stage from what another run recorded of the stages
+// before it, instead of from its own results. Its errors are then each stage's own, and none is inherited.
 #pragma once
 
 #include <algorithm>

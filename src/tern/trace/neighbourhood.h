@@ -1,5 +1,5 @@
 // The part of a forward pass around one tensor: the layer that it is in, or what stands before or behind all layers,
-// with what goes into it. Enough to look at one difference closely in a model whose tensors are too many to keep.
+// with what goes into it. It serves to look closely at one difference in a model whose tensors are too many to keep.
 #pragma once
 
 #include "tern/trace/stage.h"

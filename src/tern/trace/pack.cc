@@ -57,7 +57,7 @@ Status check_file(const fs::path& path, const Json& facts) {
   return {};
 }
 
-// Every file listed is there and whole, and no other file is (an unlisted tensors.safetensors would be believed).
+// Every file listed is there and whole, and no other file is (an unlisted tensors.safetensors would be read).
 Status check_scenario_files(const fs::path& folder, const Json& files) {
   if (!files.is_object()) {
     return invalid_input(folder.string(), "the pack lists no files for it");

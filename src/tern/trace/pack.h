@@ -56,7 +56,7 @@ class Pack {
   const Json& engine() const { return engine_; }
   std::string engine_name() const;
   const std::vector<PackScenario>& scenarios() const { return scenarios_; }
-  // Does any scenario hold the values of its tensors, and not just their hashes?
+  // Whether a scenario holds the values of its tensors, and not just their hashes.
   bool has_values() const { return has_values_; }
   // "full", "top-64", "none": of every scenario.
   const std::string& logits() const { return logits_; }

@@ -1,4 +1,4 @@
-// One traced tensor as it stands in a file: identity, shape, BLAKE3, RMS. The format is the contract's.
+// One traced tensor as it stands in a file: identity, shape, BLAKE3, RMS. docs/trace-format.md states the format.
 #pragma once
 
 #include <cmath>
@@ -39,10 +39,10 @@ struct TraceRecord {
   bool is_not_finite() const { return non_finite > 0 || (rms && !std::isfinite(*rms)); }
 };
 
-// In double; absent where a value is not finite, or there is none.
+// The RMS, computed in double; nullopt where a value is not finite, or there is none.
 std::optional<double> rms_of(std::span<const float> values);
 
-// Hash, RMS and counts of `values`, whose number must be the shape's product.
+// A record with the hash, RMS and counts of `values`, whose number must be the shape's product.
 TraceRecord make_record(const TensorId& id, Shape shape, std::span<const float> values);
 
 Json to_json(const TraceRecord& record);
@@ -50,7 +50,7 @@ Json to_json(const TraceRecord& record);
 // `rms` may be missing. Errors: kInvalidInput, naming the field.
 Result<TraceRecord> record_from_json(const Json& json, const std::string& where);
 
-// "blk0/q_proj" -> "blk0_q_proj.trace". Two names may give one file name; who writes such files refuses the second.
+// "blk0/q_proj" -> "blk0_q_proj.trace". Two names may give one file name; a writer of such files refuses the second.
 std::string trace_file_name(const TensorId& id);
 
 // The records of one run in execution order, each id once.
@@ -73,9 +73,9 @@ class Records {
 
   // Null where there is none.
   const TraceRecord* find(const TensorId& id) const;
-  // Those up to `last` in execution order, that one included; all where it is not among them.
+  // The records up to `last` in execution order, that one included; all where it is not among them.
   Records up_to(const TensorId& last) const;
-  // Those that `others` has too.
+  // The records whose ids `others` has, too.
   Records also_in(const Records& others) const;
 
  private:

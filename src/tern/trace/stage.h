@@ -125,7 +125,7 @@ struct TensorId {
   static constexpr size_t kMaxName = 200;  // a file name has 255 bytes, those of temporary files too
 
   // Any total order will do for look-ups. For known stages it is the order of execution: step, ubatch, layer, stage;
-  // others follow those of their layer. In which order a run executed its tensors, its records say (record.h).
+  // others follow those of their layer. A run's records state the order in which it executed its tensors (record.h).
   std::strong_ordering operator<=>(const TensorId& other) const;
   bool operator==(const TensorId& other) const = default;
 };

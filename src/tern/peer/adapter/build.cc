@@ -52,7 +52,7 @@ std::vector<fs::path> headers_in(const fs::path& folder, const std::vector<std::
   return headers;
 }
 
-// The compiler's words, but for the file that is written.
+// The compiler's command line without its output file.
 std::vector<std::string> compiler_call(const AdapterManifest& manifest, const AdapterLibrary& library,
                                        const AdapterRecipe& recipe) {
   std::vector<std::string> words = {recipe.compiler};

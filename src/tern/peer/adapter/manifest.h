@@ -3,7 +3,7 @@
 // any adapter. docs/cross-validation.md, "An adapter of your own", has the format key by key.
 //
 // A manifest comes from outside: it is read with bounds, every path in it stays inside its folder, and unknown keys are
-// errors. (Its sources are compiled and run, so whoever names a folder of adapters trusts who wrote them.)
+// errors. Its sources are compiled and run: only folders with trusted sources may be named.
 #pragma once
 
 #include <filesystem>

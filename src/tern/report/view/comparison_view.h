@@ -12,7 +12,7 @@
 
 namespace tern::report {
 
-// Where a comparison first diverges, as the contract has it.
+// Where a comparison first diverges: `first_divergence` of the reports.
 struct Divergence {
   // "tokens": the prompt's ids differ. "generated_tokens": every tensor agrees, and another token was picked.
   // "logits": rows of another length. Otherwise a tensor's.

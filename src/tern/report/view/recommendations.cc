@@ -19,13 +19,13 @@ using Sentences = std::vector<std::string>;
 std::string advice_on_stage(const trace::TensorId& id, bool is_known_graph) {
   const trace::StageRow& row = id.stage.row();
   if (!is_known_graph || !id.stage.is_known()) {
-    return "What is recorded before it agrees: look at how this node is computed, at the weight that goes into it, and "
-           "at the types that it reads and writes.";
+    return "What is recorded before it agrees: look at how this node is computed, at the weight that goes into it, "
+           "and at the types that it reads and writes.";
   }
   if (row.kind == trace::StageKind::kProjection) {
     return fmt::format(
-        "Its input agrees, so look at the matrix blk.{}.{}.weight: that both sides load the same file, the order and "
-        "the code map of the 2-bit weights, the scale, and how the activations are rounded to int8.",
+        "Its input agrees, so look at the matrix blk.{}.{}.weight: that both sides load the same file, "
+        "the order and the code map of the 2-bit weights, the scale, and how the activations are rounded to int8.",
         id.layer, row.weight);
   }
   return std::string(row.advice);
@@ -39,8 +39,8 @@ void add_failure(Sentences& out, const SweepOutcome& sweep, const ScenarioOutcom
   if (run.timed_out) {
     const double now = run.timeout_s > 0 ? run.timeout_s : sweep.timeout_s;
     out.push_back(
-        fmt::format("{} did not finish within {:g} s.{} Raise the limit, e.g. CROSSVAL_TIMEOUT_SECS={:.0f} (it is "
-                    "{:g} now), or use fewer tokens or a smaller model.",
+        fmt::format("{} did not finish within {:g} s.{} Raise the limit, e.g. CROSSVAL_TIMEOUT_SECS={:.0f} "
+                    "(it is {:g} now), or use fewer tokens or a smaller model.",
                     who, now, last, std::ceil(now * 4), now));
     return;
   }
@@ -62,8 +62,8 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
   if (!c.tokens.prompt_equal) {
     out.push_back(
         "The prompt became different token ids. Nothing else was compared. Look at the tokenizer before the engine: "
-        "BOS, the pre-tokenizer (tokenizer.ggml.pre), the merges and the special tokens. `tern tokenize` shows the ids "
-        "of a tokenizer.json or a GGUF.");
+        "BOS, the pre-tokenizer (tokenizer.ggml.pre), the merges and the special tokens. "
+        "`tern tokenize` shows the ids of a tokenizer.json or a GGUF.");
     return;
   }
   if (c.first_divergence) {
@@ -71,10 +71,10 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
     out.push_back(fmt::format("Start at {} ({}). {}", id.name(), compare::place_of(id),
                               advice_on(id, sweep.model.graph_is_known)));
   } else if (c.tokens.first_divergence_step) {
-    out.push_back(fmt::format(
-        "Tokens differ from step {} on although no compared tensor does: look at how a token is picked from the "
-        "logits (greedy, ties, end-of-text handling).",
-        *c.tokens.first_divergence_step));
+    out.push_back(
+        fmt::format("Tokens differ from step {} on although no compared tensor does: "
+                    "look at how a token is picked from the logits (greedy, ties, end-of-text handling).",
+                    *c.tokens.first_divergence_step));
   }
   const auto& [green, yellow] = c.cosine_grades;
   if (grade == Grade::kRed) {
@@ -84,18 +84,18 @@ void add_divergence(Sentences& out, const SweepOutcome& sweep, const ScenarioOut
         fmt::format("The logits' cosine is between {:g} and {:g}: more than rounding; one stage or one layer is off.",
                     yellow, green));
   } else if (grade == Grade::kGreen && c.exact) {
-    out.push_back(fmt::format(
-        "The logits stay close (cosine at least {:g}), but both sides claim the same arithmetic, which makes any "
-        "difference a fault: a single weight or one rounding may be enough.",
-        green));
+    out.push_back(
+        fmt::format("The logits stay close (cosine at least {:g}), but both sides claim the same arithmetic, "
+                    "which makes any difference a fault: a single weight or one rounding may be enough.",
+                    green));
   }
 }
 
 void add_no_reference(Sentences& out, const SweepOutcome& sweep) {
   out.push_back(
       fmt::format("There was no reference{}. The result shows neither right nor wrong. Set BITNET_CPP_DIR to a built "
-                  "bitnet.cpp, or pass --reference pack:DIR with a recording of this model (`tern pack` makes one "
-                  "where a reference is installed).",
+                  "bitnet.cpp, or pass --reference pack:DIR with a recording of this model "
+                  "(`tern pack` makes one where a reference is installed).",
                   sweep.reference.note.empty() ? "" : " (" + sweep.reference.note + ")"));
   out.push_back(
       "Until then the traces can serve as a baseline: keep the scenario's folder and hold later runs against it.");
@@ -131,8 +131,8 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
                             scenario.reason.empty() ? "the comparison proves nothing" : scenario.reason));
   if (scenario.reference_has_no_answer) {
     out.push_back(
-        "The reference is a recording without this scenario: record it where the reference is installed (`tern pack "
-        "record --scenarios`), or leave the scenario out.");
+        "The reference is a recording without this scenario: record it where the reference is installed "
+        "(`tern pack record --scenarios`), or leave the scenario out.");
     return;
   }
   const bool is_missing = scenario.comparison && !scenario.comparison->missing.empty();
@@ -221,8 +221,8 @@ std::vector<std::string> recommendations(const SweepOutcome& sweep, const Scenar
       add_mistrusted(out, scenario);
       break;
     case ParityStatus::kMachineFailed:
-      out.push_back(fmt::format("Neither engine is to blame: {}. Repair that, and run the sweep again with --resume.",
-                                scenario.reason));
+      out.push_back(
+          fmt::format("The machine failed: {}. Repair that, and run the sweep again with --resume.", scenario.reason));
       break;
   }
   add_arbitration(out, sweep, scenario);

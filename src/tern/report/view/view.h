@@ -1,6 +1,6 @@
 // What is to be said about a sweep, derived once from its outcome: verdict, figures, grades, tables as rows, sentences,
-// lines to reproduce. writers/ put it into text, Markdown, XML and JSON, and neither compute nor decide anything.
-// Nothing in a view is escaped for a format. A figure that was not measured is absent, or "n/a" where it is a text.
+// lines to reproduce. writers/ put it into text, Markdown, XML and JSON; they compute and decide nothing. Nothing in a
+// view is escaped for a format. A figure that was not measured is absent, or "n/a" where it is a text.
 #pragma once
 
 #include <optional>

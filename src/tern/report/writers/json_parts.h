@@ -18,7 +18,7 @@ Json text_or_null(const std::string& text);
 Json metrics_json(const compare::Metrics& metrics);
 Json tokens_json(const compare::TokenComparison& tokens);
 
-// The contract's `first_divergence`: a tensor, "tokens" where the prompts' ids differ, null where nothing diverged.
+// `first_divergence`: a tensor, "tokens" where the prompts' ids differ, null where nothing diverged.
 Json first_divergence_json(const std::optional<Divergence>& divergence);
 
 // Arbitration without its list of stages.

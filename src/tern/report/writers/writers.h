@@ -1,5 +1,5 @@
-// The reports of a sweep: one list, a row for each. A writer puts a view into its format and computes nothing; text
-// from outside is escaped for that format. Whoever adds a report adds a file here and a row in writers.cc.
+// The writers of a sweep's reports; writers.cc lists them. A writer puts a view into its format and computes nothing.
+// It escapes text from outside for that format. One more report is a file here and a row in writers.cc.
 #pragma once
 
 #include <filesystem>
