@@ -7,6 +7,9 @@
 #include "tern/arbiter/cause.h"
 #include "tern/arbiter/first_tensor.h"
 #include "tern/arbiter/oracle_runs.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 namespace fs = std::filesystem;

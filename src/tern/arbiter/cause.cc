@@ -7,6 +7,9 @@
 #include <cmath>
 
 #include "tern/compare/pattern.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 namespace {

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
+
 namespace tern::arbiter {
 namespace {
 

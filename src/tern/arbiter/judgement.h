@@ -8,6 +8,9 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/compare/compare_runs.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 
