@@ -55,7 +55,7 @@ class Judgement {
   friend Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeOptions& options);
   Status arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs,
                    compare::CompareOptions& options);
-  void conclude();
+  void conclude(const trace::Records& executed);  // the subject's
 
   // From the two sides alone.
   std::optional<compare::VerdictKind> verdict_of_sides_;
