@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/paths.h"
+#include "tern/app/run_model.h"
 #include "tern/base/json.h"
 
 namespace tern::app {
@@ -64,6 +65,35 @@ TEST(CommitStep, WhatWasRecordedIsTheReferenceOfOtherCommits) {
   const auto same = test_commit(options, interrupt);
   ASSERT_TRUE(same) << same.error().line();
   EXPECT_EQ(step_exit_code(same->result.outcome), 0) << same->result.reason;
+}
+
+TEST(CommitStep, OnlyAVerdictBlamesACommit) {
+  const auto for_git = [](std::vector<std::string> words, int code) {
+    std::vector<char*> arguments;
+    for (std::string& word : words) {
+      arguments.push_back(word.data());
+    }
+    return exit_code_for_git(arguments, code);
+  };
+  for (const int code : {0, 1, kSkipCommit, 130}) {
+    EXPECT_EQ(for_git({"tern", "bisect", "step", "--model", "m"}, code), code);
+  }
+  for (const int code : {2, 3, 4, 5, 70}) {
+    EXPECT_EQ(for_git({"tern", "bisect", "step"}, code), kAbortSearch);
+    EXPECT_EQ(for_git({"tern", "bisect", "commits"}, code), code);
+    EXPECT_EQ(for_git({"tern", "bisect"}, code), code);
+    EXPECT_EQ(for_git({"tern"}, code), code);
+  }
+}
+
+TEST(RunModel, TokenIdsStandWithCommasBetweenThem) {
+  EXPECT_EQ(parse_token_ids("--token-ids", "1,20,0").value(), (std::vector<int32_t>{1, 20, 0}));
+  for (const char* bad : {"", "1,", ",1", "1,,2", "-1", "1, 2", "1x", "2147483648"}) {
+    const auto ids = parse_token_ids("--token-ids", bad);
+    ASSERT_FALSE(ids) << bad;
+    EXPECT_EQ(ids.error().code, ErrorCode::kUsage);
+    EXPECT_EQ(ids.error().where, "--token-ids");
+  }
 }
 
 }  // namespace

@@ -105,6 +105,20 @@ TEST_F(JudgementTest, ADifferenceIsOneWhicheverSideIsWrong) {
   }
 }
 
+// The oracle has no such stage, and the order of ids has it behind the known ones of its layer.
+TEST_F(JudgementTest, AnUnknownStageThatRanBeforeAWrongOneIsTheFirstDivergence) {
+  RunBuilder right = right_;
+  right.tensors["blk1/norm-of-rows"] = {1, 2};
+  right.order = {"embeddings", "blk1/norm-of-rows"};
+  RunBuilder wrong = right;
+  wrong.arithmetic = "";
+  wrong.tensors["blk1/norm-of-rows"][0] += 1;
+  wrong.tensors["blk1/q_proj"][0] += 3;
+  const Judgement judgement = judged(wrong, right, true);
+  EXPECT_EQ(judgement.arbitration->first_wrong_tensor()->name(), "blk1/q_proj");
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/norm-of-rows");
+}
+
 TEST_F(JudgementTest, TwoSidesThatAreWrongAlikeHaveDiverged) {
   const Judgement judgement = judged(wrong_, wrong_, true);
   EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);

@@ -3,6 +3,7 @@
 // a constant.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -90,6 +91,33 @@ TEST(Rooms, EveryIncludeFollowsAnArrowAndEveryArrowIsUsed) {
           << "no include of " << room << "/ uses its arrow to " << target;
     }
   }
+}
+
+// A name of another room may arrive by a header of a third one, which no #include shows.
+TEST(Rooms, EveryNameOfAnotherRoomFollowsAnArrow) {
+  static const std::regex word(R"(\b([a-z_]+)::)");
+  const Arrows allowed = rooms().arrows;
+  size_t n_names = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(source_root())) {
+    const std::string extension = entry.path().extension();
+    const std::string room = *entry.path().lexically_relative(source_root()).begin();
+    if (extension != ".h" && extension != ".cc") {
+      continue;
+    }
+    std::istringstream lines(text_of(entry.path()));
+    for (std::string line; std::getline(lines, line);) {
+      line.resize(std::min(line.size(), line.find("//")));
+      for (std::sregex_iterator it(line.begin(), line.end(), word), end; it != end; ++it) {
+        const std::string target = (*it)[1];
+        if (target != room && allowed.contains(target)) {
+          ++n_names;
+          EXPECT_TRUE(allowed.at(room).contains(target))
+              << entry.path() << " names " << target << ":: without an arrow";
+        }
+      }
+    }
+  }
+  EXPECT_GT(n_names, 1000U);
 }
 
 TEST(Rooms, ThePictureInTheArchitectureDocumentIsTheList) {

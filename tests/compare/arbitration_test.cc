@@ -197,6 +197,23 @@ TEST(WhereTheyPart, IsTheFirstOtherHashBehindAnEqualOne) {
   EXPECT_FALSE(where_they_part(a, other.build(folder)));
 }
 
+// The order of ids has unknown stages behind the known ones of their layer.
+TEST(WhereTheyPart, CountsInTheOrderOfExecution) {
+  const test::TemporaryFolder folder;
+  RunBuilder ours = RunBuilder::example();
+  ours.tensors["blk1/norm-of-rows"] = {1, 2};
+  ours.order = {"embeddings", "blk1/norm-of-rows"};  // and then the others
+  RunBuilder other = ours;
+  other.tensors["blk1/norm-of-rows"][0] += 1;
+  other.tensors["blk1/q_proj"][0] += 1;
+  const trace::EngineRun a = ours.build(folder), b = other.build(folder);
+  EXPECT_EQ(where_they_part(a, b)->name(), "blk1/norm-of-rows");
+  const auto unknown = *trace::TensorId::parse("blk1/norm-of-rows"), known = *trace::TensorId::parse("blk1/q_proj");
+  EXPECT_LT(known, unknown);
+  EXPECT_TRUE(trace::executed_before(a.trace, unknown, known));
+  EXPECT_FALSE(trace::executed_before(a.trace, known, unknown));
+}
+
 TEST_F(ArbitrationTest, OneWrongValueIsSeenInALargeTensor) {
   RunBuilder large = RunBuilder::example();
   large.tensors["blk0/q_proj"] = std::vector<float>(4096, 1.0F);

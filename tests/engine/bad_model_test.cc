@@ -153,7 +153,10 @@ TEST_F(BadModel, PromptsThatCannotRun) {
   const auto error_of_prompt = [&](std::vector<int32_t> prompt, int max_tokens) {
     bool started = false;
     const auto result = (*session)->generate(
-        {.prompt = prompt, .max_tokens = max_tokens, .on_token = [&](int32_t) { started = true; }});
+        {.prompt = prompt, .max_tokens = max_tokens, .on_logits = [&](std::span<const float>) -> Status {
+           started = true;
+           return {};
+         }});
     EXPECT_EQ(started, result.has_value());
     return result ? std::string() : result.error().line();
   };

@@ -28,7 +28,7 @@ class Model {
     options.weights = layout;
     const test::TemporaryFolder folder;
     EXPECT_TRUE(synth::write_synthetic_model(folder.path() / "m.gguf", options).has_value());
-    bytes_ = *read_file(folder.path() / "m.gguf", uint64_t{8} << 20);
+    bytes_ = *read_file(folder.path() / "m.gguf", uint64_t{32} << 20);
   }
   Result<gguf::View> view() const {
     return gguf::View::parse(std::as_bytes(std::span(bytes_.data(), bytes_.size())), "m.gguf");
@@ -54,6 +54,16 @@ class Model {
     ASSERT_EQ(from.size(), to.size());
     for (size_t at = bytes_.find(from); at != std::string::npos; at = bytes_.find(from, at + 1)) {
       bytes_.replace(at, from.size(), to);
+    }
+  }
+  // In the file's list of tensors: the name, the number of dimensions, two of them, the type.
+  void set_type_of_projections(uint32_t type_id) {
+    const auto parsed = view();
+    for (const gguf::Tensor& tensor : parsed->tensors()) {
+      if (is_projection(tensor.name)) {
+        const size_t at = bytes_.find(std::string(tensor.name)) + tensor.name.size() + 4 + 16;
+        std::memcpy(bytes_.data() + at, &type_id, sizeof(type_id));
+      }
     }
   }
   WeightReport report() const {
@@ -84,13 +94,58 @@ constexpr size_t kUpTail = 256 * 768 / 4;
 
 TEST(WeightChecks, SyntheticModelsOfEveryKindPass) {
   for (const char* architecture : {"bitnet-b1.58", "bitnet", "llama"}) {
-    for (const quant::Format* layout : {&quant::kI2sBitnetCpp, &quant::kI2sBitNet32F16, &quant::kI2sQk256}) {
+    for (const quant::Format* layout : quant::formats()) {
       const WeightReport report = Model(architecture, layout).report();
       EXPECT_THAT(failures(report), testing::IsEmpty()) << architecture << " " << report.rules_name;
       EXPECT_EQ(report.n_norms, architecture == std::string("llama") ? 9u : 17u);
       EXPECT_EQ(report.n_projections, 28u);
     }
   }
+}
+
+TEST(WeightChecks, RulesAreNamedByFamilyAndFormat) {
+  std::vector<std::string> names;
+  for (const quant::Format* format : quant::formats()) {
+    names.push_back(Model("bitnet", format).report().rules_name);
+  }
+  EXPECT_THAT(names, testing::ElementsAre("bitnet:float", "bitnet:float", "bitnet:q8_0", "bitnet:tq2_0",
+                                          "bitnet:i2_s/bitnet.cpp", "bitnet:i2_s/bitnet32", "bitnet:i2_s/qk256"));
+  EXPECT_EQ(Model("llama", &quant::kTq2_0).report().rules_name, "llama:tq2_0");
+}
+
+// What is normal of a file does not depend on which format with scales its ternary weights are stored in.
+TEST(WeightChecks, TernaryWeightsOfAnyFormatMayHaveSmallAttentionNorms) {
+  for (const quant::Format* format : {&quant::kI2sBitnetCpp, &quant::kTq2_0, &quant::kQ8_0}) {
+    Model model("bitnet", format);
+    model.scale_norm("blk.2.attn_norm.weight", 0.018F);
+    EXPECT_THAT(failures(model.report()), testing::IsEmpty()) << format->name;
+    model.scale_norm("blk.2.ffn_norm.weight", 0.018F);
+    EXPECT_THAT(failures(model.report()), testing::ElementsAre("blk.2.ffn_norm.weight rms")) << format->name;
+  }
+  Model floats("bitnet", &quant::kF32);
+  floats.scale_norm("blk.2.attn_norm.weight", 0.018F);
+  EXPECT_THAT(failures(floats.report()), testing::ElementsAre("blk.2.attn_norm.weight rms"));
+}
+
+TEST(WeightChecks, TernaryBlocksWithoutZeros) {
+  Model model("bitnet", &quant::kTq2_0);
+  const auto blocks = model.data(kUp);
+  for (size_t at = 0; at < blocks.size(); at += quant::kTq2_0.block_bytes) {
+    const auto codes = blocks.subspan(at, 64);  // the scale stands behind them
+    std::fill(codes.begin(), codes.end(), static_cast<char>(0b10101010));
+  }
+  EXPECT_THAT(failures(model.report()), testing::ElementsAre(std::string(kUp) + " zero_fraction"));
+}
+
+TEST(WeightChecks, NoRulesForWhatCannotBeRead) {
+  // Every projection becomes Q4_K of the same name and place.
+  Model model("bitnet", &quant::kTq2_0);
+  model.set_type_of_projections(12);
+  const auto view = model.view();
+  ASSERT_TRUE(view.has_value()) << view.error().line();
+  const auto rules = rules_for(*view);
+  ASSERT_FALSE(rules.has_value());
+  EXPECT_THAT(rules.error().line(), HasSubstr("no rules for Q4_K (type 12)"));
 }
 
 TEST(WeightChecks, RecordedModelsPassExceptTheOneWithoutZeros) {

@@ -84,14 +84,13 @@ std::string reference_check_text(const outcome::ReferenceCheck& check) {
 }
 
 std::string conclusion_text(const outcome::ReferenceCheckResult& result) {
-  const outcome::ReferenceCheck* failed = result.first_failed();
   const std::string cause =
       result.cause ? fmt::format("cause: {} at {} (confidence {:.2f}): {}\n", result.cause->id, result.cause->name,
                                  result.cause->confidence, printable(result.cause->evidence, 2000))
                    : "";
   return cause + (cause.empty() ? "" : "\n") +
-         (failed != nullptr ? "mistrusted: it fails the check '" + failed->id + "'\n"
-                            : "trusted on this model, by these checks\n");
+         (result.trusted() ? "trusted on this model, by these checks\n"
+                           : "mistrusted: it fails the check '" + result.first_failed()->id + "'\n");
 }
 
 Json to_json(const CheckedReference& checked) {

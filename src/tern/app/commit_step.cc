@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
 #include "tern/base/json_format.h"
@@ -48,6 +50,13 @@ Result<CommitStep> test_commit(const CommitStepOptions& options, const Interrupt
 
 int step_exit_code(bisect::Outcome outcome) {
   return outcome == bisect::Outcome::kGood ? 0 : outcome == bisect::Outcome::kBad ? 1 : kSkipCommit;
+}
+
+int exit_code_for_git(std::span<char* const> arguments, int code) {
+  const bool is_step =
+      arguments.size() > 2 && std::string_view(arguments[1]) == "bisect" && std::string_view(arguments[2]) == "step";
+  const bool is_for_git = code == 0 || code == 1 || code == kSkipCommit || code >= 128;
+  return !is_step || is_for_git ? code : kAbortSearch;
 }
 
 }  // namespace tern::app

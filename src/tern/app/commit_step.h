@@ -1,6 +1,7 @@
 // One step of a search among commits: builds what is checked out here and says whether it computes what it should.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "tern/app/bisect_trial.h"
@@ -31,5 +32,10 @@ Result<CommitStep> test_commit(const CommitStepOptions& options, const Interrupt
 inline constexpr int kSkipCommit = 125;
 inline constexpr int kAbortSearch = 129;
 int step_exit_code(bisect::Outcome outcome);
+
+// `arguments`: a command line of tern, its name first; `code`: its exit code. In `tern bisect step` only 1 stands for a
+// bad commit: any other failure becomes kAbortSearch, so that no commit is blamed for a wrong option. Other commands
+// keep their code.
+int exit_code_for_git(std::span<char* const> arguments, int code);
 
 }  // namespace tern::app

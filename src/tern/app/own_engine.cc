@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tern/app/build_facts.h"
@@ -10,6 +11,31 @@
 #include "tern/peer/number_limits.h"
 
 namespace tern::app {
+namespace {
+
+constexpr OwnArithmetic kOwnArithmetics[] = {
+    {"bitnet.cpp-x86-64", "product-first", kernels::ActivationRounding::kProductFirst},
+    {"bitnet.cpp-x86-64-fused", "fused", kernels::ActivationRounding::kFused}};
+
+// What `tern run` does without --activation-rounding.
+constexpr auto kDefaultRounding = kernels::ActivationRounding::kProductFirst;
+// Ends the name of an arithmetic whose product is fused into the rounding of activations, whatever comes before it.
+constexpr std::string_view kFusedSuffix = "-fused";
+static_assert(kOwnArithmetics[1].name.ends_with(kFusedSuffix) && !kOwnArithmetics[0].name.ends_with(kFusedSuffix));
+
+const OwnArithmetic& own_arithmetic_of(kernels::ActivationRounding rounding) {
+  return *std::ranges::find(kOwnArithmetics, rounding, &OwnArithmetic::rounding);
+}
+
+}  // namespace
+
+std::span<const OwnArithmetic> own_arithmetics() { return kOwnArithmetics; }
+
+std::vector<std::string> oracle_words(const std::vector<std::string>& more) {
+  std::vector<std::string> words = {"--engine", "oracle"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
 
 Result<std::filesystem::path> own_program() {
   std::error_code error;
@@ -54,11 +80,13 @@ Result<peer::OpenedEngine> open_tern(const peer::EngineRegistry&, const peer::En
   TERN_RETURN_IF_ERROR(peer::check_settings(own.settings, own.known_settings, "tern", setting_option));
   own.details = {{"settings", own.settings}};
   const auto isa = own.settings.find("isa");
-  const bool fused = rounding_to_meet(options.meet_arithmetic) == kernels::ActivationRounding::kFused;
+  const kernels::ActivationRounding rounding = rounding_to_meet(options.meet_arithmetic);
+  std::vector<std::string> words;
+  if (rounding != kDefaultRounding) {
+    words = {"--activation-rounding", std::string(own_arithmetic_of(rounding).option)};
+  }
   TERN_ASSIGN_OR_RETURN(
-      own.peer,
-      make_tern_peer(fused ? std::vector<std::string>{"--activation-rounding", "fused"} : std::vector<std::string>(),
-                     isa == own.settings.end() ? std::string_view() : isa->second, own.settings));
+      own.peer, make_tern_peer(words, isa == own.settings.end() ? std::string_view() : isa->second, own.settings));
   return own;
 }
 
@@ -73,8 +101,7 @@ peer::EngineScheme tern_scheme() {
 }
 
 kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic) {
-  return arithmetic.ends_with("-fused") ? kernels::ActivationRounding::kFused
-                                        : kernels::ActivationRounding::kProductFirst;
+  return arithmetic.ends_with(kFusedSuffix) ? kernels::ActivationRounding::kFused : kDefaultRounding;
 }
 
 std::vector<std::string> typed_command() {
@@ -101,7 +128,7 @@ std::string own_arithmetic(const gguf::View& view, kernels::ActivationRounding r
   if (!has_i2s) {
     return {};
   }
-  return rounding == kernels::ActivationRounding::kFused ? "bitnet.cpp-x86-64-fused" : "bitnet.cpp-x86-64";
+  return std::string(own_arithmetic_of(rounding).name);
 }
 
 }  // namespace tern::app

@@ -113,7 +113,7 @@ trace::RunFiles run_files(const RunModelOptions& options, const arch::Numbers& m
   files.dump_tensors = options.dump_tensors;
   if (options.around) {
     files.around.emplace(*options.around, static_cast<int>(model.n_layers));
-    files.logits = options.engine != "oracle" || files.around->has_head();
+    files.logits = options.runs() != RunEngine::kOracle || files.around->has_head();
   }
   files.n_vocab = model.n_vocab;
   const uint64_t n_stages = trace::kStageTable.size();
@@ -138,7 +138,7 @@ void log_speed(const trace::RunResult& result) {
 }
 
 Status check_oracle_usage(const RunModelOptions& options) {
-  const bool oracle = options.engine == "oracle";
+  const bool oracle = options.runs() == RunEngine::kOracle;
   const std::pair<const char*, bool> oracles[] = {{"--significant-bits", options.significant_bits != 0},
                                                   {"--fault", !options.fault.empty()},
                                                   {"--arithmetic", options.oracle_arithmetic != "double"}};
@@ -173,7 +173,7 @@ Status check_usage(const RunModelOptions& options) {
   if (options.inputs_before && options.inputs_from.empty()) {
     return fail(ErrorCode::kUsage, "--inputs-before", "says which of --inputs-from are taken, which is missing");
   }
-  if (options.around && options.engine == "oracle" && options.inputs_from.empty()) {
+  if (options.around && options.runs() == RunEngine::kOracle && options.inputs_from.empty()) {
     return fail(ErrorCode::kUsage, "--around", "needs --inputs-from where the oracle computes nothing else");
   }
   if (options.teacher.size() > static_cast<size_t>(options.max_tokens)) {
@@ -222,9 +222,9 @@ void warn_of_doubled_bos(const tokenizer::Tokenizer& tokenizer, const RunModelOp
 }
 
 // `prepared` stays where it is: an engine refers to its view.
-Status prepare(const RunModelOptions& options, Prepared& prepared, const kernels::KernelTable& table) {
+Status prepare(const RunModelOptions& options, Prepared& prepared) {
   const Stopwatch stopwatch;
-  engine::SessionOptions session{.table = &table, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
+  engine::SessionOptions session{.table = nullptr, .ubatch = options.tokens_at_once(), .n_ctx = options.n_ctx};
   TERN_ASSIGN_OR_RETURN(session.n_threads, n_threads(options));
   prepared.n_threads = session.n_threads;
   session.head_copy = options.head_copy;
@@ -234,16 +234,17 @@ Status prepare(const RunModelOptions& options, Prepared& prepared, const kernels
   prepared.numbers = file.numbers();
   TERN_ASSIGN_OR_RETURN(prepared.limits, engine::Limits::of(prepared.view, prepared.numbers.n_vocab,
                                                             prepared.numbers.n_context, options.n_ctx));
-  if (options.engine != "oracle") {
+  if (options.runs() == RunEngine::kTern) {
+    TERN_ASSIGN_OR_RETURN(session.table, kernels::choose_table());
     TERN_ASSIGN_OR_RETURN(prepared.session, engine::Session::create(prepared.view, session));
   }
   TERN_ASSIGN_OR_RETURN(prepared.words, open_words(options, prepared.view));
 
   trace::RunResult& result = prepared.result;
-  if (options.engine == "oracle") {
+  if (options.runs() == RunEngine::kOracle) {
     result.engine = oracle_engine_name(oracle_options(options, session.n_threads));
   } else {
-    result.engine = fmt::format("tern {} ({})", version(), table.name);
+    result.engine = fmt::format("tern {} ({})", version(), session.table->name);
     result.arithmetic = own_arithmetic(prepared.view, session.rounding);
   }
   result.max_tokens = options.max_tokens;
@@ -272,9 +273,24 @@ Status prepare(const RunModelOptions& options, Prepared& prepared, const kernels
 
 }  // namespace
 
+std::vector<std::string> run_engine_names() { return {"tern", "oracle"}; }
+
+Result<std::vector<int32_t>> parse_token_ids(const std::string& option, std::string_view text) {
+  std::vector<int32_t> ids;
+  for (size_t begin = 0; begin <= text.size();) {
+    const std::string_view word = text.substr(begin, std::min(text.find(',', begin), text.size()) - begin);
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), ids.emplace_back());
+    if (error != std::errc() || end != word.data() + word.size() || ids.back() < 0) {
+      return fail(ErrorCode::kUsage, option, fmt::format("'{}' is no token id", printable(word, 100)),
+                  "ids stand with commas between them: 1,2,3");
+    }
+    begin += word.size() + 1;
+  }
+  return ids;
+}
+
 Result<std::optional<trace::RunResult>> run_model(const RunModelOptions& options, const Interrupt& interrupt) {
   TERN_RETURN_IF_ERROR(check_usage(options));
-  TERN_ASSIGN_OR_RETURN(const kernels::KernelTable* table, kernels::choose_table());
   TERN_ASSIGN_OR_RETURN(const engine::Sampling how, sampling(options));
   TERN_ASSIGN_OR_RETURN(gguf::View view, gguf::View::open(options.model));
   Prepared prepared{.view = std::move(view),
@@ -284,7 +300,7 @@ Result<std::optional<trace::RunResult>> run_model(const RunModelOptions& options
                     .limits = {},
                     .n_threads = 1,
                     .result = {}};
-  TERN_RETURN_IF_ERROR(prepare(options, prepared, *table));
+  TERN_RETURN_IF_ERROR(prepare(options, prepared));
 
   trace::RunResult& result = prepared.result;
   engine::GenerationRequest request{.prompt = result.prompt_tokens,
@@ -308,7 +324,7 @@ Result<std::optional<trace::RunResult>> run_model(const RunModelOptions& options
     request.on_logits = [&writer](std::span<const float> rows) { return writer.append_logits(rows); };
   }
   const Result<engine::Generation> generation =
-      options.engine == "oracle"
+      options.runs() == RunEngine::kOracle
           ? generate_with_oracle(prepared.view, oracle_options(options, prepared.n_threads), request)
           : prepared.session->generate(request);
   if (!generation && interrupt.signal() != 0) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tern/base/error.h"
@@ -14,8 +15,12 @@
 
 namespace tern::app {
 
+enum class RunEngine { kTern, kOracle };
+// "tern", "oracle": what --engine takes.
+std::vector<std::string> run_engine_names();
+
 struct RunModelOptions {
-  std::string engine = "tern";  // or "oracle"
+  std::string engine = "tern";  // one of run_engine_names()
   std::string model, tokenizer;
   std::string prompt, prompt_file, out;
   std::vector<int32_t> token_ids, teacher;
@@ -36,8 +41,12 @@ struct RunModelOptions {
   std::string inputs_from, oracle_arithmetic = "double", fault;
   std::optional<trace::TensorId> inputs_before, around;
 
+  RunEngine runs() const { return engine == "oracle" ? RunEngine::kOracle : RunEngine::kTern; }
   int64_t tokens_at_once() const { return token_by_token ? 1 : ubatch; }
 };
+
+// "1,2,3". Errors: kUsage, naming `option`.
+Result<std::vector<int32_t>> parse_token_ids(const std::string& option, std::string_view text);
 
 // Writes what the options say and logs the speed. nullopt: interrupted. Errors: kUsage for options that contradict each
 // other; kInvalidInput for the model, the tokenizer or ids outside of the vocabulary; kIo.

@@ -56,21 +56,21 @@ Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& w
 
 Result<arbiter::OracleEngines> oracle_engines() {
   arbiter::OracleEngines engines;
-  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer({"--engine", "oracle"}));
+  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer(oracle_words()));
   const auto rounded = [](int bits) {
-    return make_tern_peer({"--engine", "oracle", "--significant-bits", std::to_string(bits)});
+    return make_tern_peer(oracle_words({"--significant-bits", std::to_string(bits)}));
   };
   TERN_ASSIGN_OR_RETURN(engines.rounded, rounded(kRoundedBits));
   for (const int bits : kAlsoRoundedBits) {
     TERN_ASSIGN_OR_RETURN(engines.also_rounded.emplace_back(), rounded(bits));
   }
   for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
-    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--arithmetic", std::string(rules.name)}));
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_words({"--arithmetic", std::string(rules.name)})));
     engines.float32.push_back(std::move(engine));
   }
   for (const oracle::Hypothesis& hypothesis : oracle::hypotheses()) {
     const std::string name(hypothesis.fault);
-    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--engine", "oracle", "--fault", name}));
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_words({"--fault", name})));
     engines.faults.push_back({name,
                               std::string(oracle::find_fault(name)->cause),
                               {hypothesis.changes.begin(), hypothesis.changes.end()},
@@ -92,10 +92,10 @@ Result<std::vector<arbiter::KnownArithmetic>> known_arithmetics(const gguf::View
   if (view.format_of_type(quant::kI2sBitnetCpp.type_id) != &quant::kI2sBitnetCpp) {
     return known;
   }
-  TERN_ASSIGN_OR_RETURN(auto product_first, make_tern_peer({"--activation-rounding", "product-first"}));
-  TERN_ASSIGN_OR_RETURN(auto fused, make_tern_peer({"--activation-rounding", "fused"}));
-  known.push_back({"bitnet.cpp-x86-64", std::move(product_first)});
-  known.push_back({"bitnet.cpp-x86-64-fused", std::move(fused)});
+  for (const OwnArithmetic& arithmetic : own_arithmetics()) {
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer({"--activation-rounding", std::string(arithmetic.option)}));
+    known.push_back({std::string(arithmetic.name), std::move(engine)});
+  }
   return known;
 }
 

@@ -7,6 +7,9 @@
 #include "tern/arbiter/cause.h"
 #include "tern/arbiter/first_tensor.h"
 #include "tern/arbiter/oracle_runs.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 namespace fs = std::filesystem;
@@ -179,7 +182,8 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   }
   const auto of_subject = arbitration.first_wrong.subject.first();
   const auto of_reference = arbitration.first_wrong.reference.first();
-  const bool is_of_subject = of_subject && !(of_reference && *of_reference < *of_subject);
+  const bool is_of_subject =
+      of_subject && !(of_reference && trace::executed_before(subject.trace, *of_reference, *of_subject));
   const compare::Side side = is_of_subject ? compare::Side::kSubject : compare::Side::kReference;
   if (is_of_subject) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
@@ -189,7 +193,9 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   }
   opinion.cause->side = side;
   const auto place = trace::TensorId::parse(opinion.cause->name);
-  if (place && opinion.cause->confidence > kWeak && *place < *arbitration.first_wrong.at(side).first()) {
+  if (place && opinion.cause->confidence > kWeak &&
+      trace::executed_before((is_of_subject ? subject : *reference).trace, *place,
+                             *arbitration.first_wrong.at(side).first())) {
     opinion.arbitration.move_forward(side, *place, fmt::format("{} is the cause, and its place", opinion.cause->id));
     opinion.arbitration.write_reason(reference != nullptr, subject_name);
   }

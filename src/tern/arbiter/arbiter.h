@@ -15,6 +15,8 @@
 #include "tern/compare/arbitration.h"
 #include "tern/outcome/cause.h"
 #include "tern/peer/peer.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 

@@ -7,6 +7,9 @@
 #include <cmath>
 
 #include "tern/compare/pattern.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 namespace {
@@ -150,7 +153,7 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
   for (const trace::TraceRecord& record : exact_with_fault.trace) {
     const trace::TraceRecord* const without = exact_.find(record.id);
     if (without != nullptr && without->blake3 != record.blake3) {
-      fit.first_changed = fit.first_changed ? std::min(*fit.first_changed, record.id) : record.id;
+      fit.first_changed = fit.first_changed.value_or(record.id);
     }
   }
   if (explains_first && (!best_ || fit.share() > best_->share())) {

@@ -6,6 +6,9 @@
 #include <string>
 
 #include "tern/arbiter/arbiter.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/safetensors.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 

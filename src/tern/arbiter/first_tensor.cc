@@ -5,6 +5,7 @@
 
 #include "tern/base/child_process.h"
 #include "tern/base/file.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 namespace fs = std::filesystem;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "tern/arbiter/arbiter.h"
+#include "tern/trace/safetensors.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 

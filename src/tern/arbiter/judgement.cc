@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
+
 namespace tern::arbiter {
 namespace {
 
@@ -44,11 +48,12 @@ bool is_wrong_unjudged(const compare::Arbitration& arbitration, const trace::Ten
 }
 
 // The first tensor that is wrong. `of_sides`: the first that differs beyond its tolerance, if any does; `exact`: by
-// a bit.
+// a bit; `executed`: the subject's records.
 std::optional<trace::TensorId> first_divergence_with_oracle(const std::optional<trace::TensorId>& of_sides, bool exact,
-                                                            const compare::Arbitration& arbitration) {
+                                                            const compare::Arbitration& arbitration,
+                                                            const trace::Records& executed) {
   const auto wrong = arbitration.first_wrong_tensor();
-  if (!wrong || !of_sides || *wrong < *of_sides) {
+  if (!wrong || !of_sides || trace::executed_before(executed, *wrong, *of_sides)) {
     return wrong ? wrong : of_sides;
   }
   const compare::StageArbitration& stage = *arbitration.find(*wrong);
@@ -128,11 +133,11 @@ Status Judgement::arbitrate(const OracleEngines& engines, Question question, con
                     "or more than an RMS shows; --oracle always judges every layer",
                     around));
   }
-  conclude();
+  conclude(runs.subject->trace);
   return {};
 }
 
-void Judgement::conclude() {
+void Judgement::conclude(const trace::Records& executed) {
   const auto with_oracle = [this](std::optional<VerdictKind> verdict) {
     return arbitration ? verdict_with_oracle(verdict, arbitration->wrong()) : verdict;
   };
@@ -149,7 +154,7 @@ void Judgement::conclude() {
   const auto of_sides = sides_diverged ? first_divergence_of_sides_ : std::nullopt;
   // Other ids of the prompt are where the sides part, and nothing of their tensors was compared.
   comparison->first_divergence = arbitration && comparison->tokens.prompt_equal
-                                     ? first_divergence_with_oracle(of_sides, comparison->exact, *arbitration)
+                                     ? first_divergence_with_oracle(of_sides, comparison->exact, *arbitration, executed)
                                      : of_sides;
   if (!distrust_.empty() && !sides_diverged) {
     verdict_ = with_oracle(VerdictKind::kMistrusted);
@@ -186,7 +191,7 @@ Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeO
   } else {
     judgement.reason_of_sides_ = "there is no reference to hold it against";
   }
-  judgement.conclude();
+  judgement.conclude(runs.subject->trace);
   return judgement;
 }
 

@@ -8,6 +8,9 @@
 
 #include "tern/arbiter/arbiter.h"
 #include "tern/compare/compare_runs.h"
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+#include "tern/trace/stage.h"
 
 namespace tern::arbiter {
 
@@ -52,7 +55,7 @@ class Judgement {
   friend Result<Judgement> judge(const RunsToJudge& runs, Question question, const JudgeOptions& options);
   Status arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs,
                    compare::CompareOptions& options);
-  void conclude();
+  void conclude(const trace::Records& executed);  // the subject's
 
   // What follows from the two sides alone, without the oracle.
   std::optional<compare::VerdictKind> verdict_of_sides_;

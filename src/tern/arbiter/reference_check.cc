@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "tern/trace/record.h"
+#include "tern/trace/run_folder.h"
+
 namespace tern::arbiter {
 namespace fs = std::filesystem;
 namespace {

@@ -66,10 +66,11 @@ constexpr TensorSpec kBitnetTensors[] = {kEmbedding, kOutputNorm, kAttnNorm,   k
                                          kO,         kFfnNorm,    kFfnSubNorm, kGate,        kUp, kDown, kHead};
 
 constexpr Family kFamilies[] = {
-    {"bitnet-b1.58", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors},
-    {"bitnet-25", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors},  // an earlier name of the same
-    {"bitnet", "bitnet", kCounts, kNumbers, kTexts, kBitnetTensors},
-    {"llama", "llama", kCounts, kNumbers, kTexts, kLlamaTensors},
+    {"bitnet-b1.58", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors, true, true, false},
+    {"bitnet-25", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors, true, true,
+     false},  // an earlier name of the same
+    {"bitnet", "bitnet", kCounts, kNumbers, kTexts, kBitnetTensors, true, true, true},
+    {"llama", "llama", kCounts, kNumbers, kTexts, kLlamaTensors, false, false, false},
 };
 
 }  // namespace

@@ -101,6 +101,9 @@ struct Family {
   std::span<const NumberKey> numbers;
   std::span<const TextKey> texts;
   std::span<const TensorSpec> tensors;  // in the order of files
+  bool is_ternary;                      // its models are trained with ternary matrices in the layers
+  bool ties_head;                       // its files usually leave out output.weight
+  bool states_rope_scaling;             // its files have the keys of RoPE scaling, with values that change nothing
 
   const TensorSpec* find(Role role) const;  // null: the family has no such tensor
 };

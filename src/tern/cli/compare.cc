@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "tern/app/until_interrupted.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
 
@@ -46,7 +47,7 @@ void add_compare(Command& app, Action& action) {
       const Interrupt interrupt;
       TERN_ASSIGN_OR_RETURN(const auto comparison, app::compare_recordings(*options, interrupt));
       if (!comparison) {
-        return 128 + interrupt.signal();
+        return app::exit_code_of_signal(interrupt.signal());
       }
       std::fputs((*json ? to_json_text(to_json(*comparison)) : to_text(*comparison)).c_str(), stdout);
       return comparison->exit_code;

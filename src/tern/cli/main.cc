@@ -9,7 +9,7 @@
 #include <string>
 
 #include "tern/app/build_facts.h"
-#include "tern/cli/bisect.h"
+#include "tern/app/commit_step.h"
 #include "tern/cli/command.h"
 #include "tern/kernels/dispatch.h"
 
@@ -87,5 +87,5 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tern: internal error: %s\n", error.what());
   }
-  return tern::cli::exit_code_for_git(std::span(argv, static_cast<size_t>(argc)), code);
+  return tern::app::exit_code_for_git(std::span(argv, static_cast<size_t>(argc)), code);
 }

@@ -5,6 +5,7 @@
 #include "tern/app/live_reference.h"
 #include "tern/app/pack_text.h"
 #include "tern/app/record_pack.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/base/print.h"
 #include "tern/cli/options.h"
 
@@ -16,7 +17,7 @@ Result<int> record(const app::RecordPackOptions& options) {
   TERN_ASSIGN_OR_RETURN(const std::optional<trace::Pack> pack, app::record_pack(options, interrupt));
   if (!pack) {
     print_err("\ntern: interrupted; nothing was recorded\n");
-    return 128 + interrupt.signal();
+    return app::exit_code_of_signal(interrupt.signal());
   }
   print_out(app::pack_text(*pack));
   return 0;

@@ -42,13 +42,13 @@ Result<int> check(const CheckOptions& options, const Interrupt& interrupt) {
       .on_check = [&](const outcome::ReferenceCheck& done) { show(app::reference_check_text(done)); }};
   TERN_ASSIGN_OR_RETURN(const auto checked, app::check_reference(options, progress, interrupt));
   if (!checked) {
-    return 128 + interrupt.signal();
+    return app::exit_code_of_signal(interrupt.signal());
   }
   show("\n" + app::conclusion_text(checked->result));
   if (options.json) {
     print_out(to_json_text(with_format(Document::kCommand, app::to_json(*checked))));
   }
-  return checked->result.first_failed() != nullptr ? exit_code(ErrorCode::kNoVerdict) : 0;
+  return checked->result.trusted() ? 0 : exit_code(ErrorCode::kNoVerdict);
 }
 
 void add_reference_check(Command& group, Action& action) {

@@ -1,13 +1,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <charconv>
 #include <cstdio>
 #include <memory>
 
 #include "tern/app/oracle_engine.h"
 #include "tern/app/oracle_tensor.h"
 #include "tern/app/run_model.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/base/json.h"
 #include "tern/base/print.h"
 #include "tern/cli/command.h"
@@ -23,27 +23,12 @@ struct RunOptions : app::RunModelOptions {
   bool json = false;
 };
 
-// "1,2,3". Errors: kUsage.
-Result<std::vector<int32_t>> parse_ids(const char* option, std::string_view text) {
-  std::vector<int32_t> ids;
-  for (size_t begin = 0; begin <= text.size();) {
-    const std::string_view word = text.substr(begin, std::min(text.find(',', begin), text.size()) - begin);
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), ids.emplace_back());
-    if (error != std::errc() || end != word.data() + word.size() || ids.back() < 0) {
-      return fail(ErrorCode::kUsage, option, fmt::format("'{}' is no token id", printable(word, 100)),
-                  "ids stand with commas between them: 1,2,3");
-    }
-    begin += word.size() + 1;
-  }
-  return ids;
-}
-
 Result<int> run(RunOptions options) {
   if (options.has_token_ids) {
-    TERN_ASSIGN_OR_RETURN(options.token_ids, parse_ids("--token-ids", options.token_ids_text));
+    TERN_ASSIGN_OR_RETURN(options.token_ids, app::parse_token_ids("--token-ids", options.token_ids_text));
   }
   if (!options.teacher_text.empty()) {
-    TERN_ASSIGN_OR_RETURN(options.teacher, parse_ids("--teacher-tokens", options.teacher_text));
+    TERN_ASSIGN_OR_RETURN(options.teacher, app::parse_token_ids("--teacher-tokens", options.teacher_text));
   }
   if (!options.around_text.empty()) {
     TERN_ASSIGN_OR_RETURN(options.around, app::parse_tensor("--around", options.around_text));
@@ -54,7 +39,7 @@ Result<int> run(RunOptions options) {
   const Interrupt interrupt;
   TERN_ASSIGN_OR_RETURN(const std::optional<trace::RunResult> result, app::run_model(options, interrupt));
   if (!result) {
-    return 128 + interrupt.signal();
+    return app::exit_code_of_signal(interrupt.signal());
   }
   if (options.json) {
     print_out(to_json_text(to_json(*result)));
@@ -68,7 +53,7 @@ void add_engine_options(Command& command, RunOptions& options) {
   command
       .add_option("--engine", options.engine,
                   "tern, or oracle: a plain evaluation in double precision, to say who is wrong (slow)")
-      ->check(one_of({"tern", "oracle"}))
+      ->check(one_of(app::run_engine_names()))
       ->capture_default_str();
   command.add_option("--significant-bits", options.significant_bits,
                      "With --engine oracle: round every stage to so many bits, 8 to 52 (float16 has 11)");

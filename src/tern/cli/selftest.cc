@@ -66,16 +66,19 @@ void add_selftest(Command& app, Action& action) {
                                  "rows and side, half of them where the subject has hashes and RMS only")
                     ->check(in_range(1, 100000));
   command->add_option("--seed", options->seed, "Of the draws")->needs(draws)->capture_default_str();
-  command->footer(
+  command->footer(fmt::format(
       "Each engine really has its fault and runs as a child process. The judge must say where it first goes wrong,\n"
       "and why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
       "With --draws, faults run on --model and on four small random models, on prompts that are drawn too; a tenth as\n"
       "many pairs of right engines are drawn besides. A draw is placed where first_divergence is the first tensor\n"
       "that the fault changes, and named where the cause has its id, and its figures within 2 %.\n"
-      "Exit codes: 0 all right, 1 the judge was wrong at least once; with --draws, 1 where fewer than 95 % are placed\n"
-      "or 90 % named (80 % and 60 % where the subject has hashes only), or a right engine is blamed.\n"
+      "Exit codes: 0 all right, 1 the judge was wrong at least once; with --draws, 1 where fewer than {:.0f} % are "
+      "placed\n"
+      "or {:.0f} % named ({:.0f} % and {:.0f} % where the subject has hashes only), or a right engine is blamed.\n"
       "Example: tern selftest\n"
-      "         tern selftest --draws 200 --seed 7");
+      "         tern selftest --draws 200 --seed 7",
+      100 * app::kWithValues.placed, 100 * app::kWithValues.named, 100 * app::kWithHashes.placed,
+      100 * app::kWithHashes.named));
   command->callback([options, &action] {
     action = [options] {
       return app::until_interrupted([&](const Interrupt& interrupt) { return selftest(*options, interrupt); });

@@ -11,6 +11,7 @@
 #include "tern/app/live_reference.h"
 #include "tern/app/opened_model.h"
 #include "tern/app/sweep_progress.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/cli/options.h"
@@ -42,7 +43,7 @@ Result<int> sweep(const app::SweepOptions& asked) {
     print_err(fmt::format("\ntern: interrupted; {} of {} scenarios are complete in {}{}\n",
                           end.outcome.scenarios.size(), end.n_scenarios, end.outcome.output_dir.string(),
                           end.can_be_resumed ? "; the same command with --resume goes on from here" : ""));
-    return 128 + end.signal;
+    return app::exit_code_of_signal(end.signal);
   }
   const report::SweepView view = report::view_of(end.outcome);
   print_out(report::sweep_table(view));

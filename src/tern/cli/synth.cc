@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tern/app/synthesize.h"
+#include "tern/app/until_interrupted.h"
 #include "tern/base/print.h"
 #include "tern/cli/command.h"
 #include "tern/quant/format.h"
@@ -28,7 +29,7 @@ Result<int> synth(const app::SynthesizeOptions& options) {
   TERN_ASSIGN_OR_RETURN(const auto written, app::synthesize(options, show_progress, interrupt));
   if (!written) {
     print_err("\ntern: interrupted; nothing was written\n");
-    return 128 + interrupt.signal();
+    return app::exit_code_of_signal(interrupt.signal());
   }
   print_out(fmt::format("{}\n", *written));
   return 0;

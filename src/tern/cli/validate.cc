@@ -18,7 +18,7 @@ struct ValidateOptions : app::ValidateOptions {
 Result<int> validate(const ValidateOptions& options, const Interrupt& interrupt) {
   TERN_ASSIGN_OR_RETURN(const app::Validation validation, app::validate(options, interrupt));
   if (interrupt.signal() != 0) {
-    return 128 + interrupt.signal();
+    return app::exit_code_of_signal(interrupt.signal());
   }
   // Where the probe has failed, what was found before it is printed all the same.
   print_out(options.json ? to_json_text(with_format(Document::kCommand, app::to_json(validation)))

@@ -31,18 +31,18 @@ int last_pass_with_equal_inputs(const RunResult& a, const RunResult& b) {
 
 std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b) {
   const int last = last_pass_with_equal_inputs(a.result, b.result);
-  std::optional<trace::TensorId> first, parted;
+  bool is_first = true;
   for (const trace::TraceRecord& record : a.trace) {
     const trace::TraceRecord* const other = b.find(record.id);
     if (other == nullptr || record.id.seq > last) {
       continue;
     }
-    first = first ? std::min(*first, record.id) : record.id;
     if (record.blake3 != other->blake3) {
-      parted = parted ? std::min(*parted, record.id) : record.id;
+      return is_first ? std::nullopt : std::optional(record.id);
     }
+    is_first = false;
   }
-  return parted != first ? parted : std::nullopt;
+  return std::nullopt;
 }
 
 TokenComparison compare_tokens(const trace::EngineRun& subject, const trace::EngineRun& reference) {

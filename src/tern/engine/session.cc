@@ -98,9 +98,6 @@ Result<Generation> Session::generate(const GenerationRequest& request) {
       stopwatch = Stopwatch();
     }
     generation.tokens.push_back(id);
-    if (request.on_token) {
-      request.on_token(id);
-    }
     generation.ended = ends(request, id);
     if (generation.ended || step == request.max_tokens) {
       break;

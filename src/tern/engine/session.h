@@ -48,8 +48,6 @@ struct GenerationRequest {
   const trace::Inputs* inputs = nullptr;  // where set, each stage is computed from these (trace/inputs.h)
   // Where set, gets the logits of each prompt position and each decode step in order: [n, n_vocab] at a time.
   std::function<Status(std::span<const float> rows)> on_logits = nullptr;
-  // Where set, gets each generated token at once.
-  std::function<void(int32_t id)> on_token = nullptr;
   // Where set, asked before each pass; a signal ends the generation with an error.
   const Interrupt* interrupt = nullptr;
 };

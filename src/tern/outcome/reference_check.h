@@ -25,6 +25,7 @@ struct ReferenceCheckResult {
   std::optional<Cause> cause;  // where it fails against the oracle
   std::string arithmetic;      // that it was found to follow bit for bit; empty: none that is known
   const ReferenceCheck* first_failed() const;
+  bool trusted() const { return first_failed() == nullptr; }
 };
 
 }  // namespace tern::outcome

@@ -26,7 +26,7 @@ constexpr uint64_t kChunkBytes = uint64_t{8} << 20;
 
 // What the weights of a projection are, before their scale; empty: approximately normal.
 std::span<const int8_t> levels_of(const SyntheticOptions& options) {
-  if (options.weights->levels.empty() && options.architecture != "llama") {
+  if (options.weights->levels.empty() && arch::find_family(options.architecture)->is_ternary) {
     return quant::i2s_bitnet_cpp::kLevels;
   }
   return options.weights->levels;
@@ -136,9 +136,10 @@ Plan::Plan(const SyntheticOptions& options) : options_(options) {
     }
   };
   bool has_layers = false;
-  for (const arch::TensorSpec& spec : arch::find_family(options.architecture)->tensors) {
+  const arch::Family& family = *arch::find_family(options.architecture);
+  for (const arch::TensorSpec& spec : family.tensors) {
     if (!spec.is_per_layer) {
-      if (spec.is_required || options.architecture == "llama") {  // others tie the output matrix to the embedding
+      if (spec.is_required || !(spec.role == arch::Role::kHead && family.ties_head)) {
         add(spec, 0);
       }
     } else if (!has_layers) {
@@ -198,7 +199,7 @@ void Plan::add_metadata(gguf::Header& header, const SyntheticVocabulary& vocabul
   header.add(arch + ".attention.head_count_kv", shape.n_kv_heads);
   header.add(arch + ".attention.layer_norm_rms_epsilon", shape.norm_epsilon);
   header.add(arch + ".rope.freq_base", shape.rope_base);
-  if (arch == "bitnet") {
+  if (arch::find_family(arch)->states_rope_scaling) {
     header.add(arch + ".rope.scaling.type", std::string("linear"));
     header.add(arch + ".rope.scaling.factor", 1.0F);
   }

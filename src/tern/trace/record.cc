@@ -243,4 +243,10 @@ Records Records::also_in(const Records& others) const {
   return Records(std::move(both));
 }
 
+bool executed_before(const Records& run, const TensorId& a, const TensorId& b) {
+  const TraceRecord* const of_a = run.find(a);
+  const TraceRecord* const of_b = run.find(b);
+  return of_a != nullptr && of_b != nullptr ? of_a < of_b : a < b;  // both stand in one array, in execution order
+}
+
 }  // namespace tern::trace

@@ -84,4 +84,8 @@ class Records {
   std::vector<uint32_t> by_id_;  // places in records_, in the order of their ids
 };
 
+// Whether the run executed `a` before `b`, as its records say. Where it lacks one of them, the order of TensorId
+// counts.
+bool executed_before(const Records& run, const TensorId& a, const TensorId& b);
+
 }  // namespace tern::trace

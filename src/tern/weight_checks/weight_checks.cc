@@ -108,7 +108,7 @@ class Checker {
   void check_projection(const gguf::Tensor& tensor);
   void check_ternary(const gguf::Tensor& tensor);
   void check_bitnet32(const gguf::Tensor& tensor);
-  void check_decoded(const gguf::Tensor& tensor) { add_rms(tensor, decoded_statistics(tensor)); }
+  void check_decoded(const gguf::Tensor& tensor);
   void add_rms(const gguf::Tensor& tensor, const Statistics& statistics);
 
   const gguf::View& view_;
@@ -168,6 +168,16 @@ void Checker::check_bitnet32(const gguf::Tensor& tensor) {
   add_rms(tensor, statistics);
 }
 
+void Checker::check_decoded(const gguf::Tensor& tensor) {
+  const Statistics statistics = decoded_statistics(tensor);
+  const std::span<const int8_t> levels = tensor.format->levels;
+  if (std::find(levels.begin(), levels.end(), 0) != levels.end()) {
+    const Envelope envelope = rules_ == nullptr ? Envelope{} : rules_->zero_fraction;
+    add(tensor.name, "zero_fraction", statistics.share(statistics.n_zero), envelope);
+  }
+  add_rms(tensor, statistics);
+}
+
 void Checker::check_projection(const gguf::Tensor& tensor) {
   // Formats with more to check than the weights' size.
   constexpr std::pair<const quant::Format*, void (Checker::*)(const gguf::Tensor&)> kChecks[] = {
@@ -180,17 +190,6 @@ void Checker::check_projection(const gguf::Tensor& tensor) {
   const auto* const own = std::find_if(std::begin(kChecks), std::end(kChecks),
                                        [&](const auto& check) { return check.first == tensor.format; });
   (this->*(own == std::end(kChecks) ? &Checker::check_decoded : own->second))(tensor);
-}
-
-// A layer's matrix in any of the families.
-bool is_projection(std::string_view name) {
-  const auto is_named = [name](const arch::TensorSpec& spec) {
-    return spec.use == arch::Use::kProduct && spec.is_per_layer && name.ends_with(fmt::format(".{}", spec.name));
-  };
-  const std::span<const arch::Family> families = arch::families();
-  return std::any_of(families.begin(), families.end(), [&](const arch::Family& family) {
-    return std::any_of(family.tensors.begin(), family.tensors.end(), is_named);
-  });
 }
 
 WeightReport Checker::run() {
@@ -213,6 +212,16 @@ WeightReport Checker::run() {
 }
 
 }  // namespace
+
+bool is_projection(std::string_view name) {
+  const auto is_named = [name](const arch::TensorSpec& spec) {
+    return spec.use == arch::Use::kProduct && spec.is_per_layer && name.ends_with(fmt::format(".{}", spec.name));
+  };
+  const std::span<const arch::Family> families = arch::families();
+  return std::any_of(families.begin(), families.end(), [&](const arch::Family& family) {
+    return std::any_of(family.tensors.begin(), family.tensors.end(), is_named);
+  });
+}
 
 WeightReport check_weights(const gguf::View& view, const WeightRules* rules) { return Checker(view, rules).run(); }
 

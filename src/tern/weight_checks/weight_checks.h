@@ -26,12 +26,12 @@ struct NormRule {
 };
 
 struct WeightRules {
-  std::string name;             // "bitnet:i2_s/bitnet.cpp", "llama", or the policy's
+  std::string name;             // "bitnet:i2_s/bitnet.cpp", "llama:float", or the policy's
   std::vector<NormRule> norms;  // the first that matches a tensor's name counts
   Envelope other_norms;         // RMS of norms that match none
   Envelope projection_rms;      // of the weights with their scales
   Envelope projection_scale;    // I2_S with scales
-  Envelope zero_fraction;       // share of zero weights; ternary (bitnet.cpp) only
+  Envelope zero_fraction;       // share of zero weights; ternary formats only
 };
 
 struct WeightFinding {
@@ -50,7 +50,11 @@ struct WeightReport {
   size_t n_failed = 0;  // findings
 };
 
-// The rules for the file's general.architecture and I2_S layout. Errors: kInvalidInput when that key is missing.
+// A layer's matrix in any of the families.
+bool is_projection(std::string_view tensor);
+
+// The rules for the file's general.architecture, and for what most weights of its projections are stored in. Errors:
+// kInvalidInput when that key is missing, or where tern cannot read what they are stored in.
 Result<WeightRules> rules_for(const gguf::View& view);
 
 // A policy file of the user's, TOML:

@@ -2,16 +2,19 @@
 //
 // Norms of the BitNet architectures and the RMS of their float projections: the bounds that BitNet-rs found on
 // published files (EffortlessMetrics/BitNet-rs, crates/bitnet-validation/src/rules.rs at 10aa2de; its rules for
-// `bitnet` with file type F16 and I2_S; it does not judge I2_S projections). Bounds marked
-// "Ours" are tern's own.
+// `bitnet` with file type F16 and I2_S; it does not judge I2_S projections). TQ2_0 holds the same ternary weights as
+// I2_S, with their scale in every block, so it gets the bounds of I2_S. Bounds marked "Ours" are tern's own.
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <map>
 
+#include "tern/arch/family.h"
 #include "tern/base/file.h"
+#include "tern/quant/format.h"
 #include "tern/weight_checks/weight_checks.h"
 
 namespace tern::weight_checks {
@@ -26,10 +29,10 @@ constexpr Envelope kTernaryScale = {0.002, 8.0};
 // Laplace-distributed ones.
 constexpr Envelope kZeroFraction = {0.05, 0.9};
 
-WeightRules bitnet_i2s_rules(const quant::Format& format) {
+// Of matrices whose weights are a few levels.
+WeightRules levels_rules(const quant::Format& format) {
   WeightRules rules;
-  rules.name = fmt::format("bitnet:i2_s/{}", format.layout);
-  rules.norms = {{".attn_norm.weight", {0.01, 2.0}},  // 0.01 to 0.02 is normal in I2_S files
+  rules.norms = {{".attn_norm.weight", {0.01, 2.0}},  // 0.01 to 0.02 is normal where the weights are levels
                  {".ffn_norm.weight", {0.5, 2.0}},
                  {"output_norm.weight", {0.5, 2.0}}};
   rules.other_norms = {0.25, 2.0};
@@ -46,9 +49,8 @@ WeightRules bitnet_i2s_rules(const quant::Format& format) {
   return rules;
 }
 
-WeightRules bitnet_float_rules() {
+WeightRules float_rules() {
   WeightRules rules;
-  rules.name = "bitnet:float";
   rules.other_norms = {0.5, 2.0};
   // BitNet-rs allows the norm inside the feed-forward block (its "ffn_layernorm") 0.05; GGUF calls it ffn_sub_norm.
   rules.norms = {{".ffn_sub_norm.weight", {0.05, 2.0}},
@@ -60,19 +62,67 @@ WeightRules bitnet_float_rules() {
   return rules;
 }
 
-// `i2s`: the layout of I2_S that the file has; null: none.
-WeightRules llama_rules(const quant::Format* i2s) {
-  WeightRules rules = bitnet_i2s_rules(i2s == nullptr ? quant::kI2sBitnetCpp : *i2s);
-  rules.name = i2s == nullptr ? "llama:float" : fmt::format("llama:i2_s/{}", i2s->layout);
+// Ours. Blocks that are rounded from any value keep what the file that they were made from had: levels times a scale or
+// plain floats. So they may have whatever either of these may have.
+WeightRules rounded_rules() {
+  const auto either = [](const Envelope& a, const Envelope& b) {
+    return Envelope{std::min(a.low, b.low), std::max(a.high, b.high)};
+  };
+  WeightRules rules = levels_rules(quant::kTq2_0);
+  const WeightRules of_floats = float_rules();
+  rules.norms = {{".ffn_sub_norm.weight", {0.05, 2.0}},
+                 {".ffn_norm.weight", {0.25, 2.0}},
+                 {".attn_norm.weight", {0.01, 2.0}},
+                 {"output_norm.weight", {0.5, 2.0}}};
+  rules.other_norms = either(rules.other_norms, of_floats.other_norms);
+  rules.projection_rms = either(rules.projection_rms, of_floats.projection_rms);
+  return rules;
+}
+
+// Of models that are trained with ternary weights.
+WeightRules ternary_family_rules(const quant::Format& format) {
+  return format.is_float() ? float_rules() : format.levels.empty() ? rounded_rules() : levels_rules(format);
+}
+
+WeightRules other_family_rules(const quant::Format& format) {
+  WeightRules rules = levels_rules(format);
   // Ours: BitNet-rs demands 0.8 to 1.2 of every other architecture, which trained llama models do not keep.
-  if (i2s == nullptr || !i2s->is_unscaled) {
+  if (!format.is_unscaled) {
     rules.norms = {};
     rules.other_norms = {0.02, 20.0};
   }
-  if (i2s == nullptr) {
+  if (format.levels.empty()) {
     rules.projection_rms = {0.001, 4.0};
   }
   return rules;
+}
+
+// "float", "i2_s/qk256", "tq2_0".
+std::string rules_name_of(const quant::Format& format) {
+  std::string name = format.is_float() ? "float" : std::string(format.name);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return format.layout.empty() ? name : fmt::format("{}/{}", name, format.layout);
+}
+
+// What most weights of the projections are stored in. Errors: where that is nothing that tern can read.
+Result<const quant::Format*> format_of_projections(const gguf::View& view) {
+  std::map<uint32_t, uint64_t> n_weights;  // by type id
+  std::map<uint32_t, const quant::Format*> formats;
+  for (const gguf::Tensor& tensor : view.tensors()) {
+    if (is_projection(tensor.name)) {
+      n_weights[tensor.type_id] += tensor.n_elements();
+      formats[tensor.type_id] = tensor.format;
+    }
+  }
+  const auto most = std::max_element(n_weights.begin(), n_weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == n_weights.end()) {
+    return &quant::kF32;  // only norms to judge, and a finding says that projections are missing
+  }
+  const quant::Format* format = formats[most->first];
+  return format != nullptr ? Result<const quant::Format*>(format)
+                           : invalid_input(view.name(), "no rules for " + quant::type_name_and_id(most->first));
 }
 
 // Reads the optional [table] min, max into `envelope`.
@@ -120,11 +170,12 @@ Status read_norm_rules(const toml::table& policy, const std::string& where, Weig
 
 Result<WeightRules> rules_for(const gguf::View& view) {
   TERN_ASSIGN_OR_RETURN(const std::string_view architecture, view.get_string("general.architecture"));
-  const quant::Format* i2s = view.format_of_type(quant::kI2sBitnetCpp.type_id);
-  if (!architecture.starts_with("bitnet")) {
-    return llama_rules(i2s);
-  }
-  return i2s == nullptr ? bitnet_float_rules() : bitnet_i2s_rules(*i2s);
+  TERN_ASSIGN_OR_RETURN(const quant::Format* format, format_of_projections(view));
+  const arch::Family* family = arch::find_family(architecture);
+  const bool is_ternary = family != nullptr && family->is_ternary;
+  WeightRules rules = is_ternary ? ternary_family_rules(*format) : other_family_rules(*format);
+  rules.name = fmt::format("{}:{}", is_ternary ? "bitnet" : "llama", rules_name_of(*format));
+  return rules;
 }
 
 Result<WeightRules> read_policy(const std::filesystem::path& path, const WeightRules& defaults) {

@@ -10,11 +10,16 @@ namespace tern::peer {
 namespace fs = std::filesystem;
 namespace {
 
+// By ggml's line of what it was compiled for, which adapters of libraries on ggml state among their facts. It stands
+// here and not in an adapter, since only tern has both this and what the user claims.
+bool is_compiled_for_avx512(const Json& engine_facts) {
+  const Json system = engine_facts.value("system_info", Json());
+  return system.is_string() && system.get<std::string>().find("AVX512 = 1") != std::string::npos;
+}
+
 // "bitnet.cpp-x86-64" and its variants sum as AVX2 does.
 std::string arithmetic_note(const std::string& claimed, const Json& facts) {
-  const Json system = facts.value("system_info", Json());
-  const bool avx512 = system.is_string() && system.get<std::string>().find("AVX512 = 1") != std::string::npos;
-  return avx512 && claimed.starts_with("bitnet.cpp-x86-64")
+  return is_compiled_for_avx512(facts) && claimed.starts_with("bitnet.cpp-x86-64")
              ? fmt::format(
                    "the arithmetic '{}' was claimed, but this library was compiled for AVX-512, which is another",
                    claimed)

@@ -9,6 +9,8 @@
 
 #include "tern/report/view/figures.h"
 #include "tern/report/view/recommendations.h"
+#include "tern/trace/level.h"
+#include "tern/trace/stage.h"
 
 namespace tern::report {
 namespace {

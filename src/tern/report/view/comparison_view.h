@@ -9,6 +9,7 @@
 #include "tern/compare/arbitration.h"
 #include "tern/compare/compare_runs.h"
 #include "tern/outcome/cause.h"
+#include "tern/trace/stage.h"
 
 namespace tern::report {
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <string.h>
 
+#include "tern/trace/run_folder.h"
+
 namespace tern::report {
 
 std::string cosine_figure(const std::optional<double>& cosine) {

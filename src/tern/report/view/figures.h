@@ -8,6 +8,7 @@
 
 #include "tern/compare/compare_runs.h"
 #include "tern/outcome/execution.h"
+#include "tern/trace/run_folder.h"
 
 namespace tern::report {
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "tern/trace/stage.h"
+
 namespace tern::report {
 namespace {
 

@@ -6,6 +6,7 @@
 
 #include "tern/outcome/sweep_outcome.h"
 #include "tern/report/view/figures.h"
+#include "tern/trace/stage.h"
 
 namespace tern::report {
 

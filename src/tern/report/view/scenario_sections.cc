@@ -5,6 +5,7 @@
 
 #include "tern/report/view/parts.h"
 #include "tern/report/view/recommendations.h"
+#include "tern/trace/level.h"
 
 namespace tern::report {
 namespace {

@@ -3,6 +3,7 @@
 #include "tern/report/view/parts.h"
 #include "tern/report/view/recommendations.h"
 #include "tern/report/view/shell.h"
+#include "tern/trace/level.h"
 
 namespace tern::report {
 namespace {

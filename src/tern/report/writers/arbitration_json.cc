@@ -1,5 +1,6 @@
 #include "tern/report/writers/comparison.h"
 #include "tern/report/writers/json_parts.h"
+#include "tern/trace/stage.h"
 
 namespace tern::report {
 namespace {
@@ -93,7 +94,7 @@ Json reference_check_json(const outcome::ReferenceCheckResult& result) {
                       {"evidence", check.evidence}});
   }
   const auto* failed = result.first_failed();
-  return {{"trusted", failed == nullptr},
+  return {{"trusted", result.trusted()},
           {"failed_check", failed != nullptr ? Json(failed->id) : Json(nullptr)},
           {"arithmetic", text_or_null(result.arithmetic)},
           {"cause", cause_json(result.cause)},

@@ -1,5 +1,7 @@
 #include "tern/report/writers/comparison.h"
 #include "tern/report/writers/json_parts.h"
+#include "tern/trace/level.h"
+#include "tern/trace/stage.h"
 
 namespace tern::report {
 namespace {

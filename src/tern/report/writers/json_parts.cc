@@ -1,6 +1,7 @@
 #include "tern/report/writers/json_parts.h"
 
 #include "tern/report/writers/comparison.h"
+#include "tern/trace/level.h"
 
 namespace tern::report {
 

@@ -3,6 +3,7 @@
 // the compared rows of logits; `rust` is the subject, whatever language it is written in.
 #include "tern/report/writers/json_parts.h"
 #include "tern/report/writers/writers.h"
+#include "tern/trace/run_folder.h"
 
 namespace tern::report {
 namespace {

@@ -2,6 +2,7 @@
 #include "tern/report/writers/comparison.h"
 #include "tern/report/writers/json_parts.h"
 #include "tern/report/writers/writers.h"
+#include "tern/trace/run_folder.h"
 
 namespace tern::report {
 namespace {

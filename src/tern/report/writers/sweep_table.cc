@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tern/report/writers/terminal.h"
+#include "tern/trace/level.h"
 
 namespace tern::report {
 namespace {
