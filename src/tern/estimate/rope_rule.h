@@ -81,6 +81,8 @@ RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base);
 RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor);  // of linear scaling
 // Of all pairs of a head, only the first so many are turned, each as it should be.
 RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned);
+// Only the first `width` features of a head are turned, pair i by base^(-2i / exponent_width).
+RopeFault rope_width_fault(const oracle::Hyperparameters& hp, size_t width, size_t exponent_width);
 RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset);
 // Those that have no number in them, or one that others have too: what is left where the angles were not recorded.
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp);
