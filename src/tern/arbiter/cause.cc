@@ -65,6 +65,12 @@ std::optional<Values> values_of(const trace::EngineRun& run, const trace::Engine
   return Values{record, is->values, should->values};
 }
 
+// null where it is not recorded, or no number.
+Json rms_json(const trace::EngineRun& run, const trace::TensorId& id) {
+  const trace::TraceRecord* const record = run.find(id);
+  return record != nullptr && record->finite_rms() ? json_number(*record->finite_rms()) : Json(nullptr);
+}
+
 bool is_held_by_values(const compare::AgainstOracle& held) {
   return held.local || (held.error && !held.error->is_lower_bound);
 }
@@ -166,21 +172,27 @@ double Explanation::error_of_first() const {
   return stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
 }
 
-// What is known of the first wrong tensor where nothing explains it: its RMS, and of a product with values the outputs
+// What is known of the tensor at fault where nothing explains it: its RMS, and of a product with values the outputs
 // that are wrong.
 Cause Explanation::unknown() const {
-  Cause cause{"unknown", place_.value_or(first_).name(), 0, "nothing that was tried explains it", Json::object()};
-  const trace::TraceRecord* const is = wrong_.run->find(first_);
-  const trace::TraceRecord* const should = exact_.find(first_);
-  cause.parameters["rms"] = is != nullptr && is->finite_rms() ? json_number(*is->finite_rms()) : Json(nullptr);
-  cause.parameters["expected"] =
-      should != nullptr && should->finite_rms() ? json_number(*should->finite_rms()) : Json(nullptr);
-  const auto values = values_of(*wrong_.run, exact_, first_);
-  if (!values || !is_product(first_.stage) || values->record->shape.size() != 2) {
+  const trace::TensorId at = place_.value_or(first_);
+  Cause cause{"unknown", at.name(), 0, "nothing that was tried explains it", Json::object()};
+  cause.parameters["rms"] = rms_json(*wrong_.run, at);
+  cause.parameters["expected"] = rms_json(exact_, at);
+  if (at != first_) {
+    const auto text = [](const Json& rms) {
+      return rms.is_number() ? fmt::format("{:.6g}", rms.get<double>()) : "unknown";
+    };
+    cause.evidence += fmt::format("; it shows in {}, whose RMS is {} instead of {}", first_.name(),
+                                  text(rms_json(*wrong_.run, first_)), text(rms_json(exact_, first_)));
+  }
+  const auto values = values_of(*wrong_.run, exact_, at);
+  const StageArbitration* const held = arbitration_.find(at);
+  if (!values || held == nullptr || !is_product(at.stage) || values->record->shape.size() != 2) {
     return cause;
   }
   const auto n_features = static_cast<size_t>(values->record->shape[1]);
-  const double noise = largest_noise(*arbitration_.find(first_), *values->record->rms);
+  const double noise = largest_noise(*held, *values->record->rms);
   std::vector<size_t> wrong = wrong_outputs(values->is, values->should, n_features, noise);
   if (!wrong.empty()) {
     cause.evidence +=
@@ -204,9 +216,13 @@ std::string Explanation::seen() const {
   scores.stage = Stage::kAttnScoresSoftmax;
   const trace::TraceRecord* record = exact_.find(scores);
   const bool cut = first_.stage.row().holds_query_heads && record != nullptr && record->shape.size() == 3;
+  // Position 0 is turned by nothing, and its token attends to itself alone.
+  const bool first_is_right =
+      first_.stage.kind() == trace::StageKind::kRope || first_.stage.kind() == trace::StageKind::kScores;
+  const size_t n_untold = first_is_right && first_.seq == 0 && first_.ubatch == 0 ? 1 : 0;
   const auto seen = compare::patterns(values->record->shape, values->is, values->should,
                                       largest_noise(*arbitration_.find(first_), *values->record->rms),
-                                      cut ? static_cast<size_t>(record->shape[0]) : 1);
+                                      cut ? static_cast<size_t>(record->shape[0]) : 1, n_untold);
   return seen.empty() ? std::string() : fmt::format("; in {}, {}", first_.name(), fmt::join(seen, ", and "));
 }
 

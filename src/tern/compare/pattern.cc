@@ -16,8 +16,8 @@ namespace {
 class Pair {
  public:
   Pair(const trace::Shape& shape, std::span<const float> is, std::span<const float> should, double noise,
-       size_t n_heads)
-      : is_(is), should_(should), noise_(noise) {
+       size_t n_heads, size_t n_untold)
+      : is_(is), should_(should), noise_(noise), n_untold_(n_untold) {
     const auto at = [&shape](size_t i) { return static_cast<size_t>(shape[i]); };
     heads_first_ = shape.size() == 3;
     n_tokens_ = heads_first_ ? at(1) : shape.size() == 2 ? at(0) : 1;
@@ -31,6 +31,7 @@ class Pair {
   bool usable() const { return usable_; }
   size_t n_tokens() const { return n_tokens_; }
   size_t n_heads() const { return n_heads_; }
+  size_t n_untold() const { return n_untold_; }  // tokens
   std::span<const float> is() const { return is_; }
   std::span<const float> should() const { return should_; }
 
@@ -52,7 +53,7 @@ class Pair {
   std::span<const float> is_, should_;
   double noise_;
   bool heads_first_ = false, usable_ = false;
-  size_t n_tokens_ = 1, n_heads_ = 1, width_ = 0;
+  size_t n_tokens_ = 1, n_heads_ = 1, width_ = 0, n_untold_;
 };
 
 using Clause = std::optional<std::string>;
@@ -137,14 +138,14 @@ std::string list_of(const std::vector<size_t>& numbers) {
 }
 
 // Whole tokens, or whole heads, that are right while others are wrong.
-Clause only_some(const Pair& pair, const char* what, size_t n, const auto& is_wrong) {
+Clause only_some(const Pair& pair, const char* what, size_t n, size_t n_untold, const auto& is_wrong) {
   std::vector<size_t> wrong;
   for (size_t i = 0; i < n; ++i) {
     if (is_wrong(i)) {
       wrong.push_back(i);
     }
   }
-  if (wrong.empty() || wrong.size() == n) {
+  if (wrong.empty() || (wrong.front() <= n_untold && wrong.size() == n - wrong.front())) {
     return std::nullopt;
   }
   const bool tail = wrong.back() + 1 == n && wrong.size() == n - wrong.front() && pair.n_tokens() == n;
@@ -153,7 +154,7 @@ Clause only_some(const Pair& pair, const char* what, size_t n, const auto& is_wr
 }
 
 Clause only_some_tokens(const Pair& pair) {
-  return only_some(pair, "token", pair.n_tokens(), [&](size_t t) {
+  return only_some(pair, "token", pair.n_tokens(), pair.n_untold(), [&](size_t t) {
     for (size_t h = 0; h < pair.n_heads(); ++h) {
       if (!pair.is_right(t, h)) return true;
     }
@@ -162,7 +163,7 @@ Clause only_some_tokens(const Pair& pair) {
 }
 
 Clause only_some_heads(const Pair& pair) {
-  return only_some(pair, "head", pair.n_heads(), [&](size_t h) {
+  return only_some(pair, "head", pair.n_heads(), 0, [&](size_t h) {
     for (size_t t = 0; t < pair.n_tokens(); ++t) {
       if (!pair.is_right(t, h)) return true;
     }
@@ -201,9 +202,9 @@ Clause grows_with_position(const Pair& pair) {
 }  // namespace
 
 std::vector<std::string> patterns(const trace::Shape& shape, std::span<const float> is, std::span<const float> should,
-                                  double noise, size_t n_heads) {
+                                  double noise, size_t n_heads, size_t n_untold) {
   TERN_CHECK(n_heads > 0);
-  const Pair pair(shape, is, should, noise, n_heads);
+  const Pair pair(shape, is, should, noise, n_heads, n_untold);
   std::vector<std::string> found;
   if (!pair.usable()) {
     return found;

@@ -7,6 +7,7 @@
 
 #include "tern/base/median.h"
 #include "tern/estimate/numerics.h"
+#include "tern/estimate/rope_some.h"
 #include "tern/estimate/rope_turns.h"
 #include "tern/estimate/site.h"
 
@@ -24,7 +25,7 @@ class RopeSearch {
     std::vector<Turns> seen;
     const std::vector<RopeToken> tokens = rope_tokens(facts_);
     double least = 1;
-    for (const RopeLayout& layout : layouts(x_, textbook_.layout)) {
+    for (const RopeLayout& layout : layouts(x_, *facts_.is(), textbook_.layout)) {
       seen.push_back(turns_of(x_, *facts_.is(), layout, tokens));
       least = std::min(least, seen.back().residual);
     }
@@ -103,43 +104,12 @@ class RopeSearch {
   }
 
   void find_base(const Turns& turns) {
-    constexpr double kLowest = 1.5, kHighest = 1e12;
-    const Values positions = turns.positions();
-    const auto misfit = [&](double log_base) {
-      return turns.misfit(rope_frequencies(turns.layout, std::exp(log_base)), positions);
-    };
-    const double last = *std::max_element(positions.begin(), positions.end());
-    const auto n_points = static_cast<size_t>(300 + 30 * std::min(last, 500.0));
-    Values grid(n_points);
-    for (size_t i = 0; i < n_points; ++i) {
-      grid[i] = std::log(kLowest) +
-                (std::log(kHighest) - std::log(kLowest)) * static_cast<double>(i) / static_cast<double>(n_points - 1);
-    }
-    const double base = shortest_that_fits(std::exp(argmin(misfit, grid)),
-                                           [&](double candidate) { return misfit(std::log(candidate)); });
+    const double base = nearest_base(turns);
     if (base != hp_.rope_base) {
       propose(turns, "rope_base", {{"rope_base", base}, {"expected", hp_.rope_base}},
               fmt::format("the RoPE base is {:.6g} instead of {:.6g}", base, hp_.rope_base),
               rope_frequencies(turns.layout, base), nullptr, kNumberMeasured);
     }
-  }
-
-  // Where each token would have to stand for these frequencies.
-  Values measured_positions(const Turns& turns, const Values& frequencies) const {
-    const Values positions = turns.positions();
-    const double last = *std::max_element(positions.begin(), positions.end());
-    constexpr double kStep = 0.25;
-    Values grid;
-    for (double p = -last - 64; p <= 2 * last + 128; p += kStep) {
-      grid.push_back(p);
-    }
-    Values measured;
-    for (size_t t = 0; t < positions.size(); ++t) {
-      const Turns one = turns.only({t});
-      const auto misfit = [&](double p) { return one.misfit(frequencies, {p}); };
-      measured.push_back(argmin(misfit, grid));
-    }
-    return measured;
   }
 
   void find_positions(const Turns& turns, const Values& frequencies) {
@@ -367,7 +337,14 @@ std::vector<Proposal> estimate_rope(const StageFacts& facts) {
   }
   if (facts.is()) {
     const bool fits = facts.is()->n_tokens == x->n_tokens && facts.is()->n_features == x->n_features;
-    return fits ? explaining(RopeSearch(facts, *x).run(), facts) : std::vector<Proposal>();
+    if (!fits) {
+      return {};
+    }
+    std::vector<Proposal> proposals = RopeSearch(facts, *x).run();
+    for (Proposal& proposal : rope_of_some(facts, *x)) {
+      proposals.push_back(std::move(proposal));
+    }
+    return explaining(std::move(proposals), facts);
   }
   // A rotation leaves the RMS as it is. What was turned otherwise shows in the scores (scores.cc), what was stretched
   // shows here.

@@ -29,6 +29,15 @@ void add_positions(const RopeRule& textbook, std::vector<RopeFault>& faults) {
       [](const RopeToken& token) { return static_cast<double>(token.index_in_pass); });
 }
 
+RopeFault layout_fault(const oracle::Hyperparameters& hp, const RopeLayout& layout) {
+  RopeFault fault;
+  fault.rule = textbook_rope(hp);
+  fault.id = describe_layout(layout, fault.rule.layout, fault.parameters, fault.says);
+  fault.rule.layout = layout;
+  fault.rule.frequencies = rope_frequencies(layout, hp.rope_base);
+  return fault;
+}
+
 }  // namespace
 
 RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base) {
@@ -50,6 +59,13 @@ RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned) {
           fmt::format("RoPE turns the first {} of {} pairs of a head, and leaves the others as they are", n_turned,
                       n_pairs),
           std::move(rule)};
+}
+
+RopeFault rope_width_fault(const oracle::Hyperparameters& hp, size_t width, size_t exponent_width) {
+  RopeLayout layout = textbook_rope(hp).layout;
+  layout.width = width;
+  layout.exponent_width = exponent_width;
+  return layout_fault(hp, layout);
 }
 
 RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset) {
@@ -77,24 +93,9 @@ RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor) {
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp) {
   const RopeRule textbook = textbook_rope(hp);
   std::vector<RopeFault> faults;
-  const auto add_layout = [&](const RopeLayout& layout) {
-    RopeFault fault;
-    fault.rule = textbook;
-    fault.rule.layout = layout;
-    fault.rule.frequencies = rope_frequencies(layout, hp.rope_base);
-    fault.id = describe_layout(layout, textbook.layout, fault.parameters, fault.says);
-    faults.push_back(std::move(fault));
-  };
-  RopeLayout layout = textbook.layout;
-  layout.halves_in = layout.halves_out = !layout.halves_in;
-  add_layout(layout);
-  for (size_t eighths = 1; eighths < 8; ++eighths) {
-    layout = textbook.layout;
-    layout.width = layout.exponent_width = layout.head * eighths / 8 / 2 * 2;
-    if (layout.width > 0) {
-      add_layout(layout);
-    }
-  }
+  RopeLayout other_pairs = textbook.layout;
+  other_pairs.halves_in = other_pairs.halves_out = !other_pairs.halves_in;
+  faults.push_back(layout_fault(hp, other_pairs));
   RopeRule still = textbook, backwards = textbook;
   still.position = [](const RopeToken&) { return 0.0; };
   backwards.position = [](const RopeToken& token) { return -static_cast<double>(token.position); };

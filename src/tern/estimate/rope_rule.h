@@ -81,6 +81,8 @@ RopeFault rope_base_fault(const oracle::Hyperparameters& hp, double base);
 RopeFault rope_factor_fault(const oracle::Hyperparameters& hp, double factor);  // of linear scaling
 // Only the first `n_turned` pairs of a head are turned, each by its right angle.
 RopeFault rope_pairs_fault(const oracle::Hyperparameters& hp, size_t n_turned);
+// Only the first `width` features of a head are turned, pair i by base^(-2i / exponent_width).
+RopeFault rope_width_fault(const oracle::Hyperparameters& hp, size_t width, size_t exponent_width);
 RopeFault rope_decode_offset_fault(const oracle::Hyperparameters& hp, int offset);
 // The rules without a number of their own, or with one that models use: the candidates where no angles are recorded.
 std::vector<RopeFault> usual_rope_faults(const oracle::Hyperparameters& hp);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <complex>
 
+#include "tern/estimate/numerics.h"
+
 namespace tern::estimate {
 
 double Turns::misfit(const std::vector<double>& frequencies, const std::vector<double>& at) const {
@@ -75,6 +77,40 @@ Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const
   return found;
 }
 
+double nearest_base(const Turns& turns) {
+  constexpr double kLowest = 1.5, kHighest = 1e12;
+  const std::vector<double> positions = turns.positions();
+  const auto misfit = [&](double log_base) {
+    return turns.misfit(rope_frequencies(turns.layout, std::exp(log_base)), positions);
+  };
+  const double last = *std::max_element(positions.begin(), positions.end());
+  const auto n_points = static_cast<size_t>(300 + 30 * std::min(last, 500.0));
+  std::vector<double> grid(n_points);
+  for (size_t i = 0; i < n_points; ++i) {
+    grid[i] = std::log(kLowest) +
+              (std::log(kHighest) - std::log(kLowest)) * static_cast<double>(i) / static_cast<double>(n_points - 1);
+  }
+  return shortest_that_fits(std::exp(argmin(misfit, grid)),
+                            [&](double candidate) { return misfit(std::log(candidate)); });
+}
+
+std::vector<double> measured_positions(const Turns& turns, const std::vector<double>& frequencies) {
+  const std::vector<double> positions = turns.positions();
+  const double last = *std::max_element(positions.begin(), positions.end());
+  constexpr double kStep = 0.25;
+  std::vector<double> grid;
+  for (double p = -last - 64; p <= 2 * last + 128; p += kStep) {
+    grid.push_back(p);
+  }
+  std::vector<double> measured;
+  for (size_t t = 0; t < positions.size(); ++t) {
+    const Turns one = turns.only({t});
+    const auto misfit = [&](double p) { return one.misfit(frequencies, {p}); };
+    measured.push_back(argmin(misfit, grid));
+  }
+  return measured;
+}
+
 std::vector<size_t> telling_tokens(size_t n_tokens) {
   constexpr size_t kAll = 24;
   std::vector<size_t> chosen;
@@ -84,7 +120,42 @@ std::vector<size_t> telling_tokens(size_t n_tokens) {
   return chosen;
 }
 
-std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook) {
+namespace {
+
+// Of each feature of a head: how much of it changed, relative to what it was.
+std::vector<double> change_of_features(const Matrix& x, const Matrix& y, size_t head) {
+  std::vector<double> change(head), size(head);
+  for (size_t t = 0; t < x.n_tokens; ++t) {
+    for (size_t f = 0; f < x.n_features; ++f) {
+      change[f % head] += std::pow(y.row(t)[f] - x.row(t)[f], 2);
+      size[f % head] += std::pow(x.row(t)[f], 2);
+    }
+  }
+  for (size_t f = 0; f < head; ++f) {
+    change[f] = size[f] > 0 ? std::sqrt(change[f] / size[f]) : 0;
+  }
+  return change;
+}
+
+struct Span {
+  size_t begin, end;
+};
+
+// From the first feature that changes by more than `rounding` to the last one, and of even width.
+Span changed_span(const std::vector<double>& change, double rounding) {
+  const auto changes = [rounding](double x) { return x > rounding; };
+  const auto begin = std::find_if(change.begin(), change.end(), changes) - change.begin();
+  const auto behind = std::find_if(change.rbegin(), change.rend(), changes) - change.rbegin();
+  Span span{static_cast<size_t>(begin), change.size() - static_cast<size_t>(behind)};
+  if (span.end > span.begin && (span.end - span.begin) % 2 != 0) {
+    span.end < change.size() ? ++span.end : --span.begin;
+  }
+  return span;
+}
+
+}  // namespace
+
+std::vector<RopeLayout> layouts(const Matrix& x, const Matrix& y, const RopeLayout& textbook) {
   std::vector<RopeLayout> found;
   const auto add = [&](RopeLayout layout) {
     for (const bool in : {textbook.halves_in, !textbook.halves_in}) {
@@ -99,13 +170,13 @@ std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook) {
   };
   const size_t head = textbook.head;
   add(textbook);
-  for (size_t eighths = 1; eighths < 8; ++eighths) {
-    const size_t width = head * eighths / 8 / 2 * 2;
-    if (width > 0) {
-      for (const size_t begin : {size_t{0}, head - width}) {
-        for (const size_t exponent : {width, head}) {
-          add({head, begin, width, exponent});
-        }
+  // An engine leaves what it does not turn as it is, or rounds it; the slowest pairs are turned by little more.
+  const std::vector<double> change = change_of_features(x, y, head);
+  for (const double rounding : {0.0, 1e-6, 1e-4, 1e-2}) {
+    const Span turned = changed_span(change, rounding);
+    if (turned.begin < turned.end) {
+      for (const size_t exponent : {turned.end - turned.begin, head}) {
+        add({head, turned.begin, turned.end - turned.begin, exponent});
       }
     }
   }

@@ -30,10 +30,15 @@ struct Turns {
 
 Turns turns_of(const Matrix& x, const Matrix& y, const RopeLayout& layout, const std::vector<RopeToken>& tokens);
 
+// The base whose frequencies fit best; a round number where that fits as well.
+double nearest_base(const Turns& turns);
+// Where each token would have to stand for these frequencies.
+std::vector<double> measured_positions(const Turns& turns, const std::vector<double>& frequencies);
+
 // Enough tokens to tell rules apart: the first ones, between which no turn is missed, and ever fewer behind them.
 std::vector<size_t> telling_tokens(size_t n_tokens);
 
-// Ways to pair features that come into question for rows of this width.
-std::vector<RopeLayout> layouts(const Matrix& x, const RopeLayout& textbook);
+// Ways to pair features that come into question where RoPE made `y` of `x`; both of the same shape.
+std::vector<RopeLayout> layouts(const Matrix& x, const Matrix& y, const RopeLayout& textbook);
 
 }  // namespace tern::estimate

@@ -385,6 +385,14 @@ class ScoreSearch {
         add_rope(rope_decode_offset_fault(hp_, offset), std::abs(offset) == 1 ? kNothingMeasured : kNumberMeasured);
       }
     }
+    // Another frequency for each width; the usual ones where halves are paired, as neighbours have it with few pairs.
+    const size_t step = often ? 2 : std::max<size_t>(in_.head_dim / 8 / 2 * 2, 2);
+    for (size_t width = step; width < in_.head_dim; width += step) {
+      add_rope(rope_width_fault(hp_, width, width), kNothingMeasured);
+      if (often && hp_.rope_neox_pairs) {
+        add_rope(rope_width_fault(hp_, width, in_.head_dim), kNothingMeasured);
+      }
+    }
     if (!often) {
       return;
     }
