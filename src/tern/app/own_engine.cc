@@ -31,7 +31,7 @@ const OwnArithmetic& own_arithmetic_of(kernels::ActivationRounding rounding) {
 
 std::span<const OwnArithmetic> own_arithmetics() { return kOwnArithmetics; }
 
-std::vector<std::string> oracle_words(const std::vector<std::string>& more) {
+std::vector<std::string> oracle_engine_words(const std::vector<std::string>& more) {
   std::vector<std::string> words = {"--engine", "oracle"};
   words.insert(words.end(), more.begin(), more.end());
   return words;

@@ -20,8 +20,14 @@ namespace tern::app {
 // The program that is running. Errors: kEngine when it cannot be found.
 Result<std::filesystem::path> own_program();
 
+<<<<<<< ours
 // `tern run`: greedy, seed 42, no early stop, and `more_words` at the end (oracle_words()). It has every ability of
 // peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path cannot be found.
+=======
+// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end (oracle_engine_words()). It can be asked for
+// everything in the table of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when
+// our own path cannot be found.
+>>>>>>> theirs
 Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
                                                    std::string_view isa = {}, const peer::Settings& settings = {});
 
@@ -37,7 +43,7 @@ struct OwnArithmetic {
 std::span<const OwnArithmetic> own_arithmetics();
 
 // What makes `tern run` the oracle, and `more` at the end.
-std::vector<std::string> oracle_words(const std::vector<std::string>& more = {});
+std::vector<std::string> oracle_engine_words(const std::vector<std::string>& more = {});
 
 // The rounding with which our engine is compared with one of that arithmetic.
 kernels::ActivationRounding rounding_to_meet(const std::string& arithmetic);

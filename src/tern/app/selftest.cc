@@ -130,7 +130,7 @@ class JudgedModel {
           Engine{"none, other rounding",
                  "our engine with activations rounded in one step",
                  {"--activation-rounding", "fused"}},
-          Engine{"none, the oracle", "the oracle without a fault", oracle_words()}}) {
+          Engine{"none, the oracle", "the oracle without a fault", oracle_engine_words()}}) {
       jobs.push_back([this, engine](const fs::path& folder) {
         return right_row({.fault = engine.name, .does = engine.does, .expected = "nothing"}, engine.words, folder);
       });
@@ -187,7 +187,7 @@ class JudgedModel {
   }
 
   Result<SelftestRow> fault_row(const oracle::Fault& fault, const std::string& name, const fs::path& folder) const {
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_tern(oracle_words({"--fault", name}), folder));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_tern(oracle_engine_words({"--fault", name}), folder));
     return judge({.fault = name, .does = std::string(fault.does), .expected = std::string(fault.cause)}, *run.run,
                  arbiter_->oracle(), folder);
   }
@@ -228,7 +228,7 @@ class JudgedModel {
   }
 
   Result<SelftestRow> vacuous_row(const std::string& name, const fs::path& folder) const {
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_tern(oracle_words({"--fault", name}), folder));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun run, run_tern(oracle_engine_words({"--fault", name}), folder));
     const auto comparison = compare::compare_runs(*run.run, *run.run);
     SelftestRow row{.fault = name + " on both sides",
                     .does = std::string(oracle::find_fault(name)->does),

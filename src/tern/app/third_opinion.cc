@@ -56,21 +56,21 @@ Result<std::optional<outcome::Cause>> estimate_cause(const arbiter::WrongSide& w
 
 Result<arbiter::OracleEngines> oracle_engines() {
   arbiter::OracleEngines engines;
-  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer(oracle_words()));
+  TERN_ASSIGN_OR_RETURN(engines.plain, make_tern_peer(oracle_engine_words()));
   const auto rounded = [](int bits) {
-    return make_tern_peer(oracle_words({"--significant-bits", std::to_string(bits)}));
+    return make_tern_peer(oracle_engine_words({"--significant-bits", std::to_string(bits)}));
   };
   TERN_ASSIGN_OR_RETURN(engines.rounded, rounded(kRoundedBits));
   for (const int bits : kAlsoRoundedBits) {
     TERN_ASSIGN_OR_RETURN(engines.also_rounded.emplace_back(), rounded(bits));
   }
   for (const oracle::Float32Rules& rules : oracle::kFloat32Evaluations) {
-    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_words({"--arithmetic", std::string(rules.name)})));
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_engine_words({"--arithmetic", std::string(rules.name)})));
     engines.float32.push_back(std::move(engine));
   }
   for (const oracle::Hypothesis& hypothesis : oracle::hypotheses()) {
     const std::string name(hypothesis.fault);
-    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_words({"--fault", name})));
+    TERN_ASSIGN_OR_RETURN(auto engine, make_tern_peer(oracle_engine_words({"--fault", name})));
     engines.faults.push_back({name,
                               std::string(oracle::find_fault(name)->cause),
                               {hypothesis.changes.begin(), hypothesis.changes.end()},
