@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "compare/run_builder.h"
@@ -229,6 +230,24 @@ TEST_F(JudgementTest, ThePlaceIsWhereAMeasuredCauseBegins) {
   confidence = 0.1;
   judgement = judged(subject, right_, true);
   EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/out");
+}
+
+// The hashes part where the RMS is still equal. What is known of the cause is of the tensor that it names.
+TEST_F(JudgementTest, TheFiguresOfAnUnknownCauseAreOfItsPlace) {
+  RunBuilder subject = right_;
+  subject.with_values = false;
+  subject.logits.clear();
+  subject.arithmetic = "";
+  std::vector<float>& permuted = subject.tensors["blk1/q_proj"];
+  std::reverse(permuted.begin(), permuted.end());
+  subject.tensors["blk1/out"][0] += 3;
+  const Judgement judgement = judged(subject, right_, true);
+  ASSERT_TRUE(judgement.cause);
+  EXPECT_EQ(judgement.cause->id, "unknown");
+  EXPECT_EQ(judgement.cause->name, "blk1/q_proj");
+  const Json& measured = judgement.cause->parameters;
+  EXPECT_NEAR(measured["rms"].get<double>(), measured["expected"].get<double>(), 1e-9);
+  EXPECT_THAT(judgement.cause->evidence, HasSubstr("; it shows in blk1/out, whose RMS is "));
 }
 
 TEST_F(JudgementTest, ADifferenceIsProvedAlsoAgainstAReferenceThatFailedItsChecks) {

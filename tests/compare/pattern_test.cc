@@ -13,6 +13,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr double kNoise = 1e-6;
 constexpr size_t kTokens = 6, kHeads = 4, kWidth = 8;
@@ -78,6 +79,18 @@ TEST(Patterns, OnlySomeTokens) {
   is = numbers();
   is[0] += 1;
   EXPECT_THAT(see(is, numbers()), Contains("only token 0 of 6 is wrong"));
+}
+
+// The first token of a sequence is behind RoPE what it was before.
+TEST(Patterns, TokensThatTellNothingAreNoPattern) {
+  const auto wrong_from = [](size_t from, size_t n_untold) {
+    std::vector<float> is = numbers();
+    for (size_t i = from * kHeads * kWidth; i < is.size(); i += 3) is[i] += 1;
+    return patterns({kTokens, kHeads * kWidth}, is, numbers(), kNoise, kHeads, n_untold);
+  };
+  EXPECT_THAT(wrong_from(1, 0), Contains("only token 1 to 5 of 6 are wrong: the tail of the batch"));
+  EXPECT_THAT(wrong_from(1, 1), Not(Contains(HasSubstr("token"))));
+  EXPECT_THAT(wrong_from(2, 1), Contains("only token 2 to 5 of 6 are wrong: the tail of the batch"));
 }
 
 TEST(Patterns, OnlySomeHeads) {

@@ -14,6 +14,7 @@ using test::simplest;
 struct WrongTurn {
   double base = 1e4;
   size_t head = 64, width = 64;
+  size_t exponent_width = 0;  // 0: as `width`
   bool halves = true;
   double magnitude = 1;
   std::function<double(size_t t)> position = [](size_t t) { return static_cast<double>(t); };
@@ -26,8 +27,9 @@ Matrix turned(const Matrix& x, const WrongTurn& wrong) {
   for (size_t t = 0; t < x.n_tokens; ++t) {
     for (size_t head = 0; head < x.n_features; head += wrong.head) {
       for (size_t i = 0; i < wrong.width / 2; ++i) {
+        const size_t exponent_width = wrong.exponent_width > 0 ? wrong.exponent_width : wrong.width;
         const double frequency =
-            wrong.scaled(i, std::pow(wrong.base, -2.0 * static_cast<double>(i) / static_cast<double>(wrong.width)));
+            wrong.scaled(i, std::pow(wrong.base, -2.0 * static_cast<double>(i) / static_cast<double>(exponent_width)));
         const double angle = wrong.position(t) * frequency;
         const size_t a = head + (wrong.halves ? i : 2 * i), b = wrong.halves ? a + wrong.width / 2 : a + 1;
         y.row(t)[a] = wrong.magnitude * (x.row(t)[a] * std::cos(angle) - x.row(t)[b] * std::sin(angle));
@@ -100,14 +102,38 @@ TEST_F(EstimateRope, Positions) {
 }
 
 TEST_F(EstimateRope, PartOfTheHead) {
-  for (const size_t width : {size_t{32}, size_t{48}}) {
-    const Proposal found = of_queries({.width = width});
-    EXPECT_EQ(found.id, "rope_partial");
-    EXPECT_EQ(found.parameters["features"], width) << found.parameters;
+  for (size_t width = 2; width < 64; width += 14) {
+    for (const Proposal& found : {of_queries({.width = width}), of_a_decode_step({.width = width})}) {
+      EXPECT_EQ(found.id, "rope_partial") << width;
+      EXPECT_EQ(found.parameters["features"], width) << found.parameters;
+      EXPECT_FALSE(found.parameters.contains("exponent_width")) << found.parameters;
+    }
   }
   const Proposal found = of_queries({.head = 32, .width = 32});
   EXPECT_EQ(found.id, "rope_partial");
   EXPECT_EQ(found.parameters["head"], 32) << found.parameters;
+}
+
+TEST_F(EstimateRope, PartOfTheHeadWithTheFrequenciesOfAll) {
+  for (const size_t width : {size_t{10}, size_t{44}, size_t{62}}) {
+    const Proposal found = of_queries({.width = width, .exponent_width = 64});
+    EXPECT_EQ(found.id, "rope_partial");
+    EXPECT_EQ(found.parameters["features"], width) << found.parameters;
+    EXPECT_EQ(found.parameters["exponent_width"], 64) << found.parameters;
+  }
+}
+
+TEST_F(EstimateRope, PartOfTheHeadPairedOtherwise) {
+  for (const size_t width : {size_t{22}, size_t{44}}) {
+    const Proposal found = of_queries({.width = width, .halves = false});
+    EXPECT_EQ(found.id, "rope_pairing");
+    EXPECT_EQ(found.parameters["pairs"], "neighbours") << found.parameters;
+    const auto y = found.recompute(run_.facts("blk2/q_rope", run_.values("blk2/q_rope")));
+    ASSERT_TRUE(y);
+    const Matrix x = run_.values("blk2/q_proj");
+    EXPECT_EQ(y->row(3)[width], x.row(3)[width]);
+    EXPECT_NE(y->row(3)[width - 1], x.row(3)[width - 1]);
+  }
 }
 
 TEST_F(EstimateRope, PartOfThePairs) {
@@ -153,6 +179,45 @@ TEST_F(EstimateRope, FactorsOfEachFrequency) {
   EXPECT_EQ(found.parameters.value("type", ""), "yarn") << found.parameters;
   EXPECT_NEAR(found.parameters.value("factor", 0.0), factor, 0.1) << found.parameters;
   EXPECT_NEAR(found.parameters.value("magnitude", 0.0), magnitude, 1e-4) << found.parameters;
+}
+
+TEST_F(EstimateRope, BaseFromAPositionOn) {
+  const Matrix x = run_.values("blk2/q_proj"), wrong = turned(x, {.base = 13337});
+  for (const size_t from : {size_t{2}, size_t{7}, size_t{11}}) {
+    Matrix y = turned(x, {});
+    for (size_t t = from; t < x.n_tokens; ++t) {
+      std::copy_n(wrong.row(t).begin(), x.n_features, y.row(t).begin());
+    }
+    const Proposal found = simplest(run_.facts("blk2/q_rope", y), estimate_rope);
+    EXPECT_EQ(found.id, "rope_base");
+    EXPECT_NEAR(found.parameters.value("rope_base", 0.0), 13337, 1) << found.parameters;
+    EXPECT_EQ(found.parameters["positions"], Json::array({from, nullptr})) << found.parameters;
+  }
+}
+
+TEST_F(EstimateRope, PositionsOfEachHead) {
+  const Matrix x = run_.values("blk2/q_proj");
+  const auto by_head = [&](const std::function<double(size_t head, size_t t)>& position) {
+    Matrix y = x;
+    for (size_t h = 0; h < test::kHeads; ++h) {
+      const Matrix of_head = turned(x, {.position = [&](size_t t) { return position(h, t); }});
+      for (size_t t = 0; t < x.n_tokens; ++t) {
+        std::copy_n(of_head.row(t).begin() + static_cast<std::ptrdiff_t>(h * test::kWidth), test::kWidth,
+                    y.row(t).begin() + static_cast<std::ptrdiff_t>(h * test::kWidth));
+      }
+    }
+    return simplest(run_.facts("blk2/q_rope", y), estimate_rope);
+  };
+  Proposal found = by_head([](size_t head, size_t) { return static_cast<double>(head); });
+  EXPECT_EQ(found.id, "rope_position");
+  for (size_t h = 0; h < test::kHeads; ++h) {
+    EXPECT_NEAR(found.parameters["position_of_each_head"][h].get<double>(), static_cast<double>(h), 1e-6);
+  }
+  found = by_head([](size_t head, size_t t) { return static_cast<double>(t) / static_cast<double>(1 + head); });
+  EXPECT_EQ(found.id, "rope_position");
+  for (size_t h = 0; h < test::kHeads; ++h) {
+    EXPECT_NEAR(found.parameters["factor_of_each_head"][h].get<double>(), 1 / static_cast<double>(1 + h), 1e-6);
+  }
 }
 
 TEST_F(EstimateRope, LengthFromRms) {

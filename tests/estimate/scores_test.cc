@@ -197,21 +197,24 @@ TEST_F(EstimateScores, DiscreteFaultsFromRms) {
   EXPECT_NE(test::find(hold, "causal_mask", "offset"), nullptr) << test::listed(hold);
 }
 
-// A rotation leaves the RMS of queries and keys as it is; the scores' RMS is the first that it changes.
-TEST_F(EstimateScores, RopeBaseFromRms) {
-  const auto turned = [](Matrix x, double base) {
-    for (size_t t = 0; t < x.n_tokens; ++t) {
-      for (size_t head = 0; head < x.n_features; head += kWidth) {
-        for (size_t i = 0; i < kWidth / 2; ++i) {
-          const double angle = static_cast<double>(t) * std::pow(base, -static_cast<double>(i) * 2 / kWidth);
-          const double a = x.row(t)[head + i], b = x.row(t)[head + i + kWidth / 2];
-          x.row(t)[head + i] = a * std::cos(angle) - b * std::sin(angle);
-          x.row(t)[head + i + kWidth / 2] = a * std::sin(angle) + b * std::cos(angle);
-        }
+// Of each head the first `width` features, in halves.
+Matrix turned(Matrix x, double base, size_t width = kWidth) {
+  for (size_t t = 0; t < x.n_tokens; ++t) {
+    for (size_t head = 0; head < x.n_features; head += kWidth) {
+      for (size_t i = 0; i < width / 2; ++i) {
+        const double exponent = -2 * static_cast<double>(i) / static_cast<double>(width);
+        const double angle = static_cast<double>(t) * std::pow(base, exponent);
+        const double a = x.row(t)[head + i], b = x.row(t)[head + i + width / 2];
+        x.row(t)[head + i] = a * std::cos(angle) - b * std::sin(angle);
+        x.row(t)[head + i + width / 2] = a * std::sin(angle) + b * std::cos(angle);
       }
     }
-    return x;
-  };
+  }
+  return x;
+}
+
+// A rotation leaves the RMS of queries and keys as it is; the scores' RMS is the first that it changes.
+TEST_F(EstimateScores, RopeBaseFromRms) {
   const Matrix p = softmax(turned(run_.values("blk2/q_proj"), 1.3e6), turned(run_.values("blk2/k_proj"), 1.3e6), 0, {});
   const auto hold = that_hold(run_.facts("blk2/attn_scores_softmax", p, false), estimate_scores);
   bool is_found = false;
@@ -220,6 +223,19 @@ TEST_F(EstimateScores, RopeBaseFromRms) {
         is_found || (proposal.id == "rope_base" && std::abs(proposal.parameters.value("rope_base", 0.0) - 1.3e6) < 2e4);
   }
   EXPECT_TRUE(is_found) << test::listed(hold);
+}
+
+TEST_F(EstimateScores, RopeWidthFromRms) {
+  for (const size_t width : {size_t{6}, size_t{44}}) {
+    const Matrix p =
+        softmax(turned(run_.values("blk2/q_proj"), 1e4, width), turned(run_.values("blk2/k_proj"), 1e4, width), 0, {});
+    const auto hold = that_hold(run_.facts("blk2/attn_scores_softmax", p, false), estimate_scores);
+    const auto n_found = std::count_if(hold.begin(), hold.end(), [&](const Proposal& proposal) {
+      return proposal.id == "rope_partial" && proposal.parameters["features"] == width &&
+             !proposal.parameters.contains("exponent_width");
+    });
+    EXPECT_GT(n_found, 0) << width << "\n" << test::listed(hold);
+  }
 }
 
 TEST_F(EstimateScores, NothingIsWrongWithRightOnes) {
