@@ -16,6 +16,7 @@ using compare::VerdictKind;
 using compare::Wrong;
 using test::RunBuilder;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 // An oracle that has one answer, whatever it is asked.
@@ -248,6 +249,31 @@ TEST_F(JudgementTest, TheFiguresOfAnUnknownCauseAreOfItsPlace) {
   const Json& measured = judgement.cause->parameters;
   EXPECT_NEAR(measured["rms"].get<double>(), measured["expected"].get<double>(), 1e-9);
   EXPECT_THAT(judgement.cause->evidence, HasSubstr("; it shows in blk1/out, whose RMS is "));
+}
+
+// Nothing turns the token at position 0: that it is right is no pattern.
+TEST_F(JudgementTest, TheFirstTokenBehindRopeTellsNothing) {
+  const auto evidence = [&](const std::string& stage, size_t first_wrong) {
+    RunBuilder right = RunBuilder::example();
+    right.tensors["blk0/" + stage] = {1, 2, 3, -1, 2, 1, 4, -3};
+    right.n_rows["blk0/" + stage] = 4;
+    RunBuilder rounded = right, wrong = right;
+    rounded.tensors["blk0/" + stage][0] *= 1.001F;
+    for (size_t token = first_wrong; token < 4; ++token) {
+      wrong.tensors["blk0/" + stage][2 * token + 1] -= 7;
+    }
+    wrong.arithmetic = "";
+    oracle_.plain = std::make_unique<Prepared>(right, folder_);
+    oracle_.rounded = std::make_unique<Prepared>(rounded, folder_);
+    const Judgement judgement = judged(wrong, right, true);
+    EXPECT_TRUE(judgement.cause);
+    EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/" + stage);
+    return judgement.cause ? judgement.cause->evidence : std::string();
+  };
+  const auto names_tokens = HasSubstr("are wrong: the tail of the batch");
+  EXPECT_THAT(evidence("q_rope", 1), Not(names_tokens));
+  EXPECT_THAT(evidence("q_rope", 2), names_tokens);
+  EXPECT_THAT(evidence("q_proj", 1), names_tokens);
 }
 
 TEST_F(JudgementTest, ADifferenceIsProvedAlsoAgainstAReferenceThatFailedItsChecks) {

@@ -50,7 +50,8 @@ trace::EngineRun RunBuilder::build(const TemporaryFolder& folder) const {
   auto values = trace::SafetensorsWriter::create(path / "tensors.safetensors", 1 << 16);
   TERN_CHECK(values.has_value());
   for (const auto& [name, data] : tensors) {
-    const trace::Shape shape = {1, static_cast<int64_t>(data.size())};
+    const auto rows = static_cast<int64_t>(n_rows.contains(name) ? n_rows.at(name) : 1);
+    const trace::Shape shape = {rows, static_cast<int64_t>(data.size()) / rows};
     const auto id = trace::TensorId::parse(name);
     TERN_CHECK(id.has_value());
     records.push_back(trace::make_record(*id, shape, data));

@@ -20,6 +20,7 @@ struct RunBuilder {
   std::vector<int32_t> generated_tokens = {3, 2};
   std::vector<int32_t> teacher_tokens;
   std::map<std::string, std::vector<float>> tensors;  // by trace name, shape [1, n]
+  std::map<std::string, size_t> n_rows = {};          // of those of another shape, [rows, n / rows]
   std::vector<std::vector<float>> logits;             // rows; none: no logits.safetensors
   bool with_values = true;                            // write tensors.safetensors
   int rms_digits = 0;                                 // that the records state; 0: all

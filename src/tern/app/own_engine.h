@@ -20,14 +20,9 @@ namespace tern::app {
 // The program that is running. Errors: kEngine when it cannot be found.
 Result<std::filesystem::path> own_program();
 
-<<<<<<< ours
-// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end (oracle_words()). It has every ability of
-// peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path cannot be found.
-=======
-// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end (oracle_engine_words()). It can be asked for
-// everything in the table of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when
-// our own path cannot be found.
->>>>>>> theirs
+// `tern run`: greedy, seed 42, no early stop, and `more_words` at the end (oracle_engine_words()). It has every ability
+// of peer/abilities.h. `isa`: a kernel table to be forced; empty: none. Errors: kEngine when our own path cannot be
+// found.
 Result<std::unique_ptr<peer::Peer>> make_tern_peer(const std::vector<std::string>& more_words = {},
                                                    std::string_view isa = {}, const peer::Settings& settings = {});
 
