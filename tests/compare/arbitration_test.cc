@@ -104,7 +104,7 @@ class ByRms : public testing::Test {
       scale(sample, off);
       noise.include_rms(oracle, sample.build(folder_));
     }
-    const trace::EngineRun rounded = shaken(reference, floor).build(folder_);
+    const trace::EngineRun rounded = shaken(reference_is_wrong ? right_ : reference, floor).build(folder_);
     const Isolation isolation(other, reference_is_wrong ? oracle : other, {&rounded});
     return arbitrate({{&subject}, {&other, &isolation}}, oracle, noise);
   }

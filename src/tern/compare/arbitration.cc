@@ -146,9 +146,7 @@ StageArbitration* Arbitration::find(const TensorId& id) {
   return it != stages.end() && it->id == id ? &*it : nullptr;
 }
 
-const StageArbitration* Arbitration::find(const TensorId& id) const {
-  return const_cast<Arbitration*>(this)->find(id);
-}
+const StageArbitration* Arbitration::find(const TensorId& id) const { return const_cast<Arbitration*>(this)->find(id); }
 
 void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
   reason.clear();

@@ -57,7 +57,7 @@ struct Arbitration {
   std::optional<trace::TensorId> first_wrong_tensor() const;      // of either side
   const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
   StageArbitration* find(const trace::TensorId& id);
-  std::string reason;                                             // one sentence with the figures
+  std::string reason;             // one sentence with the figures
   std::optional<Side> inputs_of;  // whose inputs on_same_inputs were measured on; absent where they were not
   std::string no_same_inputs;     // why they were not, where that is known
 
