@@ -153,11 +153,11 @@ std::optional<Proposal> other_layers_order(Recomputation& again, int n_layers) {
     reads.push_back(layer);
   }
   bool found = false;
+  const auto first_of = [](const std::vector<TensorId>& ids, StageKind kind) {
+    return std::find_if(ids.begin(), ids.end(), [kind](const TensorId& id) { return id.stage.kind() == kind; });
+  };
   for (const auto& [layer, ids] : by_layer) {
-    const auto first_of = [&ids](StageKind kind) {
-      return std::find_if(ids.begin(), ids.end(), [kind](const TensorId& id) { return id.stage.kind() == kind; });
-    };
-    const auto norm = first_of(StageKind::kNorm), projection = first_of(StageKind::kProjection);
+    const auto norm = first_of(ids, StageKind::kNorm), projection = first_of(ids, StageKind::kProjection);
     if (norm == ids.end() || projection == ids.end()) {
       continue;
     }
