@@ -91,7 +91,8 @@ void RoundingNoise::include_rms(const EngineRun& oracle, const EngineRun& rounde
     }
     const std::vector<double> should = squares_by_token(record.shape, exact);
     const std::vector<double> is = squares_by_token(record.shape, coarse);
-    const double mean_square = *record.rms * *record.rms * static_cast<double>(exact.size() / should.size());
+    const size_t n_features = exact.size() / should.size();
+    const double mean_square = *record.rms * *record.rms * static_cast<double>(n_features);
     double sum = 0, sum_of_squares = 0;
     for (size_t token = 0; token < should.size(); ++token) {
       const double contribution = (is[token] - should[token]) / (2 * mean_square);
