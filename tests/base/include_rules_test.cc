@@ -55,23 +55,30 @@ Rooms rooms() {
   return rooms;
 }
 
-Arrows arrows_of_includes() {
-  static const std::regex include(R"re(^\s*#include "tern/([a-z_]+)/)re");
-  Arrows arrows;
+// `visit(room, line, file)` for each line of the sources.
+template <class Visit>
+void for_each_line(const Visit& visit) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(source_root())) {
     const std::string extension = entry.path().extension();
     const std::string room = *entry.path().lexically_relative(source_root()).begin();
-    if (extension != ".h" && extension != ".cc") {
-      continue;
-    }
-    std::istringstream lines(text_of(entry.path()));
-    std::smatch match;
-    for (std::string line; std::getline(lines, line);) {
-      if (std::regex_search(line, match, include) && match[1] != room) {
-        arrows[room].insert(match[1]);
+    if (extension == ".h" || extension == ".cc") {
+      std::istringstream lines(text_of(entry.path()));
+      for (std::string line; std::getline(lines, line);) {
+        visit(room, line, entry.path());
       }
     }
   }
+}
+
+Arrows arrows_of_includes() {
+  static const std::regex include(R"re(^\s*#include "tern/([a-z_]+)/)re");
+  Arrows arrows;
+  for_each_line([&](const std::string& room, const std::string& line, const std::filesystem::path&) {
+    std::smatch match;
+    if (std::regex_search(line, match, include) && match[1] != room) {
+      arrows[room].insert(match[1]);
+    }
+  });
   return arrows;
 }
 
@@ -98,25 +105,16 @@ TEST(Rooms, EveryNameOfAnotherRoomFollowsAnArrow) {
   static const std::regex word(R"(\b([a-z_]+)::)");
   const Arrows allowed = rooms().arrows;
   size_t n_names = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(source_root())) {
-    const std::string extension = entry.path().extension();
-    const std::string room = *entry.path().lexically_relative(source_root()).begin();
-    if (extension != ".h" && extension != ".cc") {
-      continue;
-    }
-    std::istringstream lines(text_of(entry.path()));
-    for (std::string line; std::getline(lines, line);) {
-      line.resize(std::min(line.size(), line.find("//")));
-      for (std::sregex_iterator it(line.begin(), line.end(), word), end; it != end; ++it) {
-        const std::string target = (*it)[1];
-        if (target != room && allowed.contains(target)) {
-          ++n_names;
-          EXPECT_TRUE(allowed.at(room).contains(target))
-              << entry.path() << " names " << target << ":: without an arrow";
-        }
+  for_each_line([&](const std::string& room, const std::string& line, const std::filesystem::path& file) {
+    const std::string code = line.substr(0, line.find("//"));
+    for (std::sregex_iterator it(code.begin(), code.end(), word), end; it != end; ++it) {
+      const std::string target = (*it)[1];
+      if (target != room && allowed.contains(target)) {
+        ++n_names;
+        EXPECT_TRUE(allowed.at(room).contains(target)) << file << " names " << target << ":: without an arrow";
       }
     }
-  }
+  });
   EXPECT_GT(n_names, 1000U);
 }
 

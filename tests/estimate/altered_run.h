@@ -25,6 +25,31 @@ namespace tern::test {
 // Of the bundled model: query heads, and their width.
 inline constexpr size_t kHeads = 4, kWidth = 64;
 
+// Evaluates a prompt and a decode step for each token that is fed.
+inline void evaluate_all(oracle::Oracle& oracle, std::span<const int32_t> prompt, std::span<const int32_t> fed,
+                         trace::Recorder* recorder) {
+  TERN_CHECK(oracle.evaluate(prompt, 0, 0, recorder).has_value());
+  for (size_t step = 0; step < fed.size(); ++step) {
+    TERN_CHECK(oracle.evaluate(fed.subspan(step, 1), static_cast<int>(step) + 1, 0, recorder).has_value());
+  }
+}
+
+// The run folder that `recorder` has written to, whole and read back.
+inline trace::EngineRun finished_run(trace::FolderRecorder& recorder, const std::filesystem::path& folder,
+                                     const std::vector<int32_t>& prompt, const std::vector<int32_t>& fed) {
+  TERN_CHECK(recorder.finish().has_value());
+  trace::RunResult result;
+  result.engine = "computed";
+  result.max_tokens = static_cast<int>(fed.size()) + 1;
+  result.prompt_tokens = prompt;
+  result.generated_tokens = fed;
+  result.generated_tokens.push_back(0);
+  TERN_CHECK(write_file(folder / "result.json", to_json_text(trace::to_json(result))).has_value());
+  auto run = trace::read_run_folder(folder);
+  TERN_CHECK(run.has_value());
+  return std::move(*run);
+}
+
 class AlteredRun {
  public:
   using Matrix = oracle::Matrix;
@@ -73,11 +98,7 @@ class AlteredRun {
       settings.significant_bits = 24;
       auto oracle = oracle::Oracle::load(bundled(), settings);
       TERN_CHECK(oracle.has_value());
-      TERN_CHECK(oracle->evaluate(prompt, 0, 0, &run->second).has_value());
-      for (size_t step = 0; step < fed.size(); ++step) {
-        const auto one = std::span(fed).subspan(step, 1);
-        TERN_CHECK(oracle->evaluate(one, static_cast<int>(step) + 1, 0, &run->second).has_value());
-      }
+      evaluate_all(*oracle, prompt, fed, &run->second);
     }
     return run->second;
   }
@@ -107,17 +128,7 @@ class AlteredRun {
       }
       TERN_CHECK((*recorder)->record(record.id, record.shape, values).has_value());
     }
-    TERN_CHECK((*recorder)->finish().has_value());
-    trace::RunResult result;
-    result.engine = "altered";
-    result.max_tokens = static_cast<int>(fed_.size()) + 1;
-    result.prompt_tokens = prompt_;
-    result.generated_tokens = fed_;
-    result.generated_tokens.push_back(0);
-    TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
-    auto run = trace::read_run_folder(path);
-    TERN_CHECK(run.has_value());
-    return std::move(*run);
+    return finished_run(**recorder, path, prompt_, fed_);
   }
 
   std::vector<int32_t> prompt_, fed_;

@@ -41,22 +41,8 @@ class ExplainRuns : public testing::Test {
     const auto path = folder_.path() / ("run" + std::to_string(n_runs_++));
     auto recorder = trace::FolderRecorder::create(path, trace::TraceForm::kList);
     TERN_CHECK(recorder && (!with_values || (*recorder)->dump_values(path / "tensors.safetensors", 1 << 12)));
-    TERN_CHECK(engine.evaluate(kRunPrompt, 0, 0, recorder->get()).has_value());
-    for (size_t step = 0; step < kRunFed.size(); ++step) {
-      const auto one = std::span(kRunFed).subspan(step, 1);
-      TERN_CHECK(engine.evaluate(one, static_cast<int>(step) + 1, 0, recorder->get()).has_value());
-    }
-    TERN_CHECK((*recorder)->finish().has_value());
-    trace::RunResult result;
-    result.engine = "computed";
-    result.max_tokens = static_cast<int>(kRunFed.size()) + 1;
-    result.prompt_tokens = kRunPrompt;
-    result.generated_tokens = kRunFed;
-    result.generated_tokens.push_back(0);
-    TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
-    auto run = trace::read_run_folder(path);
-    TERN_CHECK(run.has_value());
-    return std::move(*run);
+    test::evaluate_all(engine, kRunPrompt, kRunFed, recorder->get());
+    return test::finished_run(**recorder, path, kRunPrompt, kRunFed);
   }
 
   // An engine that changes these stages, without values.

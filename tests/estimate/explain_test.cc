@@ -11,6 +11,7 @@
 #include <memory>
 #include <set>
 
+#include "estimate/altered_run.h"
 #include "support/paths.h"
 #include "tern/base/check.h"
 #include "tern/base/file.h"
@@ -74,22 +75,8 @@ class Explain : public testing::Test {
     if (with_values) {
       TERN_CHECK((*recorder)->dump_values(path / "tensors.safetensors", 4096).has_value());
     }
-    TERN_CHECK(oracle.evaluate(prompt_, 0, 0, recorder->get()).has_value());
-    for (size_t step = 0; step < fed_.size(); ++step) {
-      TERN_CHECK(oracle.evaluate(std::span(fed_).subspan(step, 1), static_cast<int>(step) + 1, 0, recorder->get())
-                     .has_value());
-    }
-    TERN_CHECK((*recorder)->finish().has_value());
-    trace::RunResult result;
-    result.engine = "changed";
-    result.max_tokens = static_cast<int>(fed_.size()) + 1;
-    result.prompt_tokens = prompt_;
-    result.generated_tokens = fed_;
-    result.generated_tokens.push_back(0);
-    TERN_CHECK(write_file(path / "result.json", to_json_text(trace::to_json(result))).has_value());
-    auto run = trace::read_run_folder(path);
-    TERN_CHECK(run.has_value());
-    return runs_.emplace_back(std::move(*run));
+    test::evaluate_all(oracle, prompt_, fed_, recorder->get());
+    return runs_.emplace_back(test::finished_run(**recorder, path, prompt_, fed_));
   }
 
   // The cause of a run with that change; an id of "" where none was found.

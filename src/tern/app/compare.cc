@@ -196,8 +196,7 @@ Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& se
   }
   arbiter::Question question(setting, scratch, giver);
   question.fed_tokens.resize(std::min(question.fed_tokens.size(), static_cast<size_t>(first->seq)));
-  question.around = first->name();
-  question.inputs_from = giver.folder;
+  question.look_around(*first, giver.folder);
   const auto is_known = [&](const trace::EngineRun& run) { return comparison.exact || run.values; };
   trace::EngineRun nothing;  // in place of a subject that is not judged
   nothing.result = runs.subject->result;

@@ -91,6 +91,11 @@ Question::Question(const peer::RunSetting& setting, fs::path folder_of_runs, con
       folder(std::move(folder_of_runs)),
       ubatch(ubatch_of(run)) {}
 
+void Question::look_around(const trace::TensorId& id, fs::path giver) {
+  around = inputs_before = id.name();
+  inputs_from = std::move(giver);
+}
+
 Result<Arbiter> Arbiter::ask(const OracleEngines& engines, Question question) {
   TERN_ASSIGN_OR_RETURN(peer::PeerRun oracle, evaluate(*engines.plain, question, "oracle"));
   const bool is_close_look = !question.around.empty();  // what goes in is exact, and little is inherited

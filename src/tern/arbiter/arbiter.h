@@ -55,6 +55,8 @@ std::vector<int32_t> fed_tokens(const trace::RunResult& result);
 struct Question : peer::RunSetting {
   // What `run` was given. Where it does not state its prompt's ids, `prompt_tokens` is empty.
   Question(const peer::RunSetting& setting, std::filesystem::path folder_of_runs, const trace::EngineRun& run);
+  // A close look: only the neighbourhood of this tensor is computed, from what the run in `giver` recorded before it.
+  void look_around(const trace::TensorId& id, std::filesystem::path giver);
 
   std::vector<int32_t> prompt_tokens;
   std::vector<int32_t> fed_tokens;  // of the decode steps

@@ -18,9 +18,6 @@ using compare::StageArbitration;
 using outcome::Cause;
 using trace::Stage;
 
-// The confidence of a cause that explains all that is known, where that is RMS alone.
-constexpr double kMostByRms = 0.7;
-
 // Of what is wrong by its RMS alone, a fault that mends less of it is not the cause.
 constexpr double kLeastShareByRms = 0.3;
 
@@ -246,7 +243,7 @@ Cause Explanation::conclude() const {
       "and {} of {} tensors are within rounding of it",
       wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
       best_->error_at_first, best_->n_explained, best_->n_held);
-  return {best_->fault->cause, name, (by_rms ? kMostByRms : 1) * best_->share(), evidence + others};
+  return {best_->fault->cause, name, (by_rms ? outcome::kMostConfidenceByRms : 1) * best_->share(), evidence + others};
 }
 
 std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,

@@ -65,10 +65,10 @@ constexpr TensorSpec kLlamaTensors[] = {kEmbedding, kOutputNorm, kAttnNorm, kQ, 
 constexpr TensorSpec kBitnetTensors[] = {kEmbedding, kOutputNorm, kAttnNorm,   kAttnSubNorm, kQ,  kK,    kV,
                                          kO,         kFfnNorm,    kFfnSubNorm, kGate,        kUp, kDown, kHead};
 
+// Name, graph, keys, tensors; is_ternary, ties_head, states_rope_scaling. "bitnet-25" is an earlier name.
 constexpr Family kFamilies[] = {
     {"bitnet-b1.58", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors, true, true, false},
-    {"bitnet-25", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors, true, true,
-     false},  // an earlier name of the same
+    {"bitnet-25", "bitnet-b1.58", kCounts, kNumbers, kTexts, kBitnetTensors, true, true, false},
     {"bitnet", "bitnet", kCounts, kNumbers, kTexts, kBitnetTensors, true, true, true},
     {"llama", "llama", kCounts, kNumbers, kTexts, kLlamaTensors, false, false, false},
 };

@@ -38,9 +38,8 @@ void add_compare(Command& app, Action& action) {
       ->excludes(scenario);
   command->footer(
       "Without --exact and --tolerant, equal hashes are demanded where both sides name the same arithmetic.\n"
-      "Exit codes: 0 match or within tolerance, 1 diverged, 2 usage (other prompts, a pattern that matches nothing), "
-      "3\n"
-      "unreadable, 5 the comparison proves nothing.\n"
+      "Exit codes: 0 match or within tolerance, 1 diverged, 2 usage (other prompts, a pattern that matches nothing),\n"
+      "            3 unreadable, 5 the comparison proves nothing.\n"
       "Example: tern compare /tmp/crossval/scenario1/rs-run models/tern-tiny/reference");
   command->callback([options, json, &action] {
     action = [options, json]() -> Result<int> {

@@ -72,9 +72,9 @@ void add_selftest(Command& app, Action& action) {
       "With --draws, faults run on --model and on four small random models, on prompts that are drawn too; a tenth as\n"
       "many pairs of right engines are drawn besides. A draw is placed where first_divergence is the first tensor\n"
       "that the fault changes, and named where the cause has its id, and its figures within 2 %.\n"
-      "Exit codes: 0 all right, 1 the judge was wrong at least once; with --draws, 1 where fewer than {:.0f} % are "
-      "placed\n"
-      "or {:.0f} % named ({:.0f} % and {:.0f} % where the subject has hashes only), or a right engine is blamed.\n"
+      "Exit codes: 0 all right, 1 the judge was wrong at least once; with --draws, 1 where fewer than\n"
+      "{:.0f} % are placed or {:.0f} % named ({:.0f} % and {:.0f} % where the subject has hashes only),\n"
+      "or a right engine is blamed.\n"
       "Example: tern selftest\n"
       "         tern selftest --draws 200 --seed 7",
       100 * app::kWithValues.placed, 100 * app::kWithValues.named, 100 * app::kWithHashes.placed,

@@ -140,13 +140,15 @@ std::string_view wrong_name(Wrong wrong) {
   return "?";
 }
 
-StageArbitration* Arbitration::find(const TensorId& id) {
+const StageArbitration* Arbitration::find(const TensorId& id) const {
   const auto it = std::lower_bound(stages.begin(), stages.end(), id,
                                    [](const auto& stage, const auto& wanted) { return stage.id < wanted; });
   return it != stages.end() && it->id == id ? &*it : nullptr;
 }
 
-const StageArbitration* Arbitration::find(const TensorId& id) const { return const_cast<Arbitration*>(this)->find(id); }
+StageArbitration* Arbitration::find(const TensorId& id) {
+  return const_cast<StageArbitration*>(std::as_const(*this).find(id));
+}
 
 void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
   reason.clear();
@@ -255,36 +257,51 @@ bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
 // digits of it.
 bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
 
+// Where the hashes of a side without values part from those of one that has values and is right there. Both computed
+// this tensor from equal inputs.
+struct Parted {
+  TensorId id;
+  const TraceRecord &is, &should;
+  const NoiseFloor& floor;  // of the right side
+};
+std::optional<Parted> parted_from_right(const Sided<RunToArbitrate>& runs, Side side) {
+  const RunToArbitrate &own = runs.at(side), &right = runs.at(other(side));
+  if (own.run == nullptr || own.isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+    return std::nullopt;
+  }
+  const auto id = where_they_part(*own.run, *right.run);
+  const LocalError* const of_right = id ? right.isolation->find(*id) : nullptr;
+  if (of_right == nullptr || of_right->is_wrong()) {
+    return std::nullopt;
+  }
+  return Parted{*id, *own.run->find(*id), *right.run->find(*id), of_right->floor};
+}
+
 // Two right sides that compute a tensor from equal inputs have RMS that differ by the tensor's own rounding alone: no
 // more than both may be off by their values.
 void judge_where_they_part(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
   for (const Side side : kSides) {
-    const EngineRun* const run = runs.at(side).run;
-    const RunToArbitrate& right = runs.at(other(side));
-    if (run == nullptr || runs.at(side).isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+    const auto parted = parted_from_right(runs, side);
+    StageArbitration* const stage = parted ? arbitration.find(parted->id) : nullptr;
+    if (stage == nullptr) {
       continue;
     }
-    const auto parted = where_they_part(*run, *right.run);
-    const LocalError* const of_right = parted ? right.isolation->find(*parted) : nullptr;
-    StageArbitration* const stage = parted ? arbitration.find(*parted) : nullptr;
-    if (of_right == nullptr || of_right->is_wrong() || stage == nullptr) {
-      continue;
-    }
-    const TraceRecord &is = *run->find(*parted), &should = *right.run->find(*parted);
+    const auto& [id, is, should, floor] = *parted;
     if (!trace::is_same_or_reversed(is.shape, should.shape) || !is.finite_rms() || !should.finite_rms() ||
         *should.rms == 0) {
       continue;
     }
-    const double unstated = RmsPrecision(run).half_unit(*is.rms) + RmsPrecision(right.run).half_unit(*should.rms);
+    const double unstated = RmsPrecision(runs.at(side).run).half_unit(*is.rms) +
+                            RmsPrecision(runs.at(other(side)).run).half_unit(*should.rms);
     const double off = std::max(std::abs(*is.rms - *should.rms) - unstated, 0.0) / *should.rms;
-    const LocalError own{{off, true, std::nullopt}, {2 * of_right->floor.relative, 2 * of_right->floor.largest}};
+    const LocalError own{{off, true, std::nullopt}, {2 * floor.relative, 2 * floor.largest}};
     if (own.is_wrong()) {
       AgainstOracle& held = stage->sides.at(side);
       held.local = own;
       held.wrong = true;
       FirstWrong& first = arbitration.first_wrong.at(side);
-      auto& slot = parted->seq == 0 ? first.prefill : first.decode;
-      slot = slot ? std::min(*slot, *parted) : *parted;
+      auto& slot = id.seq == 0 ? first.prefill : first.decode;
+      slot = slot ? std::min(*slot, id) : id;
     }
   }
 }
@@ -314,21 +331,15 @@ void place_by_deviation(const Sided<RunToArbitrate>& runs, Arbitration& arbitrat
 
 void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
   for (const Side side : kSides) {
-    const EngineRun* const run = runs.at(side).run;
-    const RunToArbitrate& right = runs.at(other(side));
     const auto shown = arbitration.first_wrong.at(side).first();
-    if (!shown || runs.at(side).isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
+    const auto parted = shown ? parted_from_right(runs, side) : std::nullopt;
+    if (!parted || !(parted->id < *shown) || parted->id.layer != shown->layer || parted->id.seq != shown->seq) {
       continue;
     }
-    const auto parted = where_they_part(*run, *right.run);
-    if (!parted || !(*parted < *shown) || parted->layer != shown->layer || parted->seq != shown->seq) {
-      continue;
-    }
-    const LocalError* const of_right = right.isolation->find(*parted);
-    const TraceRecord &is = *run->find(*parted), &should = *right.run->find(*parted);
-    const bool is_permuted = have_equal_rms(is, should) && states_all_digits(*run, *is.rms);
-    if (of_right != nullptr && !of_right->is_wrong() && (is_permuted || was_equal_before(*run, *right.run, *parted))) {
-      arbitration.move_forward(side, *parted,
+    const EngineRun &run = *runs.at(side).run, &right = *runs.at(other(side)).run;
+    const bool is_permuted = have_equal_rms(parted->is, parted->should) && states_all_digits(run, *parted->is.rms);
+    if (is_permuted || was_equal_before(run, right, parted->id)) {
+      arbitration.move_forward(side, parted->id,
                                is_permuted
                                    ? "all that goes into it is equal by hash to the other side's, and its RMS is "
                                      "the same, but not its hash, as of values with other signs or in another order"

@@ -26,8 +26,6 @@ constexpr double kLeastTolerance = 2e-5;
 constexpr size_t kMustFit = 3;
 constexpr double kSameDistance = 0.02;  // tolerances
 constexpr double kWorst = 30;           // tolerances; what is further away says no more
-// The share that an RMS shows of what values could show.
-constexpr double kConfidenceOfRms = 0.7;
 // For a number that fits any RMS and equals nothing known: a listed fault may explain the RMS better.
 constexpr double kConfidenceOfAnyNumber = 0.28;
 // Products of all passes together: some ten seconds.
@@ -370,7 +368,7 @@ class RmsExplanation {
     return Cause{
         best.proposal.id,
         best.place.name(),
-        (best.proposal.simplicity > kFitsAnything ? kConfidenceOfRms : kConfidenceOfAnyNumber) * share /
+        (best.proposal.simplicity > kFitsAnything ? outcome::kMostConfidenceByRms : kConfidenceOfAnyNumber) * share /
             static_cast<double>(1 + n_equal),
         fmt::format(
             "{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "

@@ -26,6 +26,15 @@ double finite_or_infinite(double x) { return std::isfinite(x) ? x : kInfinity; }
 
 }  // namespace
 
+Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns) {
+  Matrix part(matrix.n_tokens, columns.size());
+  for (size_t t = 0; t < matrix.n_tokens; ++t) {
+    std::transform(columns.begin(), columns.end(), part.row(t).begin(),
+                   [row = matrix.row(t)](uint64_t column) { return row[column]; });
+  }
+  return part;
+}
+
 double rms_of(const Matrix& x) {
   const double sum = std::transform_reduce(x.values.begin(), x.values.end(), x.values.begin(), 0.0);
   return x.values.empty() ? 0 : std::sqrt(sum / static_cast<double>(x.values.size()));

@@ -1,6 +1,7 @@
 // What several estimators need: how well a proposal fits, roots and minima in one unknown, and round numbers.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <span>
@@ -20,6 +21,9 @@ inline constexpr double kFitsAnything = 0.1;
 inline constexpr double kNotBefore = 0.5;
 
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// These columns of a matrix, in their order.
+Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns);
 
 double rms_of(const Matrix& x);
 

@@ -30,8 +30,7 @@ Matrix multiply(const Matrix& input, const gguf::Tensor& weight);
 Matrix multiply_rows(const Matrix& input, const gguf::Tensor& weight, std::span<const uint64_t> rows);
 // `n` rows, or all where there are fewer, evenly spread.
 std::vector<uint64_t> spread(uint64_t n_rows, uint64_t n);
-// The columns of a matrix, and its rows.
-Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns);
+// The first `n` rows of a matrix.
 Matrix first_tokens(const Matrix& matrix, size_t n);
 
 // The factor that takes `from` nearest to `to`, and how far they are then apart, relative to `to`.

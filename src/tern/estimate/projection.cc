@@ -184,15 +184,6 @@ std::vector<uint64_t> spread(uint64_t n_rows, uint64_t n) {
   return rows;
 }
 
-Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns) {
-  Matrix part(matrix.n_tokens, columns.size());
-  for (size_t t = 0; t < matrix.n_tokens; ++t) {
-    std::transform(columns.begin(), columns.end(), part.row(t).begin(),
-                   [row = matrix.row(t)](uint64_t column) { return row[column]; });
-  }
-  return part;
-}
-
 Matrix first_tokens(const Matrix& matrix, size_t n) {
   Matrix part = matrix;
   part.n_tokens = std::min(n, matrix.n_tokens);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "tern/base/median.h"
 #include "tern/estimate/numerics.h"
@@ -53,12 +55,11 @@ void find_late_base(const StageFacts& facts, const Turns& turns, std::vector<Pro
   proposals.push_back(base_from_position(hp, nearest_base(turns.only(chosen)), turns.tokens[from].position));
 }
 
-Matrix columns(const Matrix& x, size_t begin, size_t n) {
-  Matrix part(x.n_tokens, n);
-  for (size_t t = 0; t < x.n_tokens; ++t) {
-    std::copy_n(x.row(t).begin() + static_cast<std::ptrdiff_t>(begin), n, part.row(t).begin());
-  }
-  return part;
+// The columns of the head that begins at `begin`.
+Matrix head_of(const Matrix& x, size_t begin, size_t head) {
+  std::vector<uint64_t> columns(head);
+  std::iota(columns.begin(), columns.end(), begin);
+  return columns_of(x, columns);
 }
 
 // Each head's own position for a token, by the head's number; the textbook's rule otherwise.
@@ -77,7 +78,7 @@ Proposal positions_of_heads(Json parameters, std::string says, std::vector<doubl
         Matrix y(x->n_tokens, x->n_features);
         for (size_t h = 0; h < x->n_features / head; ++h) {
           rule.position = [&, h](const RopeToken& token) { return position(numbers[h], token); };
-          const std::optional<Matrix> part = rotated(columns(*x, h * head, head), rule, rope_tokens(facts));
+          const std::optional<Matrix> part = rotated(head_of(*x, h * head, head), rule, rope_tokens(facts));
           for (size_t t = 0; part && t < y.n_tokens; ++t) {
             std::copy_n(part->row(t).begin(), head, y.row(t).begin() + static_cast<std::ptrdiff_t>(h * head));
           }
@@ -94,7 +95,7 @@ void find_heads(const StageFacts& facts, const Matrix& x, const RopeRule& textbo
   const std::vector<RopeToken> tokens = rope_tokens(facts);
   std::vector<double> places, factors;
   for (size_t begin = 0; begin + head <= x.n_features; begin += head) {
-    const Turns all = turns_of(columns(x, begin, head), columns(*facts.is(), begin, head), textbook.layout, tokens);
+    const Turns all = turns_of(head_of(x, begin, head), head_of(*facts.is(), begin, head), textbook.layout, tokens);
     std::vector<size_t> chosen;
     for (size_t t = 0; t < tokens.size() && chosen.size() < kEnough; ++t) {
       if (tokens[t].position > 0) {

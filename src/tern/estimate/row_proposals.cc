@@ -60,17 +60,6 @@ std::optional<std::vector<size_t>> order_of_heads(const std::vector<size_t>& rea
 }
 
 // One of the two reorderings within heads that converters make.
-bool is_pair_order(const std::vector<size_t>& read, size_t head_dim, bool undone) {
-  for (size_t row = 0; row < read.size(); ++row) {
-    const size_t i = row % head_dim, half = head_dim / 2;
-    const size_t taken = undone ? (i < half ? 2 * i : 2 * (i - half) + 1) : i % 2 * half + i / 2;
-    if (read[row] != row - i + taken) {
-      return false;
-    }
-  }
-  return true;
-}
-
 std::vector<size_t> pair_order(size_t n_rows, size_t head_dim, bool undone) {
   std::vector<size_t> read(n_rows);
   for (size_t row = 0; row < n_rows; ++row) {
@@ -180,7 +169,7 @@ void propose_own_rows(const StageFacts& facts, const Product& product, const Row
       stage == trace::Stage::kQProj || stage == trace::Stage::kKProj || stage == trace::Stage::kVProj;
   if (has_heads && stage != trace::Stage::kVProj) {
     for (const bool undone : {false, true}) {
-      if (is_pair_order(read, head_dim, undone)) {
+      if (read == pair_order(read.size(), head_dim, undone)) {
         proposals.push_back(pair_order_proposal(product, head_dim, undone));
         return;
       }

@@ -10,6 +10,9 @@
 
 namespace tern::outcome {
 
+// The confidence of a cause that explains all that is known of a side, where that is hashes and RMS only.
+inline constexpr double kMostConfidenceByRms = 0.7;
+
 struct Cause {
   std::string id;    // "weight_scale", "rope_base", ...; "unknown" where nothing that was tried explains it
   std::string name;  // the first wrong tensor

@@ -79,8 +79,8 @@ std::vector<std::string> format_names();
 // The layouts of the formats with this name, in lower case; empty where there is only one format.
 std::vector<std::string> layouts_of(std::string_view name);
 
-// The name of a tensor type that GGUF files are known to have ("Q4_K"), whether or not tern can read it; "type
-// 99" otherwise.
+// The name of a tensor type that GGUF files are known to have ("Q4_K"), whether or not tern can read it. "type 99"
+// for another.
 std::string type_name(uint32_t type_id);
 // "IQ4_XS (type 23)", "type 99".
 std::string type_name_and_id(uint32_t type_id);

@@ -325,8 +325,7 @@ class ScenarioRun {
       return {};
     }
     arbiter::Question question(plan_, partial_, *near.run);
-    question.around = question.inputs_before = first->name();
-    question.inputs_from = near.run->folder;
+    question.look_around(*first, near.run->folder);
     progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
     const bool reference_is_known = comparison.exact || reference.values;
     return judgement_.arbitrate(*engines, std::move(question),

@@ -13,13 +13,6 @@ Result<Inputs> Inputs::open(const std::filesystem::path& run_folder, const std::
   return Inputs(std::move(values), before, std::move(records));
 }
 
-bool Inputs::is_taken(const TensorId& id) const {
-  if (!before_) {
-    return true;
-  }
-  const TraceRecord* const record = records_.find(id);
-  const TraceRecord* const before = records_.find(*before_);
-  return record != nullptr && before != nullptr ? record < before : id < *before_;  // records stand in execution order
-}
+bool Inputs::is_taken(const TensorId& id) const { return !before_ || executed_before(records_, id, *before_); }
 
 }  // namespace tern::trace

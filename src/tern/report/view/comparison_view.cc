@@ -9,7 +9,6 @@
 
 #include "tern/report/view/figures.h"
 #include "tern/report/view/recommendations.h"
-#include "tern/trace/level.h"
 #include "tern/trace/stage.h"
 
 namespace tern::report {
@@ -156,8 +155,8 @@ std::vector<Ranking> rankings_of(const Arbitration& arbitration) {
     if (first.first()) {
       add(fmt::format("{}'s stages by their own errors, each from its recorded inputs", compare::side_name(side)),
           rank_stages(
-              arbitration,
-              "own error", [side = side](const auto& stage) -> const auto& { return stage.sides.at(side).local; },
+              arbitration, "own error",
+              [side = side](const auto& stage) -> const auto& { return stage.sides.at(side).local; },
               compare::kFloorAllowance));
     }
   }
@@ -218,7 +217,7 @@ ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   ComparisonView view{
       .comparison = c,
       .verdict = in_words(compare::verdict_name(c.verdict.kind)),
-      .level = fmt::format("{} ({})", trace::level_name(c.level), c.level_reason),
+      .level = level_text(c),
       .held_to = fmt::format("{} ({})", c.exact ? "equal hashes" : "tolerances", c.exact_reason),
       .coverage = fmt::format("{} of {} tensors, {} of {} tokens, {} of {} rows of logits; {} of {} stages",
                               coverage.tensors_compared, coverage.tensors_expected, coverage.tokens_compared,

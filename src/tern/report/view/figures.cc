@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <string.h>
 
+#include "tern/trace/level.h"
 #include "tern/trace/run_folder.h"
 
 namespace tern::report {
@@ -61,6 +62,10 @@ std::string ending_of(const outcome::Execution& execution) {
     return fmt::format("exit code {} after {:.2f} s", *execution.exit_code, execution.wall_s);
   }
   return execution.command.empty() ? "no process" : "not started";
+}
+
+std::string level_text(const compare::RunComparison& comparison) {
+  return fmt::format("{} ({})", trace::level_name(comparison.level), comparison.level_reason);
 }
 
 }  // namespace tern::report

@@ -33,4 +33,7 @@ std::string ending_of(const outcome::Execution& execution);
 // "SIGSEGV"
 std::string signal_name(int signal);
 
+// What must be compared for a pass, and why that: "tensors (the default)".
+std::string level_text(const compare::RunComparison& comparison);
+
 }  // namespace tern::report

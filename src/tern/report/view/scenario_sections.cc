@@ -5,7 +5,6 @@
 
 #include "tern/report/view/parts.h"
 #include "tern/report/view/recommendations.h"
-#include "tern/trace/level.h"
 
 namespace tern::report {
 namespace {
@@ -130,7 +129,7 @@ Section parity_metrics(const ScenarioView& view) {
   }
   const compare::RunComparison& c = *view.scenario.comparison;
   const compare::Coverage& coverage = c.coverage;
-  section.facts.push_back({"Level", fmt::format("{} ({})", trace::level_name(c.level), c.level_reason)});
+  section.facts.push_back({"Level", level_text(c)});
   section.facts.push_back(
       {"Compared", fmt::format("{} of {} tensors ({} of {} stages), {} of {} tokens, {} of {} rows of logits",
                                coverage.tensors_compared, coverage.tensors_expected, coverage.stages_compared,
