@@ -20,14 +20,13 @@ TEST(Json, DeepNestingIsRefused) {
   EXPECT_FALSE(parse_json(std::string(70, '[') + std::string(70, ']'), "x"));
 }
 
-TEST(Json, VeryManyKeysAreRefusedOrSorted) {
+TEST(Json, VeryManyKeysAreRefused) {
   std::string text = "{";
   for (int i = 0; i < 100000; ++i) {
     text += "\"" + std::to_string(i) + "\":0,";
   }
   text.back() = '}';
   EXPECT_FALSE(parse_json(text, "x"));
-  EXPECT_EQ(parse_sorted_json(text, "x").value().size(), 100000U);
 }
 
 TEST(Json, IntegersAreCheckedBeforeTheyAreNarrowed) {

@@ -42,9 +42,7 @@ class ThirdOpinion : public testing::Test {
   nlohmann::json json_in(const fs::path& path) {
     const auto text = read_file(path, uint64_t{64} << 20);
     EXPECT_TRUE(text) << text.error().line();
-    auto json = parse_sorted_json(text.value_or(""), path.string());
-    EXPECT_TRUE(json) << json.error().line();
-    return json ? std::move(*json) : nlohmann::json();
+    return nlohmann::json::parse(text.value_or("{}"));
   }
 
   // Into "pack", hashes only: our engine on a copy of the model whose RoPE base is another.

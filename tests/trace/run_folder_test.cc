@@ -141,6 +141,23 @@ TEST(RunFolder, ValuesWithoutRecordsAreEnough) {
   EXPECT_TRUE(run->notes.empty());
 }
 
+// In time that grows with their number: work by its square ends only at the test's deadline.
+TEST(RunFolder, VeryManyEmptyTensorsAreRead) {
+  constexpr size_t kTensors = 200000;
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
+  auto writer =
+      SafetensorsWriter::create(folder.path() / "tensors.safetensors", SafetensorsWriter::header_bytes(kTensors));
+  ASSERT_TRUE(writer);
+  for (size_t i = 0; i < kTensors; ++i) {
+    ASSERT_TRUE(writer->add("blk0/x" + std::to_string(i), {0, 4}, {}));
+  }
+  ASSERT_TRUE(writer->finish());
+  const auto run = read_run_folder(folder.path());
+  ASSERT_TRUE(run) << run.error().line();
+  EXPECT_EQ(run->trace.size(), kTensors);
+}
+
 TEST(RunFolder, WhatRecordsLeaveOutIsDerivedFromTheValues) {
   const test::TemporaryFolder folder;
   ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));

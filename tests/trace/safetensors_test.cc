@@ -146,6 +146,25 @@ TEST(Safetensors, WhatTheFormatForbidsIsNamed) {
            Bad{file_with_header(" {" + a + "}", 4), "does not begin with '{'"},
            Bad{file_with_header(R"({"__metadata__":{"x":1}})", 0), "key \"x\" is not a string"},
            Bad{file_with_header(R"({"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}})", 4), "dtype F31"},
+           Bad{file_with_header(R"({"a":{"dtype":7,"shape":[1],"data_offsets":[0,4]}})", 4),
+               "\"dtype\" is not a string"},
+           Bad{file_with_header(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4), "no key \"dtype\""},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", 4), "dimension"},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","shape":{"x":1},"data_offsets":[0,4]}})", 4), "has no shape"},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", 4),
+               "at most 8 dimensions"},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4), "no data_offsets"},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4), "no data_offsets"},
+           Bad{file_with_header(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
+               "the key \"dtype\" stands twice"},
+           Bad{file_with_header(R"({"__metadata__":[],"a":1})", 0), "__metadata__: is not a JSON object"},
+           Bad{file_with_header(R"({"__metadata__":{},"__metadata__":{}})", 0),
+               "the key \"__metadata__\" stands twice"},
+           Bad{file_with_header(R"({"__metadata__":{"x":"1","x":"2"}})", 0), "the key \"x\" stands twice"},
+           Bad{file_with_header(R"({"__metadata__":{"x":{}}})", 0), "key \"x\" is not a string"},
+           Bad{file_with_header("{" + a + "]", 4), "header @ byte "},
+           Bad{file_with_header("{\"a\":{\"more\":" + std::string(70, '[') + std::string(70, ']') + "}}", 0),
+               "nested deeper than 64"},
        }) {
     ASSERT_TRUE(write_file(path, bad.content));
     const auto file = Safetensors::open(path);
@@ -154,6 +173,18 @@ TEST(Safetensors, WhatTheFormatForbidsIsNamed) {
   }
   ASSERT_TRUE(write_file(path, file_with_header("{" + b_at(4) + "," + a + R"(,"__metadata__":{"x":"y"}})", 8)));
   EXPECT_TRUE(Safetensors::open(path)) << "in any order";
+}
+
+TEST(Safetensors, KeysThatTheFormatDoesNotHaveArePassedOver) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "x.safetensors";
+  ASSERT_TRUE(
+      write_file(path, file_with_header(R"({"a":{"more":{"shape":[7,{"x":null}],"y":[1.5,true,"z"]},"dtype":"F32",)"
+                                        R"("shape":[1],"data_offsets":[0,4],"last":-1}})",
+                                        4)));
+  const auto file = Safetensors::open(path);
+  ASSERT_TRUE(file) << file.error().line();
+  EXPECT_EQ(file->find("a")->shape, std::vector<int64_t>{1});
 }
 
 TEST(Safetensors, DamagedFilesAreErrors) {

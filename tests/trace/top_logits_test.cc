@@ -124,21 +124,9 @@ TEST_F(TopLogitsTest, ContradictionsAreErrors) {
       {"sum below the largest", [](RawTop& t) { t.sums[0] = 2.9F; }, "row 0: the log-sum-exp is 2.9"},
       {"sum below that of the kept", [](RawTop& t) { t.sums[0] = 3.5F; }, "row 0: the log-sum-exp is 3.5"},
       {"sum above what is left allows", [](RawTop& t) { t.sums[1] = 5.2F; }, "row 1: the log-sum-exp is 5.2"},
-      {"other shape",
-       [](RawTop& t) {
-         t.logits_shape = {3, 2};
-       },
-       "are not [positions, k]"},
-      {"three dimensions",
-       [](RawTop& t) {
-         t.ids_shape = t.logits_shape = {1, 2, 3};
-       },
-       "are not [positions, k]"},
-      {"sums of other rows",
-       [](RawTop& t) {
-         t.sums_shape = {2, 1};
-       },
-       "are not [positions, k]"},
+      {"other shape", [](RawTop& t) { t.logits_shape = {3, 2}; }, "are not [positions, k]"},
+      {"three dimensions", [](RawTop& t) { t.ids_shape = t.logits_shape = {1, 2, 3}; }, "are not [positions, k]"},
+      {"sums of other rows", [](RawTop& t) { t.sums_shape = {2, 1}; }, "are not [positions, k]"},
       {"k above the vocabulary", [](RawTop& t) { t.vocab = "2"; }, "keeps 3 logits of a row of 2"},
       {"no vocabulary", [](RawTop& t) { t.vocab = ""; }, "no \"vocab\""},
       {"no number", [](RawTop& t) { t.vocab = "6x"; }, "no \"vocab\""},
@@ -150,11 +138,7 @@ TEST_F(TopLogitsTest, ContradictionsAreErrors) {
          t.logits.clear();
        },
        "keeps 0 logits"},
-      {"huge k",
-       [](RawTop& t) {
-         t.ids_shape = t.logits_shape = {2, int64_t{1} << 40};
-       },
-       "elements by its shape"},
+      {"huge k", [](RawTop& t) { t.ids_shape = t.logits_shape = {2, int64_t{1} << 40}; }, "elements by its shape"},
   };
   for (const Damage& damage : cases) {
     RawTop raw;

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
-#include <set>
 
 #include "tern/base/file.h"
 
@@ -14,72 +12,33 @@ namespace tern {
 
 namespace {
 
-// The keys of the objects that are open, to find one that stands twice.
-class OpenKeys {
- public:
-  void open() { objects_.emplace_back(); }
-  void close() { objects_.pop_back(); }
-  void add(const std::string& key) {
-    if (!objects_.back().insert(key).second && !twice_) {
-      twice_ = key;
-    }
-  }
-  const std::optional<std::string>& twice() const { return twice_; }
-
- private:
-  std::vector<std::set<std::string>> objects_;
-  std::optional<std::string> twice_;
-};
-
-// `keys`: null where a key may stand twice; the last one then counts.
-template <class AnyJson>
-Result<AnyJson> parse(std::string_view text, const std::string& where, size_t max_keys, OpenKeys* keys = nullptr) {
-  constexpr int kMaxDepth = 64;
-  using Event = typename AnyJson::parse_event_t;
-  bool too_deep = false;
-  size_t n_keys = 0;
-  const typename AnyJson::parser_callback_t limit = [&](int depth, Event event, AnyJson& value) {
-    too_deep = too_deep || depth > kMaxDepth;
-    n_keys += event == Event::key ? 1 : 0;
-    if (keys != nullptr && event == Event::object_start) {
-      keys->open();
-    } else if (keys != nullptr && event == Event::object_end) {
-      keys->close();
-    } else if (keys != nullptr && event == Event::key) {
-      keys->add(value.template get<std::string>());
-    }
-    return !too_deep && n_keys <= max_keys;
-  };
-  try {
-    AnyJson value = AnyJson::parse(text, limit);
-    if (too_deep) {
-      return invalid_input(where, fmt::format("JSON is nested deeper than {}", kMaxDepth));
-    }
-    if (n_keys > max_keys) {
-      return invalid_input(where, fmt::format("JSON holds more than {} keys", max_keys));
-    }
-    if (keys != nullptr && keys->twice()) {
-      return invalid_input(where, fmt::format("the key \"{}\" stands twice", printable(*keys->twice())));
-    }
-    return value;
-  } catch (const typename AnyJson::parse_error& error) {
-    return invalid_input(fmt::format("{} @ byte {}", where, error.byte), "is not valid JSON");
-  } catch (const typename AnyJson::exception& error) {
-    return invalid_input(where, std::string("is not valid JSON: ") + error.what());
-  }
-}
+constexpr size_t kMaxKeys = 20000;  // Json compares a new key with every key that its object has
 
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& where) {
-  constexpr size_t kMaxKeys = 20000;  // Json compares a new key with every key that its object has
-  return parse<Json>(text, where, kMaxKeys);
-}
-
-Result<nlohmann::json> parse_sorted_json(std::string_view text, const std::string& where) {
-  constexpr size_t kMaxKeys = size_t{1} << 24;
-  OpenKeys keys;
-  return parse<nlohmann::json>(text, where, kMaxKeys, &keys);
+  constexpr int kMaxDepth = 64;
+  bool too_deep = false;
+  size_t n_keys = 0;
+  const Json::parser_callback_t limit = [&](int depth, Json::parse_event_t event, Json&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    n_keys += event == Json::parse_event_t::key ? 1 : 0;
+    return !too_deep && n_keys <= kMaxKeys;
+  };
+  try {
+    Json value = Json::parse(text, limit);
+    if (too_deep) {
+      return invalid_input(where, fmt::format("JSON is nested deeper than {}", kMaxDepth));
+    }
+    if (n_keys > kMaxKeys) {
+      return invalid_input(where, fmt::format("JSON holds more than {} keys", kMaxKeys));
+    }
+    return value;
+  } catch (const Json::parse_error& error) {
+    return invalid_input(fmt::format("{} @ byte {}", where, error.byte), "is not valid JSON");
+  } catch (const Json::exception& error) {
+    return invalid_input(where, std::string("is not valid JSON: ") + error.what());
+  }
 }
 
 Result<Json> parse_json_with_nan(std::string_view text, const std::string& where) {

@@ -18,9 +18,6 @@ using Json = nlohmann::ordered_json;
 // `where` names the source in the error ("pack.json", "trace.jsonl line 7"). Errors: kInvalidInput, with the byte
 // offset. Nesting deeper than 64 and more than 20,000 keys are refused (a hostile file could exhaust stack or time).
 Result<Json> parse_json(std::string_view text, const std::string& where);
-// The same for objects of very many keys: adding a key takes logarithmic time here, and linear time in Json. A key that
-// an object has twice is an error.
-Result<nlohmann::json> parse_sorted_json(std::string_view text, const std::string& where);
 // The same as parse_json(), for what engines write: NaN, Infinity and -Infinity, which Python's json writes and JSON
 // does not have, are read as null.
 Result<Json> parse_json_with_nan(std::string_view text, const std::string& where);

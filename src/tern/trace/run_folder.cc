@@ -102,8 +102,6 @@ Result<std::optional<Safetensors>> open_values(const fs::path& folder) {
   return std::optional(std::move(values));
 }
 
-bool is_same_pass(const TensorId& a, const TensorId& b) { return a.seq == b.seq && a.ubatch == b.ubatch; }
-
 // Fills in what a record leaves out.
 Status complete(TraceRecord& record, const Safetensors* values, const std::string& where) {
   const auto* const entry = values != nullptr ? values->find(record.id.name()) : nullptr;
@@ -127,14 +125,23 @@ Status complete(TraceRecord& record, const Safetensors* values, const std::strin
   return {};
 }
 
-// Where a tensor without a record belongs among records in execution order: before the first of its pass that the table
-// of stages has behind it.
-std::vector<TraceRecord>::iterator place_of(const TensorId& id, std::vector<TraceRecord>& records) {
-  const auto later = std::find_if(records.begin(), records.end(), [&](const TraceRecord& record) {
-    return is_same_pass(record.id, id) ? record.id > id
-                                       : std::pair(record.id.seq, record.id.ubatch) > std::pair(id.seq, id.ubatch);
-  });
-  return later;
+// Puts `derived`, records of tensors that have values alone, among `written`, which are in execution order: each before
+// the first that its pass or a later one has behind it by TensorId.
+std::vector<TraceRecord> merged(std::vector<TraceRecord> written, std::vector<TraceRecord> derived) {
+  const auto is_before = [](const TraceRecord& a, const TraceRecord& b) { return a.id < b.id; };
+  std::sort(derived.begin(), derived.end(), is_before);
+  std::vector<TraceRecord> all;
+  all.reserve(written.size() + derived.size());
+  auto next = std::make_move_iterator(derived.begin());
+  const auto end = std::make_move_iterator(derived.end());
+  for (TraceRecord& record : written) {
+    while (next != end && is_before(*next.base(), record)) {
+      all.push_back(*next++);
+    }
+    all.push_back(std::move(record));
+  }
+  all.insert(all.end(), next, end);
+  return all;
 }
 
 Result<Records> whole_records(Records written, const Safetensors* values, const std::string& where) {
@@ -159,6 +166,7 @@ Result<Records> whole_records(Records written, const Safetensors* values, const 
   for (TraceRecord& record : records) {
     TERN_RETURN_IF_ERROR(complete(record, values, where));
   }
+  std::vector<TraceRecord> derived;
   for (const std::string& name : without_record) {
     const auto id = TensorId::parse(name);
     const auto& entry = *values->find(name);
@@ -166,11 +174,10 @@ Result<Records> whole_records(Records written, const Safetensors* values, const 
       return invalid_input(where, fmt::format("tensors.safetensors: '{}' {}", printable(name, TensorId::kMaxName),
                                               id ? "has no dimension" : "cannot be a tensor's name"));
     }
-    const auto place = place_of(*id, records);
-    TraceRecord derived = make_record(*id, entry.shape, entry.values);
-    derived.dtype = entry.dtype;
-    records.insert(place, std::move(derived));
+    derived.push_back(make_record(*id, entry.shape, entry.values));
+    derived.back().dtype = entry.dtype;
   }
+  records = merged(std::move(records), std::move(derived));
   for (size_t i = 0; i < records.size(); ++i) {
     records[i].index = i;
   }

@@ -16,28 +16,8 @@ namespace {
 
 constexpr uint64_t kLengthBytes = 8;
 
-// A number format of the format's list. Floats have a sign, `exponent_bits` and the rest for the mantissa.
-struct DType {
-  std::string_view name;
-  uint64_t bits;
-  int exponent_bits = 0;     // 0: no float that is read
-  bool has_infinity = true;  // otherwise all bits set is NaN, and the largest exponent holds numbers
-};
-constexpr DType kDTypes[] = {
-    {"F64", 64, 11}, {"F32", 32, 8}, {"F16", 16, 5}, {"BF16", 16, 8}, {"F8_E5M2", 8, 5}, {"F8_E4M3", 8, 4, false},
-    {"F8_E8M0", 8},  {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},       {"C64", 64},       {"BOOL", 8},
-    {"U8", 8},       {"I8", 8},      {"U16", 16},    {"I16", 16},     {"U32", 32},       {"I32", 32},
-    {"U64", 64},     {"I64", 64}};
-
-// Null where the format has none of that name.
-const DType* find_dtype(std::string_view name) {
-  const auto* const known =
-      std::find_if(std::begin(kDTypes), std::end(kDTypes), [&](const DType& dtype) { return dtype.name == name; });
-  return known == std::end(kDTypes) ? nullptr : known;
-}
-
 // A float of at most 16 bits. Every value of these formats is a float32.
-float widened(uint32_t bits, const DType& dtype) {
+float widened(uint32_t bits, const SafetensorsDType& dtype) {
   const int mantissa_bits = static_cast<int>(dtype.bits) - 1 - dtype.exponent_bits;
   const auto mantissa = static_cast<int>(bits & ((1U << mantissa_bits) - 1));
   const auto exponent = static_cast<int>(bits >> mantissa_bits & ((1U << dtype.exponent_bits) - 1));
@@ -63,7 +43,7 @@ Number number_at(const std::byte* data, uint64_t index) {
   return number;
 }
 
-std::vector<float> as_float32(const std::byte* data, uint64_t n, const DType& dtype) {
+std::vector<float> as_float32(const std::byte* data, uint64_t n, const SafetensorsDType& dtype) {
   std::vector<float> values(n);
   for (uint64_t i = 0; i < n; ++i) {
     values[i] = dtype.bits == 64   ? static_cast<float>(number_at<double>(data, i))
@@ -75,98 +55,6 @@ std::vector<float> as_float32(const std::byte* data, uint64_t n, const DType& dt
 }
 
 bool is_aligned(const std::byte* data) { return reinterpret_cast<uintptr_t>(data) % sizeof(float) == 0; }
-
-// One header entry, checked against the size of the data area.
-struct RawEntry {
-  const DType* dtype = nullptr;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;  // in the data area
-  uint64_t n_elements = 0;
-};
-
-Result<const DType*> dtype_from_json(const Json& json, const std::string& where) {
-  TERN_ASSIGN_OR_RETURN(const std::string name, json_string(json, "dtype", where));
-  const DType* const known = find_dtype(name);
-  if (known == nullptr) {
-    return invalid_input(where, fmt::format("has dtype {}, which safetensors do not have", printable(name, 16)));
-  }
-  return known;
-}
-
-Result<RawEntry> entry_from_json(const Json& json, uint64_t data_size, const std::string& where) {
-  RawEntry entry;
-  TERN_ASSIGN_OR_RETURN(entry.dtype, dtype_from_json(json, where));
-  uint64_t n_elements = 1;
-  const auto shape = json.find("shape");
-  if (shape == json.end() || !shape->is_array() || shape->size() > 8) {
-    return invalid_input(where, "has no shape of at most 8 dimensions");
-  }
-  for (const Json& dimension : *shape) {
-    if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > INT64_MAX ||
-        __builtin_mul_overflow(n_elements, dimension.get<uint64_t>(), &n_elements)) {
-      return invalid_input(where, "has a dimension that is not a number, or too large");
-    }
-    entry.shape.push_back(dimension.get<int64_t>());
-  }
-  const auto offsets = json.find("data_offsets");
-  if (offsets == json.end() || !offsets->is_array() || offsets->size() != 2 || !(*offsets)[0].is_number_unsigned() ||
-      !(*offsets)[1].is_number_unsigned()) {
-    return invalid_input(where, "has no data_offsets [begin, end]");
-  }
-  entry.begin = (*offsets)[0].get<uint64_t>();
-  entry.end = (*offsets)[1].get<uint64_t>();
-  if (entry.begin > entry.end || entry.end > data_size) {
-    return invalid_input(where, fmt::format("lies at {}..{} of {} data bytes", entry.begin, entry.end, data_size));
-  }
-  const uint64_t n_bytes = entry.end - entry.begin;
-  uint64_t n_bits = 0;
-  if (__builtin_mul_overflow(n_elements, entry.dtype->bits, &n_bits) || n_bits % 8 != 0 || n_bits / 8 != n_bytes) {
-    return invalid_input(
-        where, fmt::format("has {} elements by its shape, but {} bytes of {}", n_elements, n_bytes, entry.dtype->name));
-  }
-  entry.n_elements = n_elements;
-  return entry;
-}
-
-// Tensors follow one another, from the first byte of the data area to its last.
-Status check_layout(const std::map<std::string, RawEntry, std::less<>>& entries, uint64_t data_size,
-                    const std::string& where) {
-  std::vector<std::pair<const std::string*, const RawEntry*>> by_place;
-  for (const auto& [name, entry] : entries) {
-    by_place.emplace_back(&name, &entry);
-  }
-  std::sort(by_place.begin(), by_place.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
-  });
-  uint64_t next = 0;
-  for (const auto& [name, entry] : by_place) {
-    if (entry->begin != next) {
-      return invalid_input(fmt::format("{}: tensor {}", where, printable(*name)),
-                           fmt::format("begins at data byte {}, where {} is the next: {}", entry->begin, next,
-                                       entry->begin > next ? "a hole" : "it overlaps the one before"));
-    }
-    next = entry->end;
-  }
-  if (next != data_size) {
-    return invalid_input(where, fmt::format("has {} bytes behind its last tensor", data_size - next));
-  }
-  return {};
-}
-
-Result<std::map<std::string, std::string, std::less<>>> metadata_from_json(const nlohmann::json& json,
-                                                                           const std::string& where) {
-  std::map<std::string, std::string, std::less<>> metadata;
-  if (!json.is_object()) {
-    return invalid_input(where, "is not a JSON object");
-  }
-  for (const auto& [key, value] : json.items()) {
-    if (!value.is_string()) {
-      return invalid_input(where, fmt::format("key \"{}\" is not a string", printable(key)));
-    }
-    metadata.emplace(key, value.get<std::string>());
-  }
-  return metadata;
-}
 
 }  // namespace
 
@@ -187,38 +75,23 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path, Integer
   const auto header = bytes.subspan(kLengthBytes, header_bytes);
   const auto data = bytes.subspan(kLengthBytes + header_bytes);
   const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
-  if (!text.starts_with('{')) {
-    return invalid_input(path.string() + ": header", "does not begin with '{'");
-  }
-  TERN_ASSIGN_OR_RETURN(const nlohmann::json json, parse_sorted_json(text, path.string() + ": header"));
-  if (!json.is_object()) {
-    return invalid_input(path.string() + ": header", "is not a JSON object");
-  }
-  std::map<std::string, RawEntry, std::less<>> entries;
-  for (const auto& [name, description] : json.items()) {
-    if (name == "__metadata__") {
-      TERN_ASSIGN_OR_RETURN(file.metadata_, metadata_from_json(description, path.string() + ": __metadata__"));
-      continue;
-    }
-    const std::string where = fmt::format("{}: tensor {}", path.string(), printable(name));
-    TERN_ASSIGN_OR_RETURN(entries[name], entry_from_json(Json(description), data.size(), where));
-  }
-  TERN_RETURN_IF_ERROR(check_layout(entries, data.size(), path.string()));
-  for (auto& [name, entry] : entries) {
-    file.take(name, data.data() + entry.begin, std::move(entry.shape), entry.n_elements, entry.dtype->name, integers);
+  TERN_ASSIGN_OR_RETURN(SafetensorsHeader parsed, parse_safetensors_header(text, data.size(), path.string()));
+  file.metadata_ = std::move(parsed.metadata);
+  for (SafetensorsHeader::Tensor& tensor : parsed.tensors) {
+    file.take(std::move(tensor), data.data() + tensor.begin, integers);
   }
   return file;
 }
 
-void Safetensors::take(const std::string& name, const std::byte* first, std::vector<int64_t> shape, uint64_t n,
-                       std::string_view dtype_name, Integers integers) {
-  const DType& dtype = *find_dtype(dtype_name);
+void Safetensors::take(SafetensorsHeader::Tensor tensor, const std::byte* first, Integers integers) {
+  const SafetensorsDType& dtype = *tensor.dtype;
+  const uint64_t n = tensor.n_elements;
   if (dtype.exponent_bits > 0) {
     std::span<const float> values(reinterpret_cast<const float*>(first), n);
     if (dtype.name != "F32" || !is_aligned(first)) {
       values = floats_.emplace_back(as_float32(first, n, dtype));
     }
-    entries_.emplace(name, Entry{std::move(shape), values, dtype.name});
+    entries_.emplace_back(std::move(tensor.name), Entry{std::move(tensor.shape), values, dtype.name});
   } else if (dtype.name == "I32" && integers == Integers::kTaken) {
     std::span<const int32_t> values(reinterpret_cast<const int32_t*>(first), n);
     if (!is_aligned(first)) {
@@ -226,18 +99,25 @@ void Safetensors::take(const std::string& name, const std::byte* first, std::vec
       std::memcpy(own.data(), first, n * sizeof(int32_t));
       values = own;
     }
-    integer_entries_.emplace(name, IntegerEntry{std::move(shape), values});
+    integer_entries_.emplace_back(std::move(tensor.name), IntegerEntry{std::move(tensor.shape), values});
   }
 }
 
-const Safetensors::Entry* Safetensors::find(std::string_view name) const {
-  const auto it = entries_.find(name);
-  return it == entries_.end() ? nullptr : &it->second;
+namespace {
+
+template <class AnyEntry>
+const AnyEntry* find_in(const std::vector<std::pair<std::string, AnyEntry>>& sorted, std::string_view name) {
+  const auto it = std::lower_bound(sorted.begin(), sorted.end(), name,
+                                   [](const auto& entry, std::string_view wanted) { return entry.first < wanted; });
+  return it != sorted.end() && it->first == name ? &it->second : nullptr;
 }
 
+}  // namespace
+
+const Safetensors::Entry* Safetensors::find(std::string_view name) const { return find_in(entries_, name); }
+
 const Safetensors::IntegerEntry* Safetensors::find_integers(std::string_view name) const {
-  const auto it = integer_entries_.find(name);
-  return it == integer_entries_.end() ? nullptr : &it->second;
+  return find_in(integer_entries_, name);
 }
 
 Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path& path, uint64_t header_capacity) {

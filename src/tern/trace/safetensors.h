@@ -16,6 +16,7 @@
 #include "tern/base/error.h"
 #include "tern/base/file.h"
 #include "tern/base/mapped_file.h"
+#include "tern/trace/safetensors_header.h"
 
 namespace tern::trace {
 
@@ -44,20 +45,20 @@ class Safetensors {
   // Null where there is none of that name and type.
   const Entry* find(std::string_view name) const;
   const IntegerEntry* find_integers(std::string_view name) const;
-  const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
+  // Sorted by name.
+  const std::vector<std::pair<std::string, Entry>>& entries() const { return entries_; }
   // The header's "__metadata__"; what is not text is left out.
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
 
  private:
   explicit Safetensors(MappedFile file) : file_(std::move(file)) {}
-  // `first`: `n` elements of a dtype of the format.
-  void take(const std::string& name, const std::byte* first, std::vector<int64_t> shape, uint64_t n,
-            std::string_view dtype_name, Integers integers);
+  // `first`: the tensor's values. Tensors come in the order of their names.
+  void take(SafetensorsHeader::Tensor tensor, const std::byte* first, Integers integers);
   MappedFile file_;
   std::vector<std::vector<float>> floats_;  // what could not be taken from the mapping
   std::vector<std::vector<int32_t>> integers_;
-  std::map<std::string, Entry, std::less<>> entries_;
-  std::map<std::string, IntegerEntry, std::less<>> integer_entries_;
+  std::vector<std::pair<std::string, Entry>> entries_;
+  std::vector<std::pair<std::string, IntegerEntry>> integer_entries_;
   std::map<std::string, std::string, std::less<>> metadata_;
 };
 
