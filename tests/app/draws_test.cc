@@ -144,6 +144,7 @@ TEST_F(DrawnFaults, TwoInOneRunAreApart) {
     Dice dice(seed);
     const DrawnFault both = variant.draw(dice, model.to_draw_from);
     ASSERT_EQ(both.besides.size(), 1U);
+    EXPECT_NE(both.causes[0].id, both.besides[0].causes[0].id) << both.does;
     DrawnFault first = both;
     first.besides.clear();
     const auto run = [&](const DrawnFault& fault) {

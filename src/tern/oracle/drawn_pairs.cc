@@ -29,7 +29,9 @@ DrawnFault two_faults(Dice& dice, const FaultyModel& model) {
     if (second.claimed_place() < first.claimed_place()) {
       std::swap(first, second);
     }
-    if (!share_a_stage(first, second)) {
+    // One cause may hold in two places, and then leaves nothing unexplained.
+    const bool may_be_one = first.causes.front().id == second.causes.front().id;
+    if (!share_a_stage(first, second) && !may_be_one) {
       first.does += ", and " + second.does;
       first.besides.push_back(std::move(second));
       return first;
