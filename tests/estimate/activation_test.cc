@@ -89,6 +89,13 @@ TEST_F(EstimateActivation, Clamps) {
                                estimate_activation);
   EXPECT_EQ(up.parameters.value("clamped", ""), "up") << up.parameters;
   EXPECT_NEAR(up.parameters.value("limit", 0.0), 0.52, 1e-3);
+  for (const double limit : {0.4, 0.001}) {  // of some outputs, and of nearly all
+    const Proposal output =
+        simplest(facts("", [limit](double g, double u) { return std::clamp(relu2(g) * u, -limit, limit); }),
+                 estimate_activation);
+    EXPECT_EQ(output.parameters.value("clamped", ""), "output") << output.parameters;
+    EXPECT_NEAR(output.parameters.value("limit", 0.0), limit, 1e-3 * limit);
+  }
 }
 
 // A clamp that few of many tokens meet.

@@ -125,6 +125,31 @@ TEST_F(ExplainRuns, ByRmsWhatACauseLeavesWrongIsListed) {
   EXPECT_THAT(cause->evidence, HasSubstr("more than rounding explains, from output_norm on"));
 }
 
+// Bases near the right one leave the RMS of scores nearly as it is.
+TEST_F(ExplainRuns, ByRmsARopeBaseIsARange) {
+  constexpr double kBase = 123456;
+  const trace::EngineRun run =
+      faulty({Stage::kQRope, Stage::kKRope}, [](const Workbench& bench, const auto& place, auto& result) {
+        Workbench::RopeRule rule = bench.rope_rule();
+        rule.angle = [width = bench.model().head_dim](double position, size_t pair) {
+          return position * std::pow(kBase, -2.0 * static_cast<double>(pair) / width);
+        };
+        result = bench.turned_by(bench.of(place.stage == Stage::kQRope ? Stage::kQProj : Stage::kKProj), rule);
+      });
+  const auto cause = cause_by_rms(run);
+  ASSERT_TRUE(cause);
+  EXPECT_EQ(cause->id, "rope_base");
+  const auto base = cause->parameters["rope_base"].get<double>();
+  const auto low = cause->parameters["rope_base_range"][0].get<double>();
+  const auto high = cause->parameters["rope_base_range"][1].get<double>();
+  EXPECT_LT(low, kBase);
+  EXPECT_GT(high, kBase);
+  EXPECT_LT(low, base);
+  EXPECT_GT(high, base);
+  EXPECT_LE(cause->confidence, outcome::kMostConfidenceByRms * low / high);
+  EXPECT_THAT(cause->evidence, HasSubstr("(RMS allows "));
+}
+
 TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
   PassPlan plan;
   plan.prompt = kRunPrompt;

@@ -1,4 +1,5 @@
 // How RoPE turned each pair is measured, whatever the numbers are.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numbers>
@@ -170,6 +171,13 @@ TEST_F(EstimateRope, FactorsOfEachFrequency) {
   EXPECT_NEAR(found.parameters.value("factor", 0.0), 6, 0.1) << found.parameters;
   EXPECT_NEAR(found.parameters.value("context", 0.0), 700, 10) << found.parameters;
 
+  // Many pairs in between or few, or one, or none.
+  for (const double context : {54.0, 114.0, 318.0, 777.0, 3000.0}) {
+    found = of_queries({.scaled = llama3(10.4961, 1, 4, context)});
+    EXPECT_EQ(found.id, "rope_scaling");
+    EXPECT_THAT(found.parameters.value("type", ""), testing::AnyOf("llama3", "yarn")) << found.parameters;
+    EXPECT_NEAR(found.parameters.value("factor", 0.0), 10.4961, 1e-3) << found.parameters;
+  }
   const double factor = 7, magnitude = 1 + 0.1 * std::log(factor);
   found = of_queries({.magnitude = magnitude, .scaled = [factor](size_t i, double frequency) {
                         const double ramp = std::clamp((static_cast<double>(i) - 3) / 8, 0.0, 1.0);

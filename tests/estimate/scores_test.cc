@@ -78,6 +78,7 @@ TEST_F(EstimateScores, ScaleOfAnyValue) {
       EXPECT_EQ(found.id, "attention_scale") << found.parameters;
       EXPECT_NEAR(found.parameters.value("scale", 0.0), scale, 1e-3 * std::abs(scale)) << found.parameters;
       EXPECT_DOUBLE_EQ(found.parameters.value("expected", 0.0), 0.125);
+      EXPECT_NEAR(found.amplifies, std::max(std::abs(scale) / 0.125, 1.0), 1e-2);
     }
   }
 }

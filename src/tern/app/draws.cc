@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <random>
 
 #include "tern/app/drawn_model.h"
@@ -31,12 +32,13 @@ uint64_t seed_of(uint64_t seed, uint64_t what, uint64_t number) {
   mixed.generate(std::begin(words), std::end(words));
   return uint64_t{words[0]} << 32 | words[1];
 }
-enum : uint64_t { kPrompts, kOrder, kFaults, kCleans };
+enum : uint64_t { kPrompts, kOrder, kFaults, kCleans, kVariants };
 
 // What one draw is about, before anything runs.
 struct Task {
   size_t number = 0;
   std::string kind;  // empty: two engines that are right
+  size_t turn = 0;   // of its kind
   bool with_values = true;
 };
 
@@ -52,11 +54,11 @@ std::vector<Task> tasks_of(const DrawsPlan& plan) {
     }
     for (size_t i = 0; i < kinds.size() && tasks.size() < plan.n_draws; ++i) {
       const auto index = static_cast<size_t>(std::find(names.begin(), names.end(), kinds[i]) - names.begin());
-      tasks.push_back({tasks.size(), kinds[i], (round + index) % 2 == 0});
+      tasks.push_back({tasks.size(), kinds[i], round, (round + index) % 2 == 0});
     }
   }
   for (size_t i = 0; i < (plan.n_draws + 9) / 10; ++i) {
-    tasks.push_back({i, "", i % 2 == 0});
+    tasks.push_back({i, "", 0, i % 2 == 0});
   }
   return tasks;
 }
@@ -90,7 +92,7 @@ class Drawing {
     }
     Dice dice(seed_of(plan_.seed, kFaults, task.number));
     TERN_ASSIGN_OR_RETURN(FaultyRun faulty,
-                          task.kind == kPromptKind ? draw_prompt(dice, folder) : draw_fault(dice, task.kind, folder));
+                          task.kind == kPromptKind ? draw_prompt(dice, folder) : draw_fault(dice, task, folder));
     faulty.row.number = task.number;
     faulty.row.kind = task.kind;
     faulty.row.with_values = task.with_values;
@@ -101,17 +103,44 @@ class Drawing {
  private:
   const DrawnModel& any_model(Dice& dice) const { return *dice.pick(models_); }
 
-  // Draws that change no bit of what is computed are drawn again.
-  Result<FaultyRun> draw_fault(Dice& dice, const std::string& kind, const fs::path& folder) const {
+  // The variants of a kind take turns, each time in another order.
+  const oracle::FaultVariant& variant_of(const Task& task) const {
     std::vector<const oracle::FaultVariant*> variants;
     for (const oracle::FaultVariant* variant : oracle::fault_variants()) {
       const auto fits = [&](const auto& model) { return variant->fits(model->to_draw_from()); };
-      if (variant->kind == kind && std::any_of(models_.begin(), models_.end(), fits)) {
+      if (variant->kind == task.kind && std::any_of(models_.begin(), models_.end(), fits)) {
         variants.push_back(variant);
       }
     }
+    const auto n_letters = std::accumulate(task.kind.begin(), task.kind.end(), uint64_t{0});
+    Dice dice(seed_of(plan_.seed, kVariants + n_letters, task.turn / variants.size()));
+    for (size_t left = variants.size(); left > 1; --left) {
+      std::swap(variants[left - 1], variants[dice.below(left)]);
+    }
+    return *variants[task.turn % variants.size()];
+  }
+
+  // The first tensor in which a faulty run differs by a bit from a right one of the same arithmetic.
+  static std::optional<trace::TensorId> first_change(const trace::EngineRun& run, const trace::EngineRun& right) {
+    return compare::compare_runs(run, right).first_hash_difference;
+  }
+
+  // Whether each fault of several shows in some bit.
+  Result<bool> all_change(const DrawnModel& model, const oracle::DrawnFault& fault, const oracle::Float32Rules& rules,
+                          const trace::EngineRun& run, const fs::path& folder) const {
+    if (fault.besides.empty()) {
+      return true;
+    }
+    oracle::DrawnFault alone = fault;
+    alone.besides.clear();
+    TERN_ASSIGN_OR_RETURN(const trace::EngineRun run_alone, model.run_faulty(alone, rules, folder));
+    return first_change(run, run_alone).has_value();
+  }
+
+  // Draws that change no bit of what is computed are drawn again.
+  Result<FaultyRun> draw_fault(Dice& dice, const Task& task, const fs::path& folder) const {
+    const oracle::FaultVariant& variant = variant_of(task);
     for (int tries = 0; tries < kMaxTries; ++tries) {
-      const oracle::FaultVariant& variant = *dice.pick(variants);
       const DrawnModel* model = &any_model(dice);
       while (!variant.fits(model->to_draw_from())) {
         model = &any_model(dice);
@@ -121,21 +150,23 @@ class Drawing {
       const fs::path run_folder = folder / fmt::format("faulty-{}", tries);
       TERN_ASSIGN_OR_RETURN(trace::EngineRun run, model->run_faulty(fault, rules, run_folder));
       TERN_ASSIGN_OR_RETURN(const trace::EngineRun right, model->right_run(rules.name));
-      const auto difference = compare::compare_runs(run, right).first_hash_difference;
-      if (!difference) {
+      const auto difference = first_change(run, right);
+      TERN_ASSIGN_OR_RETURN(const bool all_show,
+                            all_change(*model, fault, rules, run, folder / fmt::format("alone-{}", tries)));
+      if (!difference || !all_show) {
         continue;
       }
       DrawnRow row;
       row.variant = variant.name;
       row.does = std::move(fault.does);
       row.expected = std::move(fault.causes);
-      row.expected_figures = std::move(fault.figures);
+      row.has_more = !fault.besides.empty();
       row.expected_at = difference->name();
       row.rms_change = rms_change(*run.find(*difference), *right.find(*difference));
       row.faulty = rules.name;
       return FaultyRun{std::move(row), model, std::move(run)};
     }
-    return fail(ErrorCode::kEngine, kind, fmt::format("{} draws in a row change nothing", kMaxTries));
+    return fail(ErrorCode::kEngine, task.kind, fmt::format("{} draws in a row change nothing", kMaxTries));
   }
 
   Result<FaultyRun> draw_prompt(Dice& dice, const fs::path& folder) const {
@@ -148,30 +179,34 @@ class Drawing {
     switch (dice.below(4)) {
       case 0:
         row.variant = "BOS twice";
-        row.expected = {"doubled_bos"};
+        row.expected = {{"doubled_bos", {{"bos", model.bos()}, {"n_bos", 2}}}};
         ids.insert(ids.begin(), model.bos());
         break;
       case 1:
         row.variant = "no BOS";
-        row.expected = {"missing_bos"};
+        row.expected = {{"missing_bos", {{"bos", model.bos()}, {"n_bos", 0}}}};
         ids.erase(ids.begin());
         break;
       case 2:
         row.variant = "EOS behind it";
-        row.expected = {"tokenizer", "added_eos"};
+        row.expected = {{"tokenizer", {{"eos", model.eos()}}}};
         ids.push_back(model.eos());
         break;
       default:
         row.variant = "other ids";
-        row.expected = {"tokenizer"};
         for (size_t n = 1 + dice.below(3); n > 0; --n) {  // of other pieces of the text
           int32_t& id = ids[1 + dice.below(ids.size() - 1)];
           id = id > 0 ? id - 1 : 1;
         }
+        row.expected = {{"tokenizer", {{"position", first_other(ids, model.prompt())}}}};
     }
     row.does = "prompt: " + row.variant;
     TERN_ASSIGN_OR_RETURN(trace::EngineRun run, model.run_prompt(ids, rules, folder / "faulty"));
     return FaultyRun{std::move(row), &model, std::move(run)};
+  }
+
+  static int64_t first_other(const std::vector<int32_t>& ids, const std::vector<int32_t>& right) {
+    return std::mismatch(ids.begin(), ids.end(), right.begin(), right.end()).first - ids.begin();
   }
 
   Status judge(Dice& dice, FaultyRun& faulty, const fs::path& folder) const {
@@ -229,13 +264,9 @@ class Drawing {
   }
 
   static bool is_named(const DrawnRow& row) {
-    if (!row.cause.is_object()) {
-      return false;
-    }
-    const Json parameters = row.cause.contains("parameters") ? row.cause["parameters"] : Json();
-    return std::count(row.expected.begin(), row.expected.end(), row.cause["id"].get<std::string>()) > 0 &&
-           std::all_of(row.expected_figures.begin(), row.expected_figures.end(),
-                       [&](const oracle::ExpectedFigure& figure) { return figure.is_in(parameters); });
+    return std::any_of(row.expected.begin(), row.expected.end(),
+                       [&](const oracle::ExpectedCause& cause) { return cause.is_named_by(row.cause); }) &&
+           (!row.has_more || !row.cause["unexplained"].empty());
   }
 
   Result<CleanRow> clean(const Task& task, const fs::path& folder) const {

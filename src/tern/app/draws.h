@@ -34,8 +34,8 @@ struct DrawnRow {
   compare::Side wrong = compare::Side::kSubject;  // where the faulty one stands
   bool with_values = true;                        // false: the subject has hashes and RMS only
   std::string expected_at;                        // the first tensor that the fault changes in a bit; or "tokens"
-  std::vector<std::string> expected;              // the causes' ids, any of which is right
-  std::vector<oracle::ExpectedFigure> expected_figures;  // of the cause's parameters
+  std::vector<oracle::ExpectedCause> expected;    // any of which is right
+  bool has_more = false;                          // faults, which the cause must leave unexplained
   // The relative change of the RMS of the tensor at expected_at: all that hashes and RMS can show of the fault.
   std::optional<double> rms_change;
   // What `tern compare --json` says.

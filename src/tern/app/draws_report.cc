@@ -51,31 +51,29 @@ std::string cause_id(const DrawnRow& row) {
 
 std::string or_nowhere(const std::string& place) { return place.empty() ? "nowhere" : place; }
 
-Json figures_json(const std::vector<oracle::ExpectedFigure>& figures) {
+Json expected_json(const DrawnRow& row) {
   Json json = Json::array();
-  for (const oracle::ExpectedFigure& figure : figures) {
-    Json names = Json::object();
-    for (const auto& [name, value] : figure.any_of) {
-      names[name] = value;
-    }
-    json.push_back(std::move(names));
+  for (const oracle::ExpectedCause& cause : row.expected) {
+    json.push_back({{"id", cause.id}, {"parameters", cause.parameters}});
   }
   return json;
 }
 
-std::string figures_text(const DrawnRow& row) {
-  std::string text;
-  for (const oracle::ExpectedFigure& figure : row.expected_figures) {
-    text += fmt::format("{}{} {}", text.empty() ? " with " : ", ", figure.any_of.front().first,
-                        to_json_line(figure.any_of.front().second));
+std::string expected_text(const DrawnRow& row) {
+  std::vector<std::string> causes;
+  for (const oracle::ExpectedCause& cause : row.expected) {
+    causes.push_back(cause.parameters.empty() ? cause.id
+                                              : fmt::format("{} with {}", cause.id, to_json_line(cause.parameters)));
   }
-  return text;
+  return fmt::format("{}{}", fmt::join(causes, " or "), row.has_more ? " and more that is unexplained" : "");
 }
 
 // The cause that was found; with its parameters where its id is right and its figures are not.
 std::string found_text(const DrawnRow& row) {
   const std::string id = cause_id(row);
-  if (row.named || std::find(row.expected.begin(), row.expected.end(), id) == row.expected.end()) {
+  const bool is_expected = std::any_of(row.expected.begin(), row.expected.end(),
+                                       [&](const oracle::ExpectedCause& cause) { return cause.id == id; });
+  if (row.named || !is_expected) {
     return id;
   }
   const Json parameters = row.cause.value("parameters", Json());
@@ -130,8 +128,8 @@ Json to_json(const DrawsResult& result) {
                     {"right_engine", row.right},
                     {"with_values", row.with_values},
                     {"expected_at", row.expected_at},
-                    {"expected", row.expected},
-                    {"expected_parameters", figures_json(row.expected_figures)},
+                    {"expected", expected_json(row)},
+                    {"has_more", row.has_more},
                     {"rms_change", row.rms_change ? json_number(*row.rms_change) : Json(nullptr)},
                     {"found_at", row.found_at.empty() ? Json(nullptr) : Json(row.found_at)},
                     {"cause", row.cause},
@@ -175,11 +173,10 @@ std::string to_text(const DrawsResult& result) {
   for (const std::string& kind : draw_kinds()) {
     for (const DrawnRow& row : result.rows) {
       if (row.kind == kind && !row.hidden && !(row.placed && row.named)) {
-        misses +=
-            fmt::format("- {}: {} ({}, the {} is wrong{}): expected {}{} at {}, found {} at {}{}\n", kind, row.does,
-                        row.model, compare::side_name(row.wrong), row.with_values ? "" : ", hashes only",
-                        fmt::join(row.expected, " or "), figures_text(row), row.expected_at, found_text(row),
-                        or_nowhere(row.found_at), row.blames_right_side ? ", and blames the right side" : "");
+        misses += fmt::format("- {}: {} ({}, the {} is wrong{}): expected {} at {}, found {} at {}{}\n", kind, row.does,
+                              row.model, compare::side_name(row.wrong), row.with_values ? "" : ", hashes only",
+                              expected_text(row), row.expected_at, found_text(row), or_nowhere(row.found_at),
+                              row.blames_right_side ? ", and blames the right side" : "");
       }
     }
   }

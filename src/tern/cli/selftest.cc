@@ -71,7 +71,7 @@ void add_selftest(Command& app, Action& action) {
       "and why; engines that are right must pass, and runs that prove nothing must be mistrusted.\n"
       "With --draws, faults run on --model and on four small random models, on prompts that are drawn too; a tenth as\n"
       "many pairs of right engines are drawn besides. A draw is placed where first_divergence is the first tensor\n"
-      "that the fault changes, and named where the cause has its id, and its figures within 2 %.\n"
+      "that the fault changes, and named where the cause has its id and states what was drawn, fractions within 2 %.\n"
       "Exit codes: 0 all right, 1 the judge was wrong at least once; with --draws, 1 where fewer than\n"
       "{:.0f} % are placed or {:.0f} % named ({:.0f} % and {:.0f} % where the subject has hashes only),\n"
       "or a right engine is blamed.\n"

@@ -297,7 +297,7 @@ class ActivationSearch {
     };
     for (const auto& [where, both, most] :
          {std::tuple("gate", false, largest(in_.gate)), std::tuple("gate", true, largest(in_.gate)),
-          std::tuple("up", true, largest(in_.up)), std::tuple("output", true, largest(facts_.should()))}) {
+          std::tuple("up", true, largest(in_.up))}) {
       const auto misfit = [&, where = where, both = both](double limit) {
         return relative_error(activated(in_, limited(where, limit, both)), y);
       };
@@ -305,6 +305,14 @@ class ActivationSearch {
         add_limit(where, shortest_that_fits(argmin(misfit, geometric_grid(1e-3 * most, most, 120)), misfit), both,
                   both ? kNumberMeasured : kNumberMeasured * 0.9);
       }
+    }
+    // Of outputs that are clamped, the largest is the limit.
+    if (const double limit = largest(y); limit > 0) {
+      add_limit(
+          "output",
+          shortest_that_fits(
+              limit, [&](double near) { return relative_error(activated(in_, limited("output", near, true)), y); }),
+          true, kNumberMeasured);
     }
   }
 

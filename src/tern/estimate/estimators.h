@@ -26,6 +26,12 @@ struct Proposal {
   std::optional<trace::Stage> place = std::nullopt;
   // Kinds of stages that it changes besides that of the stage that is explained: a head map that keys and values share.
   std::vector<trace::StageKind> also = {};
+  // So many times as much as to the right stage, rounding does to this one.
+  double amplifies = 1;
+  // The parameter that was solved from an RMS, which other numbers may explain as well; empty: none. `with_number`: the
+  // same proposal with another one.
+  std::string number = {};
+  std::function<Proposal(double number)> with_number = {};
 };
 
 // `facts.is()` may be absent: then only facts.rms() is there, parameters are solved from it, and the discrete choices

@@ -72,7 +72,11 @@ class Recomputation {
     if (known.is() && rms_of(*y) == 0 && rms_of(*known.is()) == 0) {  // a ratio to nothing is none
       return compare::AgainstOracle{.error = {}, .local = compare::LocalError{}};
     }
-    return hold_against(wrong_, id, *y);
+    auto held = hold_against(wrong_, id, *y);
+    if (held && held->local && proposal.amplifies > 1) {
+      held->wrong = held->local->multiple() > compare::kFloorAllowance * proposal.amplifies;
+    }
+    return held;
   }
   bool mends(const Proposal& proposal, const TensorId& id) {
     const auto held = hold(proposal, id);

@@ -38,6 +38,11 @@ constexpr Scope kScopes[] = {Scope::kEverywhere, Scope::kThisStage, Scope::kThis
 
 Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
   Proposal limited = proposal;
+  if (proposal.with_number) {
+    limited.with_number = [with = proposal.with_number, scope, at](double number) {
+      return within(with(number), scope, at);
+    };
+  }
   limited.recompute = [recompute = proposal.recompute, scope, at](const StageFacts& facts) -> std::optional<Matrix> {
     const bool any_stage = scope == Scope::kThisLayer || scope == Scope::kEverywhere;
     const bool any_layer = scope == Scope::kThisStage || scope == Scope::kEverywhere;
@@ -325,6 +330,51 @@ class RmsExplanation {
     return {};
   }
 
+  // Whether as many tensors are within what rounding explains of them with another number in a proposal's place.
+  bool explains_as_much(const Candidate& best, double number) const {
+    const Proposal other = best.proposal.with_number(number);
+    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, first_, wrong_.before, wrong_.known_before);
+    const auto y = other.recompute(facts);
+    if (y && misfit(facts, *y) > known_->tolerance(first_)) {
+      return false;
+    }
+    if (max_candidates_ < kMaxCandidates) {  // passes are dear
+      return true;
+    }
+    const auto computed = rms_with(&other, best.kinds, plan_, steps_);
+    return computed && known_->fit(computed->rms, std::min(first_, best.place), first_).n_within >= best.fit.n_within;
+  }
+
+  // The furthest number on one side of the solved one, above 0, that explains as much.
+  double furthest(const Candidate& best, double solved, bool upwards) const {
+    constexpr double kFirstStep = 1e-4, kMost = 1e3;
+    constexpr int kHalvings = 6;
+    const auto at = [&](double step) { return solved * std::exp(upwards ? step : -step); };
+    double near = 0, far = kFirstStep;
+    while (far < std::log(kMost) && explains_as_much(best, at(far))) {
+      near = far;
+      far *= 3;
+    }
+    for (int i = 0; i < kHalvings; ++i) {
+      const double middle = (near + far) / 2;
+      (explains_as_much(best, at(middle)) ? near : far) = middle;
+    }
+    return at(near);
+  }
+
+  // States the range of a number that RMS allows, and returns its least number over its greatest.
+  double state_range(const Candidate& best, Json& parameters, std::string& says) const {
+    const std::string& number = best.proposal.number;
+    if (number.empty()) {
+      return 1;
+    }
+    const double solved = parameters[number].get<double>();
+    const double low = furthest(best, solved, false), high = furthest(best, solved, true);
+    parameters[number + "_range"] = {low, high};
+    says += fmt::format(" (RMS allows {:.6g} to {:.6g})", low, high);
+    return low / high;
+  }
+
   // A number that fits any RMS has to explain nearly all.
   static double least_share(const Proposal& proposal) { return proposal.simplicity > kFitsAnything ? 0.5 : 0.9; }
 
@@ -365,15 +415,18 @@ class RmsExplanation {
       unexplained.push_back(id.name());
     }
     const double share = static_cast<double>(best.fit.n_within) / static_cast<double>(best.fit.n);
+    Json parameters = best.proposal.parameters;
+    std::string says = best.proposal.says;
+    const double narrowness = state_range(best, parameters, says);
     return Cause{
         best.proposal.id,
         best.place.name(),
-        (best.proposal.simplicity > kFitsAnything ? outcome::kMostConfidenceByRms : kConfidenceOfAnyNumber) * share /
-            static_cast<double>(1 + n_equal),
+        (best.proposal.simplicity > kFitsAnything ? outcome::kMostConfidenceByRms : kConfidenceOfAnyNumber) * share *
+            narrowness / static_cast<double>(1 + n_equal),
         fmt::format(
             "{}: the RMS of {}, off by {:.3g}, is then off by {:.3g}, and of {} tensors from there on {} have an "
             "RMS within what rounding explains of it ({:.2g} to {:.2g}){}; only their RMS is known{}",
-            best.proposal.says, first_.name(), without.at_first, best.fit.at_first, best.fit.n, best.fit.n_within,
+            says, first_.name(), without.at_first, best.fit.at_first, best.fit.n, best.fit.n_within,
             best.fit.least_tolerance, best.fit.most_tolerance,
             unexplained.empty()
                 ? std::string()
@@ -382,7 +435,7 @@ class RmsExplanation {
             n_equal > 0 ? fmt::format("; {} other reading{} explain{} as much", n_equal, n_equal == 1 ? "" : "s",
                                       n_equal == 1 ? "s" : "")
                         : ""),
-        best.proposal.parameters,
+        std::move(parameters),
         std::move(unexplained),
         tried_};
   }

@@ -146,8 +146,9 @@ class WeightSearch {
   std::vector<std::vector<double>> features_;  // of each input feature, its values over the tokens
 };
 
-// `rows`: those with changed weights, ascending. `changes` are in their order.
-Json weights_parameters(const Product& product, const std::vector<Change>& changes) {
+Json weights_parameters(const Product& product, std::vector<Change> changes) {
+  std::sort(changes.begin(), changes.end(),
+            [](const Change& a, const Change& b) { return std::pair(a.row, a.column) < std::pair(b.row, b.column); });
   const auto one = [](const Change& change) {
     return Json{{"row", change.row}, {"column", change.column}, {"delta", change.delta}};
   };

@@ -7,6 +7,7 @@
 
 #include "tern/base/median.h"
 #include "tern/estimate/numerics.h"
+#include "tern/estimate/rope_scaling.h"
 #include "tern/estimate/rope_some.h"
 #include "tern/estimate/rope_turns.h"
 #include "tern/estimate/site.h"
@@ -121,8 +122,7 @@ class RopeSearch {
       propose(turns, std::move(id), std::move(parameters), std::move(says), frequencies, std::move(position),
               simplicity);
     };
-    add(
-        "rope_missing", Json::object(), "RoPE is left out", [](const RopeToken&) { return 0.0; }, kNothingMeasured);
+    add("rope_missing", Json::object(), "RoPE is left out", [](const RopeToken&) { return 0.0; }, kNothingMeasured);
     add(
         "rope_direction", Json::object(), "RoPE turns the other way round",
         [](const RopeToken& token) { return -static_cast<double>(token.position); }, kNothingMeasured);
@@ -136,11 +136,7 @@ class RopeSearch {
                        [&](double position) { return at(candidate, position); });
         return turns.misfit(frequencies, moved);
       };
-      Values near;
-      for (int i = -10; i <= 10; ++i) {
-        near.push_back(number + 1e-6 * i * (1 + std::abs(number)));
-      }
-      return shortest_that_fits(argmin(misfit, near), misfit);
+      return shortest_that_fits(nearest(number, 1e-6, misfit), misfit);
     };
     const double offset = refined(median(offsets), [](double by, double position) { return position + by; });
     const double constant = refined(median(measured), [](double at, double) { return at; });
@@ -218,21 +214,22 @@ class RopeSearch {
     if (const double own = hp_.n_context; std::find(contexts.begin(), contexts.end(), own) == contexts.end()) {
       contexts.push_back(own);
     }
+    const auto add = [&](const char* type, double context, Json parameters, const auto& scaled_by) {
+      const double factor = best(scaled_by);
+      parameters.update({{"type", type}, {"factor", factor}, {"expected", 1.0}, {"context", context}});
+      propose(turns, "rope_scaling", std::move(parameters),
+              fmt::format("RoPE is scaled as {} does for a context of {:.0f}, by {:.6g}", type, context, factor),
+              scaled_by(factor), nullptr, kNumberMeasured);
+    };
     for (const double context : contexts) {
-      const auto llama3 = [&](double factor) {
-        return scaled_frequencies(usual, Llama3Scaling{factor, 1, 4, context});
-      };
-      const auto yarn = [&](double factor) {
-        return scaled_frequencies(usual, yarn_of(factor, context, hp_.rope_base, turns.layout.exponent_width));
-      };
-      const auto add = [&](const char* type, const std::function<Values(double)>& frequencies) {
-        const double factor = best(frequencies);
-        propose(turns, "rope_scaling", {{"type", type}, {"factor", factor}, {"expected", 1.0}, {"context", context}},
-                fmt::format("RoPE is scaled as {} does for a context of {:.0f}, by {:.6g}", type, context, factor),
-                frequencies(factor), nullptr, kNumberMeasured);
-      };
-      add("llama3", llama3);
-      add("yarn", yarn);
+      const Llama3Scaling llama3{1, 1, 4, context};
+      add("llama3", context, {{"high_frequency_factor", llama3.high}}, [&](double factor) {
+        return scaled_frequencies(usual, Llama3Scaling{factor, llama3.low, llama3.high, context});
+      });
+      const YarnScaling yarn = yarn_of(1, context, hp_.rope_base, turns.layout.exponent_width);
+      add("yarn", context, {{"first_pair", yarn.first_pair}, {"last_pair", yarn.last_pair}}, [&](double factor) {
+        return scaled_frequencies(usual, YarnScaling{factor, yarn.first_pair, yarn.last_pair});
+      });
     }
     if (facts_.first_position() == 0 && positions.size() > 2) {
       find_each_frequency(turns, usual);
@@ -262,63 +259,12 @@ class RopeSearch {
       frequencies[i] = frequency_of(turns, i);
       factors[i] = usual[i] / frequencies[i];
     }
+    for (MeasuredScaling& scaling : measured_scalings(turns, usual, frequencies)) {
+      propose(turns, "rope_scaling", std::move(scaling.parameters), std::move(scaling.says),
+              std::move(scaling.frequencies), nullptr, kTableMeasured);
+    }
     propose(turns, "rope_scaling", {{"type", "each pair by its own"}, {"factors", factors}},
             "each pair is turned by a factor of its own", frequencies, nullptr, kTableMeasured / 2);
-    // Between pairs that are left alone and those slowed down by one factor, the others are interpolated.
-    constexpr double kAt = 0.002;
-    const auto n_slowest = static_cast<std::ptrdiff_t>((factors.size() + 3) / 4);
-    const double factor = median({factors.end() - n_slowest, factors.end()});
-    Values turns_in_one, numbers, kept;
-    for (size_t i = 0; i < usual.size() && factor != 1; ++i) {
-      const double share = (1 / factors[i] - 1 / factor) / (1 - 1 / factor);
-      if (share > kAt && share < 1 - kAt) {
-        turns_in_one.push_back(usual[i] / (2 * std::numbers::pi));
-        numbers.push_back(static_cast<double>(i));
-        kept.push_back(share);
-      }
-    }
-    if (kept.size() < 2) {
-      return;
-    }
-    if (const Line line = fit_line(turns_in_one, kept); line.slope > 0 && line.intercept < 0) {
-      // kept = (context * turns - low) / (high - low); low is 1 in every model.
-      const double span = -1 / line.intercept;
-      Llama3Scaling scaling{factor, 1, 1 + span, line.slope * span};
-      for (double Llama3Scaling::*number : {&Llama3Scaling::context, &Llama3Scaling::high, &Llama3Scaling::factor}) {
-        scaling.*number = shortest_that_fits(scaling.*number, [&](double value) {
-          Llama3Scaling other = scaling;
-          other.*number = value;
-          return turns.misfit(scaled_frequencies(usual, other), turns.positions());
-        });
-      }
-      propose(turns, "rope_scaling",
-              {{"type", "llama3"},
-               {"factor", scaling.factor},
-               {"expected", 1.0},
-               {"high_frequency_factor", scaling.high},
-               {"context", scaling.context}},
-              fmt::format("RoPE is scaled as llama3 does for a context of {:.0f}, by {:.6g}", scaling.context,
-                          scaling.factor),
-              scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
-    }
-    if (const Line line = fit_line(numbers, kept); line.slope < 0) {
-      // kept = 1 - (number - first) / (last - first)
-      YarnScaling scaling{factor, std::nearbyint((1 - line.intercept) / line.slope),
-                          std::nearbyint(-line.intercept / line.slope)};
-      scaling.factor = shortest_that_fits(factor, [&](double value) {
-        const YarnScaling other{value, scaling.first_pair, scaling.last_pair};
-        return turns.misfit(scaled_frequencies(usual, other), turns.positions());
-      });
-      propose(turns, "rope_scaling",
-              {{"type", "yarn"},
-               {"factor", scaling.factor},
-               {"expected", 1.0},
-               {"first_pair", scaling.first_pair},
-               {"last_pair", scaling.last_pair}},
-              fmt::format("RoPE is scaled as yarn does from pair {:.0f} to {:.0f}, by {:.6g}", scaling.first_pair,
-                          scaling.last_pair, scaling.factor),
-              scaled_frequencies(usual, scaling), nullptr, kTableMeasured);
-    }
   }
 
   const StageFacts& facts_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tern/estimate/numerics.h"
 
@@ -53,9 +54,11 @@ ScoreFault scale_fault(const oracle::Hyperparameters& hp, double scale) {
   ScoreRule rule = textbook_scores(hp);
   const double expected = rule.scale;
   rule.scale = scale;
-  return score_fault("attention_scale", {{"scale", scale}, {"factor", scale / expected}, {"expected", expected}},
-                     fmt::format("q.k is multiplied by {:.6g} instead of {:.6g}", scale, expected), std::move(rule),
-                     kNumberMeasured);
+  ScoreFault fault = score_fault(
+      "attention_scale", {{"scale", scale}, {"factor", scale / expected}, {"expected", expected}},
+      fmt::format("q.k is multiplied by {:.6g} instead of {:.6g}", scale, expected), std::move(rule), kNumberMeasured);
+  fault.proposal.amplifies = std::max(std::abs(scale / expected), 1.0);  // what is off in q.k
+  return fault;
 }
 
 ScoreFault soft_cap_fault(const oracle::Hyperparameters& hp, double cap) {
@@ -121,17 +124,14 @@ std::vector<ScoreFault> usual_mask_faults(const oracle::Hyperparameters& hp) {
   for (const int offset : {-1, 1, 2}) {
     faults.push_back(mask_offset_fault(hp, offset));
   }
-  add("causal_mask", {{"mask", "none"}}, "every token sees all keys", [](size_t, size_t n_keys, bool) {
-    return Visible{0, n_keys};
-  });
+  add("causal_mask", {{"mask", "none"}}, "every token sees all keys",
+      [](size_t, size_t n_keys, bool) { return Visible{0, n_keys}; });
   add("causal_mask", {{"hidden", "first key"}}, "the first key is hidden from all but the first token",
       [](size_t position, size_t n_keys, bool) {
         return Visible{position > 0 ? size_t{1} : 0, std::min(position + 1, n_keys)};
       });
   add("causal_mask", {{"mask", "reversed"}}, "a token sees itself and those behind it",
-      [](size_t position, size_t n_keys, bool) {
-        return Visible{position, n_keys};
-      });
+      [](size_t position, size_t n_keys, bool) { return Visible{position, n_keys}; });
   add("kv_cache", {{"cache", "key"}, {"own", "not seen"}, {"passes", "decode"}},
       "a decode step does not see its own key",
       [](size_t position, size_t n_keys, bool is_decode) { return up_to(position + (is_decode ? 0 : 1), n_keys); });

@@ -369,10 +369,25 @@ class ScoreSearch {
     }
   }
 
+  using FaultOfNumber = std::function<RopeFault(double number)>;
+  static void name_number(Proposal& proposal, const char* name, const FaultOfNumber& fault, Turned which,
+                          const oracle::Hyperparameters& hp) {
+    proposal.number = name;
+    proposal.with_number = [hp, fault, which](double number) { return rope_fault(hp, fault(number), which).proposal; };
+  }
+
   void solve_rope_of(Turned which, double rms, bool often) {
     const double less = which == Turned::kBoth ? 1 : kOneSide;
+    const auto base_fault = [hp = hp_](double base) { return rope_base_fault(hp, base); };
+    const auto factor_fault = [hp = hp_](double factor) { return rope_factor_fault(hp, factor); };
     const auto add_rope = [&](RopeFault fault, double simplicity) {
-      add(rope_fault(hp_, std::move(fault), which), less * simplicity);
+      ScoreFault shown = rope_fault(hp_, std::move(fault), which);
+      if (shown.proposal.id == "rope_base") {
+        name_number(shown.proposal, "rope_base", base_fault, which, hp_);
+      } else if (shown.proposal.id == "rope_scaling") {
+        name_number(shown.proposal, "factor", factor_fault, which, hp_);
+      }
+      add(std::move(shown), less * simplicity);
     };
     for (RopeFault& fault : usual_rope_faults(hp_)) {
       add_rope(std::move(fault), kNothingMeasured);
@@ -403,8 +418,6 @@ class ScoreSearch {
       const std::optional<ScoreInputs> in = score_inputs_turned(facts_, fault.rule, which);
       return in ? rms_of(scores(*in, textbook_)) - rms : 0;
     };
-    const auto base_fault = [&](double base) { return rope_base_fault(hp_, base); };
-    const auto factor_fault = [&](double factor) { return rope_factor_fault(hp_, factor); };
     for (const double base : roots([&](double b) { return beyond(base_fault(b)); }, geometric_grid(10, 1e10, 91))) {
       add_rope(base_fault(base), kNumberMeasured);
     }

@@ -5,10 +5,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "tern/base/json.h"
@@ -18,15 +18,18 @@
 
 namespace tern::oracle {
 
-// A figure that a cause should state. Causes may state it under several names: any will do.
-struct ExpectedFigure {
-  std::vector<std::pair<std::string, Json>> any_of;  // a number, or an array of row numbers
-  // The model's own figure, where what can be measured is the difference from it; else 0.
-  double own = 0;
+// A right name for a fault: the id of a cause, and what its parameters must state of it. What differs in no bit of the
+// effect is not demanded.
+struct ExpectedCause {
+  std::string id;                    // as in outcome::Cause
+  Json parameters = Json::object();  // numbers, texts, and arrays and objects of them
+  // The model's own figure, where it is a number's difference from it that can be measured.
+  std::optional<double> own = std::nullopt;
 
-  // Whether `parameters`, those of a cause, state it: numbers to 2 % of themselves or of the model's own figure,
-  // whichever is larger, arrays by their first and last entry.
-  bool is_in(const Json& parameters) const;
+  // Whether it is this cause, and states these parameters, among others: fractions to 2 % of themselves, or of their
+  // difference from `own`, and whole numbers, texts and the lengths of arrays exactly. Where a cause states a range, as
+  // "NAME_range": [low, high], the number is in it, and the range is narrow: high is at most 1.2 times low.
+  bool is_named_by(const Json& cause) const;
 };
 
 struct DrawnFault {
@@ -34,12 +37,15 @@ struct DrawnFault {
   std::vector<trace::Stage> stages;  // that it changes, in execution order
   std::vector<int> layers;           // ascending; empty: all, or a stage outside of the layers
   Workbench::Change change;
-  std::vector<std::string> causes;  // ids as in outcome::Cause, each a right name for it
-  std::vector<ExpectedFigure> figures;
-  bool only_decode = false;  // `change` is not called in the prefill
+  std::vector<ExpectedCause> causes;  // each a right name for it
+  bool only_decode = false;           // `change` is not called in the prefill
+  // Faults further behind in the same run. The causes are of this one alone, and leave those unexplained.
+  std::vector<DrawnFault> besides = {};
 
   // The first tensor that it changes, by what it says.
   trace::TensorId claimed_place() const;
+  // Whether it computes that tensor.
+  bool is_at(const Workbench::Place& place) const;
 };
 
 // The model that a fault is drawn for, and the length of what it computes.
@@ -59,13 +65,16 @@ struct FaultVariant {
   std::string_view name;  // "reciprocal"
   bool (*fits)(const FaultyModel& model);
   DrawnFault (*draw)(Dice& dice, const FaultyModel& model);
+  bool may_hide = false;  // rounding may do nearly as much
 };
 
 // The rows, each in the file of its name.
 std::span<const FaultVariant> drawn_weight_faults();
 std::span<const FaultVariant> drawn_reading_faults();
 std::span<const FaultVariant> drawn_graph_faults();
+std::span<const FaultVariant> drawn_rope_faults();
 std::span<const FaultVariant> drawn_attention_faults();
+std::span<const FaultVariant> drawn_pairs_of_faults();
 // All of them.
 std::vector<const FaultVariant*> fault_variants();
 

@@ -94,12 +94,13 @@ inline double pick_factor(Dice& dice, double low, double high) {
   return factor;
 }
 
-inline ExpectedFigure figure(const std::vector<std::string>& names, const Json& value) {
-  ExpectedFigure figure;
-  for (const std::string& name : names) {
-    figure.any_of.emplace_back(name, value);
-  }
-  return figure;
+// As causes name them: "blk.2.ffn_up.weight".
+inline std::string weight_name(const FaultyModel& model, Stage stage, int layer) {
+  return std::string(model.tensor(stage, layer).name);
+}
+// Of the first matrix or norm that the fault is in.
+inline std::string weight_name(const FaultyModel& model, const DrawnFault& fault) {
+  return weight_name(model, fault.stages.front(), fault.claimed_place().layer);
 }
 
 // A projection or head whose rows are read by `read`.

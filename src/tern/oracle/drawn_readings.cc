@@ -26,7 +26,9 @@ DrawnFault swapped(Dice& dice, const FaultyModel& model) {
     const gguf::Tensor& other = bench.weight(place.stage == pair[0] ? pair[1] : pair[0], place.layer);
     result = bench.product(bench.input(place), other, Workbench::rows_of(other));
   };
-  fault.causes = {"weights_swapped"};
+  const int layer = fault.claimed_place().layer;
+  fault.causes = {{"weights_swapped",
+                   {{"weight", weight_name(model, pair[0], layer)}, {"read", weight_name(model, pair[1], layer)}}}};
   return fault;
 }
 
@@ -43,7 +45,8 @@ DrawnFault of_another_layer(Dice& dice, const FaultyModel& model) {
     const gguf::Tensor& other = bench.weight(place.stage, layer);
     result = bench.product(bench.input(place), other, Workbench::rows_of(other));
   };
-  fault.causes = {"layer_order", "weights_swapped"};
+  fault.causes = {{"weights_swapped",
+                   {{"weight", weight_name(model, fault)}, {"read", weight_name(model, fault.stages.front(), layer)}}}};
   return fault;
 }
 
@@ -68,7 +71,10 @@ DrawnFault layers_exchanged(Dice& dice, const FaultyModel& model) {
       result = bench.product(bench.input(place), matrix, Workbench::rows_of(matrix));
     }
   };
-  fault.causes = {"layer_order"};
+  std::vector<int> order(static_cast<size_t>(model.hp.n_layers));
+  std::iota(order.begin(), order.end(), 0);
+  std::swap(order[static_cast<size_t>(one)], order[static_cast<size_t>(other)]);
+  fault.causes = {{"layer_order", {{"order", order}}}};
   return fault;
 }
 
@@ -85,7 +91,7 @@ DrawnFault rows_of_heads(Dice& dice, const FaultyModel& model) {
     const uint64_t from = undone ? i % half * 2 + i / half : i % 2 * half + i / 2;
     decode_row(own, row - i + from, out);
   });
-  fault.causes = {"qk_row_permutation"};
+  fault.causes = {{"qk_row_permutation", {{"undone", undone}}}};
   return fault;
 }
 
@@ -111,7 +117,7 @@ DrawnFault heads_of_a_projection(Dice& dice, const FaultyModel& model) {
   fault.change = reading([order, width](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
     decode_row(own, order[row / width] * width + row % width, out);
   });
-  fault.causes = {"head_order"};
+  fault.causes = {{"head_order", {{"order", order}}}};
   return fault;
 }
 
@@ -128,7 +134,7 @@ DrawnFault heads_merged(Dice& dice, const FaultyModel& model) {
       }
     }
   };
-  fault.causes = {"head_order"};
+  fault.causes = {{"head_order", {{"order", order}}}};
   return fault;
 }
 
@@ -164,7 +170,7 @@ DrawnFault block_size(Dice& dice, const FaultyModel& model) {
     const uint64_t quarter = block / 4, i = column % block;
     return Bits{column / block * quarter + i % quarter, static_cast<unsigned>(6 - 2 * (i / quarter))};
   });
-  fault.causes = {"i2s_block_size"};
+  fault.causes = {{"i2s_block_size", {{"block", block}}}};
   return fault;
 }
 
@@ -179,12 +185,13 @@ DrawnFault code_order(Dice& dice, const FaultyModel& model) {
            : which == 1 ? Bits{column / 4, in_byte}
                         : Bits{column / 128 * 32 + column % 32, static_cast<unsigned>(2 * (column % 128 / 32))};
   });
-  fault.causes = {"i2s_unpack_order"};
+  fault.causes = {
+      {"i2s_unpack_order", {{"block", which == 2 ? 128 : 4}, {"first", which == 0 ? "top bits" : "lowest bits"}}}};
   return fault;
 }
 
 DrawnFault code_map(Dice& dice, const FaultyModel& model) {
-  constexpr std::array<double, 3> kMaps[] = {{0, 1, 2}, {0, 1, -1}, {1, -1, 0}, {-2, -1, 1}, {0, -1, 1}, {-1, 1, 0}};
+  constexpr std::array<int, 3> kMaps[] = {{0, 1, 2}, {0, 1, -1}, {1, -1, 0}, {-2, -1, 1}, {0, -1, 1}, {-1, 1, 0}};
   const auto map = dice.pick(kMaps);
   DrawnFault fault = at_one_or_all(dice, model, fmt::format("with codes for {}", fmt::join(map, ", ")));
   fault.change = reading([map](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
@@ -193,7 +200,7 @@ DrawnFault code_map(Dice& dice, const FaultyModel& model) {
       weight = map[static_cast<size_t>(weight + 1)];
     }
   });
-  fault.causes = {"ternary_code_map"};
+  fault.causes = {{"ternary_code_map", {{"values", map}}}};
   return fault;
 }
 
@@ -214,7 +221,7 @@ DrawnFault transposed(Dice& dice, const FaultyModel& model) {
       out.weights[column] = rows[column][row];
     }
   });
-  fault.causes = {"weights_transposed"};
+  fault.causes = {{"weights_transposed", {{"weight", weight_name(model, fault)}}}};
   return fault;
 }
 
@@ -223,7 +230,8 @@ DrawnFault transposed(Dice& dice, const FaultyModel& model) {
 // Rounds each row of `x` and returns what one unit of each row stands for.
 using Round = std::function<std::vector<double>(Matrix& x)>;
 
-DrawnFault rounding(Dice& dice, const FaultyModel& model, const std::string& does, Round round) {
+DrawnFault rounding(Dice& dice, const FaultyModel& model, const std::string& does, const Json& parameters,
+                    Round round) {
   DrawnFault fault = dice.one_in(3) ? at({std::begin(kProjections), std::end(kProjections)}, {}, does)
                                     : at({pick_stage(dice, model, kProjections)}, pick_layers(dice, model), does);
   fault.change = [round = std::move(round)](const Workbench& bench, const Place& place, Matrix& result) {
@@ -232,7 +240,7 @@ DrawnFault rounding(Dice& dice, const FaultyModel& model, const std::string& doe
     const gguf::Tensor& matrix = bench.weight(place.stage, place.layer);
     result = bench.product_of_rounded(x, units, matrix, Workbench::rows_of(matrix));
   };
-  fault.causes = {"activation_rounding"};
+  fault.causes = {{"activation_rounding", parameters}};
   return fault;
 }
 
@@ -260,12 +268,13 @@ std::vector<double> round_rows(Matrix& x, double top, double (*to_step)(double))
 double to_nearest(double steps) { return std::nearbyint(steps); }
 
 DrawnFault not_rounded(Dice& dice, const FaultyModel& model) {
-  return rounding(dice, model, "of activations that are not rounded",
+  return rounding(dice, model, "of activations that are not rounded", {{"rounding", "none"}},
                   [](Matrix& x) { return std::vector<double>(x.n_tokens, 1.0); });
 }
 
 DrawnFault rounded_alike(Dice& dice, const FaultyModel& model) {
-  return rounding(dice, model, "of activations with one scale for the batch", [](Matrix& x) {
+  const Json parameters = {{"rounding", "one scale for the batch"}};
+  return rounding(dice, model, "of activations with one scale for the batch", parameters, [](Matrix& x) {
     const double unit = largest_of(x.values) / 127;
     std::transform(x.values.begin(), x.values.end(), x.values.begin(),
                    [unit](double value) { return to_nearest(value / unit); });
@@ -277,23 +286,24 @@ DrawnFault rounded_coarsely(Dice& dice, const FaultyModel& model) {
   const double tops[] = {7, 15, 31, 63, 100};
   const double top = dice.pick(tops);
   return rounding(dice, model, fmt::format("of activations rounded to {} steps", top),
-                  [top](Matrix& x) { return round_rows(x, top, to_nearest); });
+                  {{"levels", static_cast<int>(top)}}, [top](Matrix& x) { return round_rows(x, top, to_nearest); });
 }
 
 DrawnFault cut_off(Dice& dice, const FaultyModel& model) {
-  return rounding(dice, model, "of activations cut off instead of rounded",
+  return rounding(dice, model, "of activations cut off instead of rounded", {{"rounding", "truncated"}},
                   [](Matrix& x) { return round_rows(x, 127, [](double steps) { return std::trunc(steps); }); });
 }
 
 DrawnFault scaled_in_fours(Dice& dice, const FaultyModel& model) {
-  DrawnFault fault = rounding(dice, model, "scaled back with the first of four tokens' scale", [](Matrix& x) {
-    std::vector<double> units = round_rows(x, 127, to_nearest);
-    for (size_t t = 0; t < units.size(); ++t) {
-      units[t] = units[t - t % 4];
-    }
-    return units;
-  });
-  fault.causes = {"prefill_only", "activation_rounding"};
+  DrawnFault fault =
+      rounding(dice, model, "scaled back with the first of four tokens' scale", Json::object(), [](Matrix& x) {
+        std::vector<double> units = round_rows(x, 127, to_nearest);
+        for (size_t t = 0; t < units.size(); ++t) {
+          units[t] = units[t - t % 4];
+        }
+        return units;
+      });
+  fault.causes = {{"prefill_only"}};
   return fault;
 }
 

@@ -1,6 +1,7 @@
 // What can go wrong with a matrix's scale, its sign, its rows and single weights.
 #include <bit>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -24,15 +25,14 @@ DrawnFault factor(Dice& dice, const FaultyModel& model) {
   const double by = pick_factor(dice, 0.02, 50);
   DrawnFault fault = at_projection(dice, model, fmt::format("times {:.4g}", by));
   fault.change = scaling(by);
-  fault.causes = {"weight_scale"};
-  fault.figures = {figure({"factor"}, by)};
+  fault.causes = {{"weight_scale", {{"factor", by}}}};
   return fault;
 }
 
 DrawnFault scale_of_zero(Dice& dice, const FaultyModel& model) {
   DrawnFault fault = at_one_projection(dice, model, "with a scale of 0");
   fault.change = scaling(0);
-  fault.causes = {"weight_scale", "weight_missing"};
+  fault.causes = {{"weight_scale", {{"factor", 0}}}};
   return fault;
 }
 
@@ -43,8 +43,7 @@ DrawnFault scale_by_its_power(Dice& dice, const FaultyModel& model) {
   const double by = ignored ? 1 / scale : 1 / (scale * scale);
   fault.does += ignored ? "without its scale" : "divided by its scale";
   fault.change = scaling(by);
-  fault.causes = {"weight_scale"};
-  fault.figures = {figure({"factor"}, by)};
+  fault.causes = {{"weight_scale", {{"factor", by}}}};
   return fault;
 }
 
@@ -60,17 +59,31 @@ bool has_projection(const FaultyModel& model, const Holds& holds) {
   return false;
 }
 
-// By what a scale changes as the upper half of a float32, which has 8 significant bits.
-double cut_to_bfloat16(double scale) {
-  const auto cut = std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(scale)) & 0xffff0000U);
-  return static_cast<double>(cut) / scale;
-}
+// Ways to keep a scale, a float32, in fewer bits.
+struct Shorter {
+  const char* name;
+  double (*kept)(double scale);
+};
+constexpr Shorter kShorter[] = {
+    // The upper half of a float32, which has 8 significant bits.
+    {"cut to bfloat16",
+     [](double scale) {
+       const auto cut = std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(scale)) & 0xffff0000U);
+       return static_cast<double>(cut);
+     }},
+    {"rounded to bfloat16", [](double scale) { return round_to_significant_bits(scale, 8); }},
+    {"rounded to float16", [](double scale) { return round_to_significant_bits(scale, 11); }},
+};
 
 constexpr double kVisibleCut = 2e-4, kVisibleScale = 0.01;
 
+bool is_visible(double factor) { return std::abs(factor - 1) > kVisibleCut; }
+
 bool has_long_scale(const FaultyModel& model) {
   return model.is_i2s() && has_projection(model, [&](Stage stage, int layer) {
-           return std::abs(cut_to_bfloat16(model.scale(stage, layer)) - 1) > kVisibleCut;
+           const double scale = model.scale(stage, layer);
+           return std::any_of(std::begin(kShorter), std::end(kShorter),
+                              [scale](const Shorter& shorter) { return is_visible(shorter.kept(scale) / scale); });
          });
 }
 
@@ -80,14 +93,15 @@ bool has_two_scales(const FaultyModel& model) {
          });
 }
 
-DrawnFault scale_in_bfloat16(Dice& dice, const FaultyModel& model) {
+DrawnFault scale_in_fewer_bits(Dice& dice, const FaultyModel& model) {
   while (true) {
-    DrawnFault fault = at_one_projection(dice, model, "with its scale cut to bfloat16");
-    const double by = cut_to_bfloat16(model.scale(fault.stages.front(), fault.layers.front()));
-    if (std::abs(by - 1) > kVisibleCut) {
+    const Shorter& shorter = dice.pick(kShorter);
+    DrawnFault fault = at_one_projection(dice, model, fmt::format("with its scale {}", shorter.name));
+    const double scale = model.scale(fault.stages.front(), fault.layers.front());
+    const double by = shorter.kept(scale) / scale;
+    if (is_visible(by)) {
       fault.change = scaling(by);
-      fault.causes = {"weight_scale"};
-      fault.figures = {figure({"factor"}, by)};
+      fault.causes = {{"weight_scale", {{"factor", by}}, 1.0}};
       return fault;
     }
   }
@@ -102,8 +116,7 @@ DrawnFault scale_of_another(Dice& dice, const FaultyModel& model) {
     if (std::abs(by - 1) > kVisibleScale) {
       fault.does += fmt::format("blk{}/{}", layer, other.name());
       fault.change = scaling(by);
-      fault.causes = {"weight_scale"};
-      fault.figures = {figure({"factor"}, by)};
+      fault.causes = {{"weight_scale", {{"factor", by}}}};
       return fault;
     }
   }
@@ -111,10 +124,16 @@ DrawnFault scale_of_another(Dice& dice, const FaultyModel& model) {
 
 // --- weight sign
 
+std::vector<uint64_t> rows_from(uint64_t first, uint64_t last) {
+  std::vector<uint64_t> rows(last - first + 1);
+  std::iota(rows.begin(), rows.end(), first);
+  return rows;
+}
+
 DrawnFault negated(Dice& dice, const FaultyModel& model) {
   DrawnFault fault = at_projection(dice, model, "negated");
   fault.change = scaling(-1);
-  fault.causes = {"weight_sign"};
+  fault.causes = {{"weight_sign", {{"factor", -1}}}};
   return fault;
 }
 
@@ -127,7 +146,7 @@ DrawnFault negated_rows(Dice& dice, const FaultyModel& model) {
     decode_row(own, row, out);
     out.scale *= row >= first && row <= last ? -1 : 1;
   });
-  fault.causes = {"weight_sign", "weight_rows"};
+  fault.causes = {{"weight_sign", {{"rows", rows_from(first, last)}}}};
   return fault;
 }
 
@@ -141,8 +160,7 @@ DrawnFault rows_missing(Dice& dice, const FaultyModel& model) {
     decode_row(own, row, out);
     out.scale *= row >= first ? 0 : 1;
   });
-  fault.causes = {"weight_rows", "weight_missing"};
-  fault.figures = {figure({"rows"}, Json::array({first, n_rows - 1}))};
+  fault.causes = {{"weight_rows", {{"rows", rows_from(first, n_rows - 1)}}}};
   return fault;
 }
 
@@ -161,8 +179,11 @@ DrawnFault rows_exchanged(Dice& dice, const FaultyModel& model) {
   fault.does += fmt::format("rows {} change places in pairs", fmt::join(rows, ", "));
   fault.change =
       reading([order](const gguf::Tensor& own, uint64_t row, WeightRow& out) { decode_row(own, order[row], out); });
-  fault.causes = {"weight_rows"};
-  fault.figures = {figure({"rows"}, rows)};
+  std::vector<uint64_t> read;
+  for (const uint64_t row : rows) {
+    read.push_back(order[row]);
+  }
+  fault.causes = {{"weight_rows", {{"rows", rows}, {"read", read}}}};
   return fault;
 }
 
@@ -173,9 +194,32 @@ DrawnFault row_repeated(Dice& dice, const FaultyModel& model) {
   fault.change = reading([from, to](const gguf::Tensor& own, uint64_t row, WeightRow& out) {
     decode_row(own, row == to ? from : row, out);
   });
-  fault.causes = {"weight_rows"};
-  fault.figures = {figure({"rows"}, Json::array({to}))};
+  fault.causes = {{"weight_rows", {{"rows", {to}}, {"read", {from}}}}};
   return fault;
+}
+
+// Some rows are those of another matrix whose rows are as long: of the same layer, or the same matrix of another.
+DrawnFault rows_of_another(Dice& dice, const FaultyModel& model) {
+  while (true) {
+    DrawnFault fault = at_one_projection(dice, model, "");
+    const gguf::Tensor& own = matrix_of(model, fault);
+    const bool sibling = dice.one_in(2);
+    const Stage stage = sibling ? pick_stage(dice, model, kProjections) : fault.stages.front();
+    const int layer = sibling ? fault.layers.front() : pick_layer(dice, model);
+    const gguf::Tensor& other = model.tensor(stage, layer);
+    if (&other == &own || other.n_cols() != own.n_cols()) {
+      continue;
+    }
+    const uint64_t n_rows = std::min(own.n_rows(), other.n_rows());
+    const uint64_t first = dice.below(n_rows), last = first + dice.below(std::min<uint64_t>(n_rows - first, 64));
+    fault.does += fmt::format("rows {} to {} from blk{}/{}", first, last, layer, stage.name());
+    fault.change = reading([first, last, other = &other](const gguf::Tensor& right, uint64_t row, WeightRow& out) {
+      decode_row(row >= first && row <= last ? *other : right, row, out);
+    });
+    const std::vector<uint64_t> rows = rows_from(first, last);
+    fault.causes = {{"weight_rows", {{"rows", rows}, {"read", rows}, {"from", {weight_name(model, stage, layer)}}}}};
+    return fault;
+  }
 }
 
 // --- weight values
@@ -189,9 +233,12 @@ DrawnFault few_values(Dice& dice, const FaultyModel& model) {
     double value;
   };
   std::vector<Changed> changed;
-  std::set<uint64_t> rows;
+  std::map<std::pair<uint64_t, uint64_t>, double> deltas;
   for (size_t n = 1 + dice.below(3); n > 0; --n) {
     const uint64_t row = dice.below(matrix.n_rows()), column = dice.below(matrix.n_cols());
+    if (deltas.contains({row, column})) {
+      continue;
+    }
     WeightRow old;
     decode_row(matrix, row, old);
     const double was = old.weights[column];
@@ -202,7 +249,7 @@ DrawnFault few_values(Dice& dice, const FaultyModel& model) {
                                                      : -was)
                                  : was + rms * dice.log_uniform(0.5, 8) * (dice.one_in(2) ? 1 : -1);
     changed.push_back({row, column, value});
-    rows.insert(row);
+    deltas[{row, column}] = (value - was) * old.scale;
     fault.does +=
         fmt::format("{}weight [{}, {}] {:.3g} for {:.3g}", changed.size() > 1 ? ", " : "", row, column, value, was);
   }
@@ -214,23 +261,27 @@ DrawnFault few_values(Dice& dice, const FaultyModel& model) {
       }
     }
   });
-  fault.causes = {"weight_value"};
-  fault.figures = {figure({"rows"}, rows)};
+  Json weights = Json::array();
+  for (const auto& [at, delta] : deltas) {
+    weights.push_back({{"row", at.first}, {"column", at.second}, {"delta", delta}});
+  }
+  fault.causes = {{"weight_value", weights.size() == 1 ? weights[0] : Json{{"weights", weights}}}};
   return fault;
 }
 
 constexpr FaultVariant kWeightFaults[] = {
-    {"weight scale", "any factor", any_model, factor},
-    {"weight scale", "zero", any_model, scale_of_zero},
-    {"weight scale", "ignored or inverted", is_i2s, scale_by_its_power},
-    {"weight scale", "bfloat16", has_long_scale, scale_in_bfloat16},
-    {"weight scale", "another's", has_two_scales, scale_of_another},
-    {"weight sign", "whole matrix", any_model, negated},
-    {"weight sign", "some rows", any_model, negated_rows},
+    {"scale and sign", "any factor", any_model, factor},
+    {"scale and sign", "zero", any_model, scale_of_zero},
+    {"scale and sign", "ignored or inverted", is_i2s, scale_by_its_power},
+    {"scale and sign", "in fewer bits", has_long_scale, scale_in_fewer_bits, true},
+    {"scale and sign", "another's", has_two_scales, scale_of_another},
+    {"scale and sign", "whole matrix negated", any_model, negated},
+    {"scale and sign", "some rows negated", any_model, negated_rows},
     {"weight rows", "missing", any_model, rows_missing},
     {"weight rows", "exchanged", any_model, rows_exchanged},
-    {"weight rows", "repeated", any_model, row_repeated},
-    {"weight values", "a few", any_model, few_values},
+    {"weight rows", "repeated", any_model, row_repeated, true},
+    {"weight rows", "of another matrix", any_model, rows_of_another, true},
+    {"weight values", "a few", any_model, few_values, true},
 };
 
 }  // namespace

@@ -90,7 +90,7 @@ Workbench::Matrix Workbench::turned_by(const Matrix& x, const RopeRule& rule) co
       for (size_t i = 0; i < rule.n_pairs; ++i) {
         double& a = y.row(t)[head + (rule.neox_pairs ? i : 2 * i)];
         double& b = y.row(t)[head + (rule.neox_pairs ? i + head_dim / 2 : 2 * i + 1)];
-        std::tie(a, b) = turned(a, b, rule.angle(static_cast<double>(n_past_ + t), i));
+        std::tie(a, b) = turned(a * rule.length, b * rule.length, rule.angle(static_cast<double>(n_past_ + t), i));
       }
     }
   }

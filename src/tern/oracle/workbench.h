@@ -68,6 +68,7 @@ class Workbench final : public Float32 {
     std::function<double(double position, size_t pair)> angle;  // radians
     bool neox_pairs = false;                                    // Hyperparameters::rope_neox_pairs
     size_t n_pairs = 0;                                         // of each head that are turned, the first ones
+    double length = 1;                                          // of the turned pairs, behind over before
   };
   RopeRule rope_rule() const;  // the model's own
   Matrix turned_by(const Matrix& x, const RopeRule& rule) const;
