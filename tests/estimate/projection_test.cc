@@ -189,6 +189,69 @@ TEST_F(EstimateProjection, RowsOfAnotherMatrix) {
   EXPECT_EQ(few.parameters["from"], Json({"blk.2.ffn_gate.weight"}));
 }
 
+// Each matrix has a scale of its own, and the codes of another may meet either, or a number that is neither.
+TEST_F(EstimateProjection, RowsOfAnotherMatrixWithEitherScale) {
+  const double own = scale(kUp.weight);
+  for (const char* name : {"blk.2.ffn_gate.weight", "blk.3.ffn_up.weight", "blk.3.attn_q.weight"}) {
+    const Matrix other = run_.steps().project(run_.values(kUp.input), tensor(name));
+    const double to_own = own / scale(name);
+    ASSERT_GT(std::abs(to_own - 1), 1e-3) << name;
+    for (const double factor : {to_own, 1.0, 0.71}) {
+      Matrix y = run_.values(kUp.stage);
+      for (size_t t = 0; t < y.n_tokens; ++t) {
+        for (size_t row = 40; row < 60; ++row) {
+          y.row(t)[row] = factor * other.row(t)[row + 3];
+        }
+      }
+      const Proposal proposal = found(kUp, y);
+      EXPECT_EQ(proposal.id, "weight_rows") << name << factor;
+      EXPECT_EQ(proposal.parameters["rows"].size(), 20U) << proposal.parameters;
+      EXPECT_EQ(proposal.parameters["rows"].front(), 40);
+      EXPECT_EQ(proposal.parameters["read"].front(), 43);
+      EXPECT_EQ(proposal.parameters["from"], Json({name}));
+      if (factor == 0.71) {
+        EXPECT_NEAR(proposal.parameters["factor"].value(name, 0.0), factor, 1e-5) << proposal.parameters;
+        EXPECT_FALSE(proposal.parameters.contains("scale_of"));
+      } else {
+        EXPECT_EQ(proposal.parameters["scale_of"].value(name, ""), factor == 1 ? name : kUp.weight)
+            << proposal.parameters;
+      }
+    }
+  }
+}
+
+TEST_F(EstimateProjection, OneRowOfAnotherLayerWithTheOwnScale) {
+  const Matrix other = run_.steps().project(run_.values(kUp.input), tensor("blk.3.ffn_up.weight"));
+  Matrix y = run_.values(kUp.stage);
+  for (size_t t = 0; t < y.n_tokens; ++t) {
+    y.row(t)[5] = other.row(t)[5] * scale(kUp.weight) / scale("blk.3.ffn_up.weight");
+  }
+  const Proposal proposal = found(kUp, y);
+  EXPECT_EQ(proposal.id, "weight_rows");
+  EXPECT_EQ(proposal.parameters["rows"], Json({5}));
+  EXPECT_EQ(proposal.parameters["scale_of"].value("blk.3.ffn_up.weight", ""), kUp.weight) << proposal.parameters;
+}
+
+TEST_F(EstimateProjection, AWholeMatrixWithEitherScale) {
+  for (const char* name : {"blk.2.ffn_gate.weight", "blk.3.ffn_up.weight"}) {
+    const Matrix other = run_.steps().project(run_.values(kUp.input), tensor(name));
+    for (const bool is_own : {true, false}) {
+      const Matrix y = times(other, is_own ? scale(kUp.weight) / scale(name) : 1);
+      const auto expect = [&](const Proposal* proposal) {
+        ASSERT_NE(proposal, nullptr) << name;
+        EXPECT_EQ(proposal->parameters["weight"], kUp.weight);
+        EXPECT_EQ(proposal->parameters["read"], name);
+        EXPECT_EQ(proposal->parameters["scale_of"], is_own ? kUp.weight : name);
+      };
+      const Proposal proposal = found(kUp, y);
+      EXPECT_EQ(proposal.id, "weights_swapped");
+      expect(&proposal);
+      const auto by_rms = that_hold(run_.facts(kUp.stage, y, false), estimate_projection);
+      expect(test::find(by_rms, "weights_swapped"));
+    }
+  }
+}
+
 TEST_F(EstimateProjection, RowsTimesANumber) {
   for (const double factor : {-1.0, 0.25}) {
     Matrix y = run_.values(kUp.stage);
