@@ -9,6 +9,7 @@
 #include "tern/estimate/product.h"
 #include "tern/estimate/row_proposals.h"
 #include "tern/estimate/site.h"
+#include "tern/estimate/weight_map.h"
 
 namespace tern::estimate {
 namespace {
@@ -251,6 +252,9 @@ void propose_rows(const StageFacts& facts, const Product& product, Proposals& pr
     RowSearch(facts, product).run(proposals);
   } else if (facts.rms()) {
     propose_blindly(facts, product, proposals);
+    for (Proposal& map : usual_weight_maps(facts)) {
+      proposals.push_back(std::move(map));
+    }
     if (*facts.rms() < (1 - 1e-5) * rms_of(facts.should())) {
       propose_missing_tail(facts, product, proposals);
     }
