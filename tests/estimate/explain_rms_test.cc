@@ -150,6 +150,70 @@ TEST_F(ExplainRuns, ByRmsARopeBaseIsARange) {
   EXPECT_THAT(cause->evidence, HasSubstr("(RMS allows "));
 }
 
+TEST_F(ExplainRuns, ByRmsNormsThatAreExchangedInEveryLayerAreOneCause) {
+  const Stage both[] = {Stage::kAttnNorm, Stage::kFfnNorm};
+  const trace::EngineRun run = faulty({both[0], both[1]}, [&](const auto& bench, const auto& place, auto& result) {
+    const Stage other = place.stage == both[0] ? both[1] : both[0];
+    result = bench.normed(bench.input(place), bench.norm_weight(other, place.layer), bench.model().norm_epsilon);
+  });
+  const auto cause = cause_by_rms(run);
+  ASSERT_TRUE(cause);
+  EXPECT_EQ(cause->id, "norm_weight");
+  EXPECT_EQ(cause->name, "blk0/attn_norm");
+  ASSERT_TRUE(cause->parameters.contains("weights")) << cause->parameters << cause->evidence;
+  EXPECT_EQ(cause->parameters["weights"].size(), 10U);
+  EXPECT_EQ(cause->parameters["weights"]["blk.3.ffn_norm.weight"], "blk.3.attn_norm.weight");
+}
+
+TEST_F(ExplainRuns, ByRmsNormsOfTheNextLayerAreOneCause) {
+  const trace::EngineRun run = faulty({Stage::kFfnNorm}, [&](const auto& bench, const auto& place, auto& result) {
+    if (place.layer < 4) {
+      const auto weight = bench.norm_weight(place.stage, place.layer + 1);
+      result = bench.normed(bench.input(place), weight, bench.model().norm_epsilon);
+    }
+  });
+  const auto cause = cause_by_rms(run);
+  ASSERT_TRUE(cause);
+  EXPECT_EQ(cause->id, "norm_weight") << cause->evidence;
+  EXPECT_EQ(cause->name, "blk0/ffn_norm");
+  EXPECT_EQ(cause->parameters.value("layer_offset", 0), 1) << cause->parameters << cause->evidence;
+  EXPECT_EQ(cause->parameters.value("weights", Json()).size(), 4U);
+}
+
+// Layers 2 and 3 read each other's codes, and keep their own scales.
+TEST_F(ExplainRuns, ByRmsLayersThatAreExchangedButForTheirScales) {
+  for (const bool norms_too : {true, false}) {
+    std::vector<Stage> stages;
+    for (const trace::StageRow& row : trace::kStageTable) {
+      const bool is_norm = row.kind == trace::StageKind::kNorm && row.place == trace::StagePlace::kInLayer;
+      if (row.kind == trace::StageKind::kProjection || (norms_too && is_norm)) {
+        stages.emplace_back(row);
+      }
+    }
+    const trace::EngineRun run = faulty(stages, [&](const auto& bench, const auto& place, auto& result) {
+      if (place.layer != 2 && place.layer != 3) {
+        return;
+      }
+      const int other = 5 - place.layer;
+      if (place.stage.kind() == trace::StageKind::kNorm) {
+        result = bench.normed(bench.input(place), bench.norm_weight(place.stage, other), bench.model().norm_epsilon);
+        return;
+      }
+      const gguf::Tensor &own = bench.weight(place.stage, place.layer), &read = bench.weight(place.stage, other);
+      result = bench.product(bench.input(place), read, Workbench::rows_of(read));
+      for (double& value : result.values) {
+        value *= steps_->weight_scale(own) / steps_->weight_scale(read);
+      }
+    });
+    const auto cause = cause_by_rms(run);
+    ASSERT_TRUE(cause) << norms_too;
+    EXPECT_EQ(cause->id, "layer_order") << norms_too << cause->evidence;
+    EXPECT_EQ(cause->parameters.value("order", Json()), Json({0, 1, 3, 2, 4})) << norms_too << cause->evidence;
+    EXPECT_EQ(cause->parameters.value("scales", ""), "own") << norms_too;
+    EXPECT_EQ(cause->parameters.value("of", ""), norms_too ? "" : "matrices");
+  }
+}
+
 TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
   PassPlan plan;
   plan.prompt = kRunPrompt;

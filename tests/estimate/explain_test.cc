@@ -219,6 +219,110 @@ TEST_F(Explain, FromRmsTheFigureIsSolvedAndHeldAgainstWhatIsBehind) {
   EXPECT_LE(cause.confidence, 0.7) << "an RMS shows less than values do";
 }
 
+// A norm's output with the weight of another one.
+void exchange_norm_weight(const oracle::Steps& steps, const std::string& own, const std::string& read, Matrix& y) {
+  const auto from = steps.weight_row(*steps.view().find_tensor(own), 0);
+  const auto to = steps.weight_row(*steps.view().find_tensor(read), 0);
+  for (size_t t = 0; t < y.n_tokens; ++t) {
+    for (size_t i = 0; i < y.n_features; ++i) {
+      y.row(t)[i] *= to[i] / from[i];
+    }
+  }
+}
+
+TEST_F(Explain, NormsThatChangePlacesInEveryLayerAreOneCause) {
+  const Change change = [&](const trace::TensorId& id, Matrix& y) {
+    const std::string layer = "blk." + std::to_string(id.layer) + ".";
+    if (id.stage == Stage::kAttnNorm) {
+      exchange_norm_weight(*steps_, layer + "attn_norm.weight", layer + "ffn_norm.weight", y);
+    } else if (id.stage == Stage::kFfnNorm) {
+      exchange_norm_weight(*steps_, layer + "ffn_norm.weight", layer + "attn_norm.weight", y);
+    }
+  };
+  const outcome::Cause cause = cause_of(change);
+  EXPECT_EQ(cause.id, "norm_weight") << cause.evidence;
+  EXPECT_EQ(cause.name, "blk0/attn_norm");
+  ASSERT_TRUE(cause.parameters.contains("weights")) << cause.parameters << cause.evidence;
+  EXPECT_EQ(cause.parameters["weights"].size(), 10U);
+  EXPECT_EQ(cause.parameters["weights"]["blk.3.ffn_norm.weight"], "blk.3.attn_norm.weight");
+  EXPECT_THAT(cause.unexplained, testing::IsEmpty()) << cause.evidence;
+}
+
+TEST_F(Explain, NormsOfTheNextLayerAreOneCause) {
+  const Change change = [&](const trace::TensorId& id, Matrix& y) {
+    if (id.stage == Stage::kFfnNorm && id.layer < 4) {
+      exchange_norm_weight(*steps_, "blk." + std::to_string(id.layer) + ".ffn_norm.weight",
+                           "blk." + std::to_string(id.layer + 1) + ".ffn_norm.weight", y);
+    }
+  };
+  const outcome::Cause cause = cause_of(change);
+  EXPECT_EQ(cause.id, "norm_weight") << cause.evidence;
+  EXPECT_EQ(cause.name, "blk0/ffn_norm");
+  EXPECT_EQ(cause.parameters.value("layer_offset", 0), 1) << cause.parameters << cause.evidence;
+  EXPECT_EQ(cause.parameters["weights"].size(), 4U);
+  EXPECT_THAT(cause.unexplained, testing::IsEmpty()) << cause.evidence;
+}
+
+TEST_F(Explain, TiedEmbeddingsOffByARowAreOneCause) {
+  for (const bool head_too : {true, false}) {
+    const outcome::Cause cause = cause_of([&](const trace::TensorId& id, Matrix& y) {
+      if (id.stage == Stage::kEmbeddings) {
+        const auto& ids = id.seq == 0 ? prompt_ : fed_;
+        for (size_t t = 0; t < y.n_tokens; ++t) {
+          const auto row =
+              steps_->weight_row(*view_->find_tensor("token_embd.weight"), static_cast<uint64_t>(ids[t] + 1));
+          std::copy(row.begin(), row.end(), y.row(t).begin());
+        }
+      } else if (id.stage == Stage::kLogits && head_too) {
+        for (size_t t = 0; t < y.n_tokens; ++t) {
+          std::rotate(y.row(t).begin(), y.row(t).begin() + 1, y.row(t).end());
+        }
+      }
+    });
+    EXPECT_EQ(cause.id, "embedding_row") << cause.evidence;
+    EXPECT_EQ(cause.name, "embeddings");
+    EXPECT_EQ(cause.parameters.value("offset", 0), 1);
+    EXPECT_EQ(cause.parameters.contains("of"), head_too) << cause.parameters;
+    EXPECT_THAT(cause.unexplained, testing::IsEmpty()) << cause.evidence;
+  }
+}
+
+// Layers 2 and 3 read each other's matrices, and their norms too, with the scales of either.
+TEST_F(Explain, LayersThatAreExchangedAreOneCause) {
+  struct Case {
+    bool norms, own_scales;
+  };
+  for (const Case& one : {Case{true, false}, {true, true}, {false, true}, {false, false}}) {
+    std::map<Stage, Matrix> computed;
+    const outcome::Cause cause = cause_of([&](const trace::TensorId& id, Matrix& y) {
+      const int other = 5 - id.layer;
+      const gguf::Tensor* own = id.layer == 2 || id.layer == 3 ? steps_->weight_of(id.stage, id.layer) : nullptr;
+      const gguf::Tensor* read = own == nullptr ? nullptr : steps_->weight_of(id.stage, other);
+      if (own != nullptr && id.stage.kind() == trace::StageKind::kNorm && one.norms) {
+        exchange_norm_weight(*steps_, std::string(own->name), std::string(read->name), y);
+      } else if (own != nullptr && id.stage.kind() == trace::StageKind::kProjection) {
+        const Stage from = id.stage == Stage::kOProj                                    ? Stage::kAttnSubNorm
+                           : id.stage == Stage::kDownProj                               ? Stage::kFfnSubNorm
+                           : id.stage == Stage::kGateProj || id.stage == Stage::kUpProj ? Stage::kFfnNorm
+                                                                                        : Stage::kAttnNorm;
+        y = steps_->project(computed.at(from), *read);
+        scale(y, one.own_scales ? steps_->weight_scale(*own) / steps_->weight_scale(*read) : 1);
+      }
+      computed.insert_or_assign(id.stage, y);
+      for (double& value : computed.at(id.stage).values) {
+        value = static_cast<double>(static_cast<float>(value));  // as it is recorded
+      }
+    });
+    const std::string which = std::string(one.norms ? "norms " : "") + (one.own_scales ? "own scales" : "");
+    ASSERT_EQ(cause.id, "layer_order") << which << cause.evidence;
+    EXPECT_EQ(cause.parameters["order"], Json({0, 1, 3, 2, 4})) << which << cause.parameters;
+    EXPECT_EQ(cause.parameters.value("scales", ""), one.own_scales ? "own" : "") << which << cause.evidence;
+    EXPECT_EQ(cause.parameters.value("of", ""), one.norms ? "" : "matrices") << which << cause.evidence;
+    EXPECT_EQ(cause.name, one.norms ? "blk2/attn_norm" : "blk2/q_proj") << which;
+    EXPECT_THAT(cause.unexplained, testing::IsEmpty()) << which << cause.evidence;
+  }
+}
+
 // Queries meet the keys and the values of other heads: a proposal about the scores alone leaves what is mixed wrong.
 TEST_F(Explain, FromRmsAHeadMapOfKeysAndValuesIsOneCause) {
   const auto engine = oracle::find_fault("gqa_head_map")->make(plain(kFloat32, nullptr), {});

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tern/estimate/numerics.h"
+#include "tern/estimate/product.h"
 #include "tern/estimate/site.h"
 
 namespace tern::estimate {
@@ -40,17 +41,52 @@ Ids shifted(std::span<const int32_t> tokens, int64_t by, const gguf::Tensor& tab
   return ids;
 }
 
+std::string offset_text(int64_t by) {
+  return fmt::format("each token gets the row of the token {} {} it", std::abs(by), by > 0 ? "behind" : "before");
+}
+
+std::optional<Matrix> embeddings_off(const StageFacts& facts, int64_t by, Outside outside) {
+  const gguf::Tensor* const table = weight_of_stage(facts);
+  return table == nullptr || facts.id().stage != trace::Stage::kEmbeddings
+             ? std::nullopt
+             : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by, *table, outside)));
+}
+
 Proposal row_offset(int64_t by, Outside outside) {
   return {"embedding_row",
           {{"offset", by}, {"expected", 0}},
-          fmt::format("each token gets the row of the token {} {} it", std::abs(by), by > 0 ? "behind" : "before"),
-          [by, outside](const StageFacts& facts) -> std::optional<Matrix> {
-            const gguf::Tensor* table = weight_of_stage(facts);
-            return table == nullptr
-                       ? std::nullopt
-                       : std::optional(rows_of(facts.steps(), *table, shifted(facts.tokens(), by, *table, outside)));
-          },
+          offset_text(by),
+          [by, outside](const StageFacts& facts) { return embeddings_off(facts, by, outside); },
           1};
+}
+
+// The head reads the same matrix: one mistake in it shows in both.
+Proposal row_offset_of_both(int64_t by, Outside outside) {
+  return {"embedding_row",
+          {{"offset", by}, {"expected", 0}, {"of", {"embeddings", "logits"}}},
+          offset_text(by) + ", and each logit that of the same row: the head reads the same matrix",
+          [by, outside](const StageFacts& facts) -> std::optional<Matrix> {
+            const auto product = product_of(facts);
+            if (!product) {
+              return embeddings_off(facts, by, outside);
+            }
+            const auto n_rows = static_cast<int64_t>(product->weight->n_rows());
+            return facts.steps().project(
+                product->x, *product->weight, product->weight->n_rows(), [&](uint64_t row, oracle::WeightRow& out) {
+                  const int64_t read = row_inside(static_cast<int64_t>(row) + by, n_rows, outside);
+                  oracle::decode_row(*product->weight, static_cast<uint64_t>(read), out);
+                });
+          },
+          0.95,
+          std::nullopt,
+          {trace::StageKind::kHead}};
+}
+
+void propose_offset(const StageFacts& facts, int64_t by, Outside outside, std::vector<Proposal>& proposals) {
+  proposals.push_back(row_offset(by, outside));
+  if (facts.steps().weight_of(trace::Stage::kLogits, -1) == weight_of_stage(facts)) {
+    proposals.push_back(row_offset_of_both(by, outside));
+  }
 }
 
 Proposal row_table(std::map<int64_t, int64_t> read) {
@@ -127,9 +163,9 @@ std::optional<std::map<int64_t, int64_t>> rows_taken(const StageFacts& facts, co
 }
 
 // Proposes the number by which all rows are off, where there is one.
-void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_tokens, int64_t n_rows,
+void propose_common_offset(const StageFacts& facts, const std::map<int64_t, int64_t>& read, int64_t n_rows,
                            std::vector<Proposal>& proposals) {
-  if (read.size() < 2 && n_tokens > 1) {
+  if (read.size() < 2 && facts.tokens().size() > 1) {
     return;
   }
   // The first and the last token do not both leave the table at one end.
@@ -146,7 +182,7 @@ void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_toke
         return row_inside(entry.first + by, n_rows, outside) == entry.second;
       });
       if (is_common) {
-        proposals.push_back(row_offset(by, outside));
+        propose_offset(facts, by, outside, proposals);
         return;
       }
     }
@@ -156,9 +192,9 @@ void propose_common_offset(const std::map<int64_t, int64_t>& read, size_t n_toke
 // Both ways to stay inside of the table, where they differ.
 void propose_offset_blindly(const StageFacts& facts, const gguf::Tensor& table, int64_t by,
                             std::vector<Proposal>& proposals) {
-  proposals.push_back(row_offset(by, Outside::kGoesRound));
+  propose_offset(facts, by, Outside::kGoesRound, proposals);
   if (shifted(facts.tokens(), by, table, Outside::kGoesRound) != shifted(facts.tokens(), by, table, Outside::kStays)) {
-    proposals.push_back(row_offset(by, Outside::kStays));
+    propose_offset(facts, by, Outside::kStays, proposals);
   }
 }
 
@@ -181,7 +217,7 @@ std::vector<Proposal> estimate_embeddings(const StageFacts& facts) {
     const double factor = both / own;
     proposals.push_back(scaled(factor, shortest_within(factor, 1e-6 * std::abs(factor)), n_embd, kNumberMeasured));
     if (const auto read = rows_taken(facts, *table)) {
-      propose_common_offset(*read, facts.tokens().size(), static_cast<int64_t>(table->n_rows()), proposals);
+      propose_common_offset(facts, *read, static_cast<int64_t>(table->n_rows()), proposals);
       proposals.push_back(row_table(*read));
     }
   } else if (facts.rms()) {

@@ -11,7 +11,8 @@
 
 #include "tern/estimate/explain_parts.h"
 #include "tern/estimate/numerics.h"
-#include "tern/estimate/site.h"
+#include "tern/estimate/recomputation.h"
+#include "tern/estimate/wider_causes.h"
 
 namespace tern::estimate {
 namespace {
@@ -29,67 +30,6 @@ bool may_share_a_cause(StageKind a, StageKind b) {
   return group(a) == group(b);
 }
 
-// Recomputes stages of the side, and holds what it computed against that.
-class Recomputation {
- public:
-  Recomputation(const WrongSide& wrong, const oracle::Steps& steps) : wrong_(wrong), steps_(steps) {
-    for (const StageArbitration& stage : wrong.arbitration->stages) {
-      if (stage.sides.subject.wrong && stage.sides.subject.local) {
-        wrong_ids_.push_back(stage.id);
-      }
-    }
-  }
-
-  // Tensors that are wrong by themselves, in execution order.
-  const std::vector<TensorId>& wrong_ids() const { return wrong_ids_; }
-
-  const StageFacts& facts(const TensorId& id) {
-    const auto known = facts_.find(id);
-    if (known != facts_.end()) {
-      return known->second;
-    }
-    StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before, wrong_.known_before);
-    const auto* local = wrong_.side.isolation->find(id);
-    const trace::TraceRecord* record = wrong_.exact->find(id);
-    if (local != nullptr && record->finite_rms()) {
-      facts.set_rounding(std::max(facts.rounding(), compare::kFloorAllowance * local->floor.largest * *record->rms));
-    }
-    return facts_.emplace(id, std::move(facts)).first->second;
-  }
-  bool has_facts(const TensorId& id) const {
-    const trace::TraceRecord* record = wrong_.exact->find(id);
-    return record != nullptr && record->finite_rms() && wrong_.exact->values &&
-           wrong_.exact->values->find(id.name()) != nullptr;
-  }
-
-  // The tensor as the side computed it, held against what the proposal makes of it; nullopt where it makes nothing.
-  std::optional<compare::AgainstOracle> hold(const Proposal& proposal, const TensorId& id) {
-    const StageFacts& known = facts(id);
-    const auto y = proposal.recompute(known);
-    if (!y || y->values.size() != known.should().values.size()) {
-      return std::nullopt;
-    }
-    if (known.is() && rms_of(*y) == 0 && rms_of(*known.is()) == 0) {  // a ratio to nothing is none
-      return compare::AgainstOracle{.error = {}, .local = compare::LocalError{}};
-    }
-    auto held = hold_against(wrong_, id, *y);
-    if (held && held->local && proposal.amplifies > 1) {
-      held->wrong = held->local->multiple() > compare::kFloorAllowance * proposal.amplifies;
-    }
-    return held;
-  }
-  bool mends(const Proposal& proposal, const TensorId& id) {
-    const auto held = hold(proposal, id);
-    return held && !held->wrong;
-  }
-
- private:
-  const WrongSide& wrong_;
-  const oracle::Steps& steps_;
-  std::vector<TensorId> wrong_ids_;
-  std::map<TensorId, StageFacts> facts_;
-};
-
 double error_of(const compare::AgainstOracle& held) {
   return held.local ? held.local->error.relative : held.error ? held.error->relative : 0;
 }
@@ -104,8 +44,10 @@ struct Explained {
 Explained applied_everywhere(Proposal proposal, double error_at_first, const TensorId& first, Recomputation& again) {
   Explained explained{std::move(proposal), error_at_first, {first}};
   for (const TensorId& id : again.wrong_ids()) {
-    if (id != first && may_share_a_cause(id.stage.kind(), first.stage.kind()) && again.has_facts(id) &&
-        again.mends(explained.proposal, id)) {
+    const auto& also = explained.proposal.also;
+    const bool is_meant = may_share_a_cause(id.stage.kind(), first.stage.kind()) ||
+                          std::find(also.begin(), also.end(), id.stage.kind()) != also.end();
+    if (id != first && is_meant && again.has_facts(id) && again.mends(explained.proposal, id)) {
       explained.mended.insert(id);
     }
   }
@@ -142,45 +84,6 @@ TensorId beginning(const Proposal& proposal, const TensorId& first, const compar
   return first;
 }
 
-// Which layer's weights each layer reads, as far as its wrong stages show: those of another if that mends a norm and a
-// projection. Either kind alone is no matter of the layer. nullopt where no layer reads another's.
-std::optional<Proposal> other_layers_order(Recomputation& again, int n_layers) {
-  std::map<int, std::vector<TensorId>> by_layer;
-  for (const TensorId& id : again.wrong_ids()) {
-    const bool has_weight = id.stage.kind() == StageKind::kNorm || id.stage.kind() == StageKind::kProjection;
-    if (id.layer >= 0 && has_weight && again.has_facts(id)) {
-      by_layer[id.layer].push_back(id);
-    }
-  }
-  std::vector<int> reads;
-  for (int layer = 0; layer < n_layers; ++layer) {
-    reads.push_back(layer);
-  }
-  bool found = false;
-  const auto first_of = [](const std::vector<TensorId>& ids, StageKind kind) {
-    return std::find_if(ids.begin(), ids.end(), [kind](const TensorId& id) { return id.stage.kind() == kind; });
-  };
-  for (const auto& [layer, ids] : by_layer) {
-    const auto norm = first_of(ids, StageKind::kNorm), projection = first_of(ids, StageKind::kProjection);
-    if (norm == ids.end() || projection == ids.end()) {
-      continue;
-    }
-    const auto is_read = [&](int other, const TensorId& id) {
-      Proposal one;
-      one.recompute = [other](const StageFacts& facts) { return with_weight_of_layer(facts, other); };
-      return again.mends(one, id);
-    };
-    for (int other = 0; other < n_layers; ++other) {
-      if (other != layer && is_read(other, *norm) && is_read(other, *projection)) {
-        reads[static_cast<size_t>(layer)] = other;
-        found = true;
-        break;
-      }
-    }
-  }
-  return found ? std::optional(LayerOrder(std::move(reads)).proposal()) : std::nullopt;
-}
-
 std::string left_wrong(const std::vector<std::string>& unexplained) {
   return unexplained.empty() ? std::string()
                              : fmt::format("; {} more {} wrong by {}, {}, and not explained by it", unexplained.size(),
@@ -207,40 +110,6 @@ std::optional<compare::AgainstOracle> hold_against(const WrongSide& wrong, const
   return held.is_there() ? std::optional(held) : std::nullopt;
 }
 
-std::optional<Matrix> with_weight_of_layer(const StageFacts& facts, int layer) {
-  const gguf::Tensor* own = weight_of_stage(facts);
-  const gguf::Tensor* other = facts.steps().weight_of(facts.id().stage, layer);
-  const auto x = input_of_stage(facts);
-  if (own == nullptr || other == nullptr || other->dims != own->dims || !x || x->n_features != other->n_cols()) {
-    return std::nullopt;
-  }
-  if (facts.id().stage.kind() == StageKind::kNorm) {
-    return facts.steps().norm(*x, facts.steps().weight_row(*other, 0), facts.steps().hyperparameters().norm_epsilon);
-  }
-  return facts.id().stage.kind() == StageKind::kProjection ? std::optional(facts.steps().project(*x, *other))
-                                                           : std::nullopt;
-}
-
-Proposal LayerOrder::proposal() const {
-  std::string says;
-  for (size_t layer = 0; layer < reads_.size(); ++layer) {
-    if (reads_[layer] != static_cast<int>(layer)) {
-      says += fmt::format("{}layer {} reads the weights of layer {}", says.empty() ? "" : ", ", layer, reads_[layer]);
-    }
-  }
-  return {"layer_order",
-          {{"order", reads_}},
-          std::move(says),
-          [reads = reads_](const StageFacts& facts) -> std::optional<Matrix> {
-            const int layer = facts.id().layer;
-            if (layer < 0 || static_cast<size_t>(layer) >= reads.size() || reads[static_cast<size_t>(layer)] == layer) {
-              return std::nullopt;
-            }
-            return with_weight_of_layer(facts, reads[static_cast<size_t>(layer)]);
-          },
-          1};
-}
-
 std::optional<Cause> explain_values(const WrongSide& wrong, const oracle::Steps& steps, Json& tried) {
   const TensorId first = *wrong.arbitration->first_wrong.subject.first();
   Recomputation again(wrong, steps);
@@ -257,8 +126,8 @@ std::optional<Cause> explain_values(const WrongSide& wrong, const oracle::Steps&
       explained.push_back(applied_everywhere(std::move(proposal), error_of(*held), first, again));
     }
   }
-  if (auto order = other_layers_order(again, steps.hyperparameters().n_layers)) {
-    Explained wider{std::move(*order), 0, {}};
+  for (Proposal& proposal : wider_causes(again, steps)) {
+    Explained wider{std::move(proposal), 0, {}};
     for (const TensorId& id : again.wrong_ids()) {
       const auto held = again.has_facts(id) ? again.hold(wider.proposal, id) : std::nullopt;
       if (held && !held->wrong) {

@@ -17,18 +17,4 @@ std::optional<outcome::Cause> explain_values(const WrongSide& wrong, const oracl
 // From RMS: whole passes, since a number fits any one RMS, and the tensors behind it tell the proposals apart.
 Result<std::optional<outcome::Cause>> explain_rms(const WrongSide& wrong, const oracle::Steps& steps, Json& tried);
 
-// One cause for all norms and projections of a layer that read another layer's weights, in place of one for each stage.
-class LayerOrder {
- public:
-  // `reads[layer]`: whose weights that layer reads.
-  explicit LayerOrder(std::vector<int> reads) : reads_(std::move(reads)) {}
-  Proposal proposal() const;
-
- private:
-  std::vector<int> reads_;
-};
-
-// What a norm or projection computes with the weight of the same name in layer `layer`; nullopt where there is none.
-std::optional<Matrix> with_weight_of_layer(const StageFacts& facts, int layer);
-
 }  // namespace tern::estimate

@@ -13,6 +13,7 @@
 #include "tern/estimate/explain_parts.h"
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/substituted_pass.h"
+#include "tern/estimate/weight_map.h"
 
 namespace tern::estimate {
 namespace {
@@ -294,40 +295,61 @@ class RmsExplanation {
     }
   }
 
-  // Finds, layer by layer from the first wrong one on, whose weights bring the RMS of its tensors back.
+  // Finds, layer by layer from the first wrong one on, whose weights bring the RMS of its tensors back: of norms and
+  // matrices, or of matrices alone, and with either scale.
   Status collect_layer_order() {
-    const int n_layers = steps_.hyperparameters().n_layers;
-    const std::vector<StageKind> kinds = {StageKind::kNorm, StageKind::kProjection};
-    if (first_.layer < 0 || std::find(kinds.begin(), kinds.end(), first_.stage.kind()) == kinds.end()) {
+    const StageKind kind = first_.stage.kind();
+    const bool has_weight = kind == StageKind::kNorm || kind == StageKind::kProjection;
+    if (first_.layer < 0 || !has_weight || max_candidates_ < kMaxCandidates) {
       return {};
     }
-    std::vector<int> reads(static_cast<size_t>(n_layers));
-    std::iota(reads.begin(), reads.end(), 0);
-    bool found = false;
+    const gguf::Tensor* const matrix = steps_.weight_of(trace::Stage::kQProj, first_.layer);
+    const bool has_scales = matrix != nullptr && steps_.weight_scale(*matrix) != 1;
+    for (const KeptScale scale : {KeptScale::kOfTheCodes, KeptScale::kOfThePlace}) {
+      for (const bool matrices_only : {false, true}) {
+        if ((scale == KeptScale::kOfThePlace && !has_scales) || (matrices_only && kind == StageKind::kNorm)) {
+          continue;
+        }
+        TERN_ASSIGN_OR_RETURN(const auto order, layer_order(matrices_only, scale));
+        if (order) {
+          candidates_.push_back(
+              {order->proposal(), place_.value_or(first_), {StageKind::kNorm, StageKind::kProjection}});
+          return {};
+        }
+      }
+    }
+    return {};
+  }
+
+  // nullopt where the first wrong layer reads its own.
+  Result<std::optional<LayerOrder>> layer_order(bool matrices_only, KeptScale scale) {
+    const int n_layers = steps_.hyperparameters().n_layers;
+    LayerOrder order{std::vector<int>(static_cast<size_t>(n_layers)), matrices_only, scale};
+    std::iota(order.reads.begin(), order.reads.end(), 0);
     const int end = plan_.around ? first_.layer + 1 : n_layers;
-    for (int layer = first_.layer; layer < end && max_candidates_ == kMaxCandidates; ++layer) {
-      int& read = reads[static_cast<size_t>(layer)];
+    for (int layer = first_.layer; layer < end; ++layer) {
+      int& read = order.reads[static_cast<size_t>(layer)];
       double best = std::numeric_limits<double>::infinity(), own = best;
       int best_read = layer;
       for (int other = 0; other < n_layers; ++other) {
         read = other;
-        const Proposal proposal = LayerOrder(reads).proposal();
-        TERN_ASSIGN_OR_RETURN(const SubstitutedRms computed, rms_with(&proposal, kinds, plan_, steps_));
+        const Proposal proposal = order.proposal();
+        TERN_ASSIGN_OR_RETURN(const SubstitutedRms computed,
+                              rms_with(&proposal, {StageKind::kNorm, StageKind::kProjection}, plan_, steps_));
         const double distance = known_->distance_in_layer(computed.rms, layer, first_.seq);
         own = other == layer ? distance : own;
         best_read = distance < best ? other : best_read;
         best = std::min(best, distance);
       }
       read = best < 0.3 * own ? best_read : layer;
-      found = found || read != layer;
+      if (layer == first_.layer && read == layer) {
+        return std::nullopt;
+      }
       if (best > kWorst / 3) {
         break;  // no order of layers explains it
       }
     }
-    if (found) {
-      candidates_.push_back({LayerOrder(reads).proposal(), place_.value_or(first_), kinds});
-    }
-    return {};
+    return order;
   }
 
   // Whether as many tensors are within what rounding explains of them with another number in a proposal's place.

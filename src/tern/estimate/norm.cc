@@ -9,6 +9,7 @@
 
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/site.h"
+#include "tern/estimate/weight_map.h"
 
 namespace tern::estimate {
 namespace {
@@ -422,6 +423,9 @@ std::vector<Proposal> estimate_norm(const StageFacts& facts) {
   std::vector<Proposal> proposals;
   propose_left_out(*site, proposals);
   propose_other_weights(*site, facts, proposals);
+  for (Proposal& map : usual_weight_maps(facts)) {
+    proposals.push_back(std::move(map));
+  }
   propose_other_divisors(*site, proposals);
   propose_other_inputs(*site, facts, proposals);
   if (facts.is()) {

@@ -50,6 +50,18 @@ double as_float16(double x) {
   return static_cast<double>(quant::half_to_float(quant::float_to_half(static_cast<float>(x))));
 }
 
+double cut_to_bfloat16(double x) {
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(x)) & 0xffff0000U;
+  return static_cast<double>(std::bit_cast<float>(bits));
+}
+
+double cut_to_float16(double x) {
+  const uint16_t nearest = quant::float_to_half(static_cast<float>(x));
+  const bool is_beyond = std::abs(quant::half_to_float(nearest)) > std::abs(static_cast<float>(x));
+  // The number before it, towards zero; before infinity, the largest one.
+  return static_cast<double>(quant::half_to_float(static_cast<uint16_t>(is_beyond ? nearest - 1 : nearest)));
+}
+
 double relative_error(const Matrix& a, const Matrix& b) {
   if (a.n_tokens != b.n_tokens || a.n_features != b.n_features) {
     return kInfinity;

@@ -30,6 +30,9 @@ double rms_of(const Matrix& x);
 // `x` rounded to the type of that name, to nearest, ties to even.
 double as_bfloat16(double x);
 double as_float16(double x);
+// The same, but cut off towards zero.
+double cut_to_bfloat16(double x);
+double cut_to_float16(double x);
 
 // |a - b|_2 / |b|_2; infinite where the shapes differ or the figure is not finite.
 double relative_error(const Matrix& a, const Matrix& b);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string_view>
 
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/product.h"
@@ -16,14 +17,18 @@ namespace {
 // What becomes of a tensor's scale, whichever tensor it is.
 struct ScaleRule {
   double (*scale)(double scale);
-  const char* says;  // with the weight's name
+  const char* says;                // with the weight's name
+  const char* format = nullptr;    // that it is rounded to
+  const char* rounding = nullptr;  // the way of rounding
 };
 constexpr ScaleRule kScaleRules[] = {
     {[](double) { return 1.0; }, "the scale of {} is ignored"},
     {[](double scale) { return 1 / scale; }, "{} is divided by its scale instead of multiplied"},
     {[](double scale) { return scale * scale; }, "the scale of {} is applied twice"},
-    {as_bfloat16, "the scale of {} is rounded to bfloat16"},
-    {as_float16, "the scale of {} is rounded to float16"},
+    {as_bfloat16, "the scale of {} is rounded to the nearest bfloat16", "bfloat16", "nearest"},
+    {cut_to_bfloat16, "the scale of {} is cut off to bfloat16", "bfloat16", "truncated"},
+    {as_float16, "the scale of {} is rounded to the nearest float16", "float16", "nearest"},
+    {cut_to_float16, "the scale of {} is cut off to float16", "float16", "truncated"},
 };
 
 Matrix times(Matrix matrix, double factor) {
@@ -39,6 +44,20 @@ Json factor_parameters(const Product& product, double factor) {
 // Whether a measured factor may be this one. An RMS measures it less well.
 bool may_be(double measured, double factor, bool has_values) {
   return std::abs(measured - factor) <= (has_values ? 1e-4 : 1e-2) * std::abs(factor);
+}
+
+// The same of a factor that comes of a rounded scale: near 1, so that the difference from 1 is what must fit.
+bool may_be_rounding(double measured, double factor, bool has_values) {
+  return may_be(measured, factor, has_values) &&
+         std::abs(measured - factor) <= (has_values ? 0.05 : 0.25) * std::abs(factor - 1);
+}
+
+// Whether both ways of rounding to the format make the same of this scale.
+bool is_one_rounding(const ScaleRule& rule, double scale) {
+  return std::all_of(std::begin(kScaleRules), std::end(kScaleRules), [&](const ScaleRule& other) {
+    return other.format == nullptr || std::string_view(other.format) != rule.format ||
+           other.scale(scale) == rule.scale(scale);
+  });
 }
 
 // The scales of other tensors of the file.
@@ -99,11 +118,22 @@ void propose_factor(const StageFacts& facts, const Product& product, double fact
   }
   for (const ScaleRule& rule : kScaleRules) {
     const double named = rule.scale(product.scale) / product.scale;
-    if (named == 1 || !std::isfinite(named) || !may_be(factor, named, has_values)) {
+    const bool fits =
+        rule.format == nullptr ? may_be(factor, named, has_values) : may_be_rounding(factor, named, has_values);
+    if (named == 1 || !std::isfinite(named) || !fits) {
       continue;
     }
-    proposals.push_back(propose("weight_scale", factor_parameters(product, named),
-                                fmt::format(fmt::runtime(rule.says), name), 1,
+    Json parameters = factor_parameters(product, named);
+    std::string says = fmt::format(fmt::runtime(rule.says), name);
+    if (rule.format != nullptr) {
+      parameters["format"] = rule.format;
+      const bool is_either = is_one_rounding(rule, product.scale);
+      parameters["rounding"] = is_either ? "nearest or truncated" : rule.rounding;
+      if (is_either) {
+        says = fmt::format("the scale of {} is rounded to {}", name, rule.format);
+      }
+    }
+    proposals.push_back(propose("weight_scale", std::move(parameters), std::move(says), 1,
                                 [scale = rule.scale](const Product& at, const StageFacts& there) {
                                   return times(there.should(), scale(at.scale) / at.scale);
                                 }));

@@ -4,10 +4,12 @@
 #include <numeric>
 #include <set>
 
+#include "tern/estimate/common_ratio.h"
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/product.h"
 #include "tern/estimate/row_proposals.h"
 #include "tern/estimate/site.h"
+#include "tern/estimate/weight_map.h"
 
 namespace tern::estimate {
 namespace {
@@ -83,31 +85,32 @@ class RowSearch {
       return;
     }
     const RowSources zeros = sources_;
-    look_in(*product_.weight, first_tokens(facts_.should(), kTokens), sources_);
+    look_in_own();
     if (left_.empty() && zeros.empty()) {
       propose_own_rows(facts_, product_, sources_, proposals);
       return;
     }
+    const Matrix x = first_tokens(product_.x, kTokens);
     for (const gguf::Tensor* other : others()) {
       if (left_.empty()) {
         break;
       }
-      RowSources found = sources_;
-      const std::set<size_t> left = left_;
-      const Matrix x = first_tokens(product_.x, kTokens);
-      look_in(*other, facts_.steps().project(x, *other), found);
-      const bool is_whole = std::all_of(found.begin(), found.end(), [&](const auto& entry) {
-        return entry.second.tensor == other && entry.second.row == entry.first;
-      });
-      if (left_.empty() && is_whole && 2 * n_wrong > product_.weight->n_rows() &&
-          other->dims == product_.weight->dims) {
-        proposals.push_back(swapped_weights(*product_.weight, *other));
+      const Matrix outputs = facts_.steps().project(x, *other);
+      Attempt attempt = with_rows_of(*other, outputs, kScaleOfRead);
+      if (!attempt.helps) {
+        const std::vector<size_t> columns(left_.begin(), left_.end());
+        const auto ratio = common_ratio(is_, columns, outputs, tolerance(outputs));
+        attempt =
+            ratio ? with_rows_of(*other, outputs, borrowed_scale(facts_.steps(), product_, *other, *ratio)) : attempt;
+      }
+      if (attempt.left.empty() && is_whole(attempt.sources, *other) && 2 * n_wrong > product_.weight->n_rows()) {
+        propose_swapped(product_, *other, attempt.scale, 0.9, proposals);
         return;
       }
-      // A chance hit in a foreign matrix explains a row or two.
-      const bool helps = (left.size() - left_.size()) * 4 >= left.size();
-      sources_ = helps ? found : sources_;
-      left_ = helps ? left_ : left;
+      if (attempt.helps) {
+        sources_ = std::move(attempt.sources);
+        left_ = std::move(attempt.left);
+      }
     }
     find_factors();
     if (left_.empty()) {
@@ -135,13 +138,46 @@ class RowSearch {
     }
   }
 
-  void look_in(const gguf::Tensor& tensor, const Matrix& outputs, RowSources& sources) {
-    const ColumnIndex index(outputs, 2 * facts_.rounding() + 1e-6 * rms_of(outputs));
+  double tolerance(const Matrix& outputs) const { return 2 * facts_.rounding() + 1e-6 * rms_of(outputs); }
+
+  void look_in_own() {
+    const Matrix outputs = first_tokens(facts_.should(), kTokens);
+    const ColumnIndex index(outputs, tolerance(outputs));
     for (const size_t column : std::set<size_t>(left_)) {
-      if (const auto row = index.find(is_, column, &tensor == product_.weight ? SIZE_MAX : column)) {
-        found(column, {&tensor, *row}, sources);
+      if (const auto row = index.find(is_, column, SIZE_MAX)) {
+        found(column, {product_.weight, *row}, sources_);
       }
     }
+  }
+
+  // What would be found if rows of another matrix were read, with that scale.
+  struct Attempt {
+    RowSources sources;
+    std::set<size_t> left;
+    BorrowedScale scale;
+    bool helps;
+  };
+  Attempt with_rows_of(const gguf::Tensor& other, Matrix outputs, const BorrowedScale& scale) const {
+    const double factor = factor_of(facts_.steps(), product_, other, scale);
+    for (double& value : outputs.values) {
+      value *= factor;
+    }
+    Attempt attempt{sources_, left_, scale, false};
+    const ColumnIndex index(outputs, tolerance(outputs));
+    for (const size_t column : left_) {
+      if (const auto row = index.find(is_, column, column)) {
+        attempt.sources[column] = {&other, *row, factor, scale.of};
+        attempt.left.erase(column);
+      }
+    }
+    // A chance hit in a foreign matrix explains a row or two.
+    attempt.helps = (left_.size() - attempt.left.size()) * 4 >= left_.size();
+    return attempt;
+  }
+  bool is_whole(const RowSources& sources, const gguf::Tensor& other) const {
+    return other.dims == product_.weight->dims && std::all_of(sources.begin(), sources.end(), [&](const auto& entry) {
+             return entry.second.tensor == &other && entry.second.row == entry.first;
+           });
   }
 
   // Rows times a number of their own: one for all of them, with more than one token to measure it on.
@@ -201,7 +237,10 @@ void propose_blindly(const StageFacts& facts, const Product& product, Proposals&
     const bool is_sibling = own && theirs && own->layer == theirs->layer;
     const bool is_same = own && theirs && own->stem == theirs->stem;
     if (&other != product.weight && other.dims == product.weight->dims && (is_sibling || is_same)) {
-      proposals.push_back(swapped_weights(*product.weight, other));
+      propose_swapped(product, other, kScaleOfRead, 0.9, proposals);
+      if (other.format == product.weight->format && facts.steps().weight_scale(other) != product.scale) {
+        propose_swapped(product, other, {ScaleOf::kOwn}, 0.85, proposals);
+      }
     }
   }
 }
@@ -213,6 +252,9 @@ void propose_rows(const StageFacts& facts, const Product& product, Proposals& pr
     RowSearch(facts, product).run(proposals);
   } else if (facts.rms()) {
     propose_blindly(facts, product, proposals);
+    for (Proposal& map : usual_weight_maps(facts)) {
+      proposals.push_back(std::move(map));
+    }
     if (*facts.rms() < (1 - 1e-5) * rms_of(facts.should())) {
       propose_missing_tail(facts, product, proposals);
     }

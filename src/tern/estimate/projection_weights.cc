@@ -16,9 +16,10 @@ namespace tern::estimate {
 namespace {
 
 constexpr size_t kMostRows = 16;    // with changed weights; more are another cause
-constexpr size_t kMostWeights = 3;  // changed in one row
+constexpr size_t kMostWeights = 5;  // changed in one row
 constexpr double kMuchLess = 0.3;   // of an error must remain, for one more weight to count
-constexpr size_t kBeam = 24;        // sets of columns that are looked at further
+// Sets of columns that are looked at further: the more, the fewer columns there are.
+constexpr size_t kLeastBeam = 24, kSetsOfColumns = 50'000;
 
 struct Change {
   size_t row = 0, column = 0;
@@ -64,7 +65,7 @@ class WeightSearch {
       const auto rank = [&](const RowFit& fit) {
         return std::pair(fit.error <= facts_.rounding() ? 1 + all_are_codes(fit, weights) : 0, -fit.error);
       };
-      const size_t n_kept = std::min(kBeam, fits.size());
+      const size_t n_kept = std::min(std::max(kLeastBeam, kSetsOfColumns / features_.size()), fits.size());
       std::partial_sort(fits.begin(), fits.begin() + static_cast<std::ptrdiff_t>(n_kept), fits.end(),
                         [&](const RowFit& a, const RowFit& b) { return rank(a) > rank(b); });
       const bool fits_better =

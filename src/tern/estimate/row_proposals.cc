@@ -11,6 +11,7 @@
 
 #include "tern/estimate/numerics.h"
 #include "tern/estimate/site.h"
+#include "tern/quant/format.h"
 
 namespace tern::estimate {
 namespace {
@@ -81,8 +82,8 @@ Matrix reordered(const Matrix& y, const std::vector<size_t>& read) {
 
 // The tensor that takes the place of another: in the same layer of every layer, or in one layer that of another, and
 // the other way round.
-ProductRule exchanged(const gguf::Tensor& own, const gguf::Tensor& other) {
-  return [own_name = std::string(own.name), other_name = std::string(other.name)](
+ProductRule exchanged(const gguf::Tensor& own, const gguf::Tensor& other, const BorrowedScale& scale) {
+  return [own_name = std::string(own.name), other_name = std::string(other.name), scale](
              const Product& at, const StageFacts& there) -> std::optional<Matrix> {
     const auto a = layer_tensor(own_name), b = layer_tensor(other_name), here = layer_tensor(at.weight->name);
     std::string read = at.weight->name == own_name ? other_name : at.weight->name == other_name ? own_name : "";
@@ -93,11 +94,43 @@ ProductRule exchanged(const gguf::Tensor& own, const gguf::Tensor& other) {
     if (tensor == nullptr || tensor->dims != at.weight->dims) {
       return std::nullopt;
     }
-    return there.steps().project(at.x, *tensor);
+    Matrix y = there.steps().project(at.x, *tensor);
+    const double factor = factor_of(there.steps(), at, *tensor, scale);
+    std::transform(y.values.begin(), y.values.end(), y.values.begin(),
+                   [factor](double value) { return value * factor; });
+    return y;
   };
 }
 
+// The tensor whose scale is used; null for a number, or where none has a scale.
+Json scale_of(const Product& product, const gguf::Tensor& read, ScaleOf of) {
+  return read.format->activations != quant::kI2sBitnetCpp.activations || of == ScaleOf::kNumber
+             ? Json(nullptr)
+             : Json(std::string(of == ScaleOf::kOwn ? product.weight->name : read.name));
+}
+
+std::string with_scale_text(const BorrowedScale& scale, std::string_view own) {
+  return scale.of == ScaleOf::kOwn      ? fmt::format(", with the scale of {}", own)
+         : scale.of == ScaleOf::kNumber ? fmt::format(", times {:.6g}", scale.factor)
+                                        : std::string();
+}
+
 }  // namespace
+
+BorrowedScale borrowed_scale(const oracle::Steps& steps, const Product& product, const gguf::Tensor& read,
+                             double measured) {
+  constexpr double kSame = 1e-4;  // as near as int8 steps that round otherwise let a factor be measured
+  const double of_own = product.scale / steps.weight_scale(read);
+  const bool is_own = read.format == product.weight->format && std::abs(measured / of_own - 1) < kSame;
+  return is_own                           ? BorrowedScale{ScaleOf::kOwn}
+         : std::abs(measured - 1) < kSame ? kScaleOfRead
+                                          : BorrowedScale{ScaleOf::kNumber, measured};
+}
+
+double factor_of(const oracle::Steps& steps, const Product& product, const gguf::Tensor& read,
+                 const BorrowedScale& scale) {
+  return scale.of == ScaleOf::kOwn ? product.scale / steps.weight_scale(read) : scale.factor;
+}
 
 Rows keys_of(const RowSources& sources) {
   Rows rows;
@@ -215,14 +248,26 @@ void propose_own_rows(const StageFacts& facts, const Product& product, const Row
 
 void propose_mixed_rows(const Product& product, const RowSources& sources, Proposals& proposals) {
   Json parameters = rows_parameters(product, keys_of(sources));
-  std::set<std::string> tensors;
+  std::map<std::string, const RowSource*> tensors;  // by name, one source of each
   Json read = Json::array();
   for (const auto& [row, source] : sources) {
     read.push_back(source.tensor == nullptr ? Json("zero") : Json(source.row));
-    tensors.insert(source.tensor == nullptr ? "zero" : std::string(source.tensor->name));
+    tensors[source.tensor == nullptr ? "zero" : std::string(source.tensor->name)] = &source;
   }
   parameters["read"] = std::move(read);
-  parameters["from"] = tensors;
+  std::vector<std::string> from;
+  for (const auto& [name, source] : tensors) {
+    from.push_back(name);
+    if (source->tensor == nullptr) {
+      continue;
+    }
+    if (source->scale == ScaleOf::kNumber) {
+      parameters["factor"][name] = source->factor;
+    } else if (Json of = scale_of(product, *source->tensor, source->scale); !of.is_null()) {
+      parameters["scale_of"][name] = std::move(of);
+    }
+  }
+  parameters["from"] = from;
   // The right rows, times a number.
   const bool is_factor = std::all_of(sources.begin(), sources.end(), [&](const auto& entry) {
     return entry.second.tensor == product.weight && entry.second.row == entry.first;
@@ -234,12 +279,15 @@ void propose_mixed_rows(const Product& product, const RowSources& sources, Propo
     parameters["factor"] = is_sign ? -1 : factor;
   }
   const char* const verb = sources.size() == 1 ? "is" : "are";
-  std::string says = is_sign
-                         ? fmt::format("{} of {} {} negated", rows_text(keys_of(sources)), product.weight->name, verb)
-                     : is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)),
-                                               product.weight->name, verb, factor)
-                                 : fmt::format("{} of {} come from {}", rows_text(keys_of(sources)),
-                                               product.weight->name, fmt::join(tensors, " and "));
+  const RowSource& one = sources.begin()->second;
+  const std::string borrowed =
+      tensors.size() == 1 ? with_scale_text({one.scale, one.factor}, product.weight->name) : std::string();
+  std::string says =
+      is_sign     ? fmt::format("{} of {} {} negated", rows_text(keys_of(sources)), product.weight->name, verb)
+      : is_factor ? fmt::format("{} of {} {} multiplied with {:.6g}", rows_text(keys_of(sources)), product.weight->name,
+                                verb, factor)
+                  : fmt::format("{} of {} {} from {}{}", rows_text(keys_of(sources)), product.weight->name,
+                                sources.size() == 1 ? "comes" : "come", fmt::join(from, " and "), borrowed);
   const double simplicity = tensors.size() > 1 ? kTableMeasured : is_factor ? kRowsAndNumber : kNumberMeasured;
   proposals.push_back(
       propose(is_sign ? "weight_sign" : "weight_rows", std::move(parameters), std::move(says), simplicity,
@@ -266,9 +314,18 @@ void propose_mixed_rows(const Product& product, const RowSources& sources, Propo
               })));
 }
 
-Proposal swapped_weights(const gguf::Tensor& own, const gguf::Tensor& other) {
-  return propose("weights_swapped", {{"weight", std::string(own.name)}, {"read", std::string(other.name)}},
-                 fmt::format("{} is read in the place of {}", other.name, own.name), 0.9, exchanged(own, other));
+void propose_swapped(const Product& product, const gguf::Tensor& other, const BorrowedScale& scale, double simplicity,
+                     Proposals& proposals) {
+  const std::string own(product.weight->name), read(other.name);
+  Json parameters = {{"weight", own}, {"read", read}};
+  if (scale.of == ScaleOf::kNumber) {
+    parameters["factor"] = scale.factor;
+  } else if (Json of = scale_of(product, other, scale.of); !of.is_null()) {
+    parameters["scale_of"] = std::move(of);
+  }
+  proposals.push_back(propose("weights_swapped", std::move(parameters),
+                              fmt::format("{} is read in the place of {}{}", read, own, with_scale_text(scale, own)),
+                              simplicity, exchanged(*product.weight, other, scale)));
 }
 
 }  // namespace tern::estimate
