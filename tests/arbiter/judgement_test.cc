@@ -251,6 +251,113 @@ TEST_F(JudgementTest, TheFiguresOfAnUnknownCauseAreOfItsPlace) {
   EXPECT_THAT(judgement.cause->evidence, HasSubstr("; it shows in blk1/out, whose RMS is "));
 }
 
+// The two sides state one arithmetic, and neither has values.
+class JudgementByHash : public JudgementTest {
+ protected:
+  JudgementByHash() {
+    right_.with_values = false;
+    right_.logits.clear();
+    wrong_ = right_;
+    std::vector<float>& permuted = wrong_.tensors["blk0/q_proj"];
+    std::reverse(permuted.begin(), permuted.end());
+  }
+};
+
+// Nothing before the place is the cause, whatever would explain the figures as well.
+TEST_F(JudgementByHash, TheFirstHashThatDiffersIsThePlaceAndTheCauseIsThere) {
+  wrong_.tensors["blk1/out"][0] += 3;
+  Judgement judgement = judged(wrong_, right_, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kSubject);
+  EXPECT_EQ(judgement.arbitration->first_wrong.subject.first()->name(), "blk0/q_proj");
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/q_proj");
+  ASSERT_TRUE(judgement.cause);
+  EXPECT_EQ(judgement.cause->name, "blk0/q_proj");
+  bool is_told = false;
+  oracle_.estimate = [&](const WrongSide& wrong, Json&) -> Result<std::optional<outcome::Cause>> {
+    is_told = wrong.arbitration.first_wrong.subject.has_equal_inputs;
+    return outcome::Cause{"norm_weight", "blk0/attn_norm", 0.7, "it fits, too"};
+  };
+  judgement = judged(right_, wrong_, true);
+  EXPECT_TRUE(is_told);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kReference);
+  EXPECT_EQ(judgement.arbitration->first_wrong.reference.first()->name(), "blk0/q_proj");
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/q_proj");
+}
+
+TEST_F(JudgementByHash, WhereRmsShowsNothingTheSideIsNotKnown) {
+  Judgement judgement = judged(wrong_, right_, true);
+  EXPECT_EQ(judgement.verdict(), VerdictKind::kDiverged);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kUnknown);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk0/q_proj");
+  EXPECT_THAT(judgement.reason(), HasSubstr("which one is not known"));
+  EXPECT_THAT(judgement.reason(), Not(HasSubstr("within rounding")));
+  ASSERT_TRUE(judgement.cause);
+  EXPECT_EQ(judgement.cause->id, "unknown");
+  EXPECT_EQ(judgement.cause->name, "blk0/q_proj");
+  EXPECT_FALSE(judgement.cause->side);
+  const Json& measured = judgement.cause->parameters;
+  EXPECT_NEAR(measured["subject_rms"].get<double>(), measured["reference_rms"].get<double>(), 1e-6);
+  wrong_.arithmetic = "another";  // then the hashes prove nothing
+  judgement = judged(wrong_, right_, true);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kNeither);
+  EXPECT_NE(judgement.verdict(), VerdictKind::kDiverged);
+}
+
+// An RMS that is off by less than what is inherited, held to the tensor's own rounding: a fault that changes nothing
+// does not explain it.
+TEST_F(JudgementTest, AFaultThatChangesNothingIsNoCause) {
+  RunBuilder subject = right_;
+  subject.with_values = false;
+  subject.logits.clear();
+  subject.arithmetic = "";
+  for (float& value : subject.tensors["blk1/k_proj"]) {
+    value *= 1.0001F;
+  }
+  oracle_.faults.push_back({"idle",
+                            "cause_of_idle",
+                            {trace::Stage::kKProj},
+                            {},
+                            std::make_unique<Prepared>(RunBuilder::example(), folder_)});
+  const Judgement judgement = judged(subject, right_, true);
+  EXPECT_EQ(judgement.arbitration->wrong(), Wrong::kSubject);
+  EXPECT_EQ(judgement.comparison->first_divergence->name(), "blk1/k_proj");
+  ASSERT_TRUE(judgement.cause);
+  EXPECT_EQ(judgement.cause->id, "unknown") << judgement.cause->evidence;
+}
+
+// What was tried is for programs; what a listed fault leaves wrong is listed.
+TEST_F(JudgementTest, WhatWasTriedAndWhatIsLeftWrongIsListed) {
+  wrong_ = right_;
+  wrong_.tensors["blk0/q_proj"][0] += 3;
+  RunBuilder faulty = RunBuilder::example();
+  faulty.tensors["blk0/q_proj"][0] += 3;
+  const auto add_fault = [&](const std::string& name, trace::Stage changes) {
+    oracle_.faults.push_back({name, "cause_of_" + name, {changes}, {}, std::make_unique<Prepared>(faulty, folder_)});
+  };
+  add_fault("wrapping", trace::Stage::kQProj);
+  add_fault("melting", trace::Stage::kOut);
+  wrong_.tensors["blk1/out"][0] += 3;
+  Judgement judgement = judged(wrong_, right_, true);
+  ASSERT_TRUE(judgement.cause);
+  EXPECT_EQ(judgement.cause->id, "cause_of_wrapping");
+  EXPECT_EQ(judgement.cause->unexplained, std::vector<std::string>{"blk1/out"});
+  EXPECT_THAT(judgement.cause->evidence, Not(HasSubstr("melting")));
+  const auto names_of = [](const Json& tried) {
+    std::vector<std::string> names;
+    for (const Json& fault : tried) {
+      names.push_back(fault["fault"].get<std::string>() + (fault["is_ruled_out_by_what_is_right"] ? " no" : ""));
+    }
+    return names;
+  };
+  EXPECT_THAT(names_of(judgement.cause->tried), testing::ElementsAre("wrapping", "melting no"));
+  wrong_.tensors["blk0/q_proj"][1] += 3;
+  judgement = judged(wrong_, right_, true);
+  EXPECT_EQ(judgement.cause->id, "unknown");
+  EXPECT_THAT(judgement.cause->evidence, Not(HasSubstr("wrapping")));
+  EXPECT_THAT(names_of(judgement.cause->tried), testing::ElementsAre("wrapping", "melting no"));
+}
+
 // Nothing turns the token at position 0: that it is right is no pattern.
 TEST_F(JudgementTest, TheFirstTokenBehindRopeTellsNothing) {
   const auto evidence = [&](const std::string& stage, size_t first_wrong) {

@@ -34,6 +34,23 @@ class ArbitrationTest : public testing::Test {
     const trace::EngineRun rounded = shaken(RunBuilder::example(), 1e-3F).build(folder_);
     return arbitrate({{&a}, {&b}}, oracle, RoundingNoise(oracle, rounded));
   }
+  // Two sides of one arithmetic that have hashes and RMS only.
+  Arbitration arbitrate_hashes(RunBuilder subject, RunBuilder reference, bool equal_hashes = true) {
+    for (RunBuilder* side : {&subject, &reference}) {
+      side->with_values = false;
+      side->logits.clear();
+    }
+    const trace::EngineRun a = subject.build(folder_), b = reference.build(folder_);
+    const trace::EngineRun oracle = shaken(RunBuilder::example(), 1e-4F).build(folder_);
+    const trace::EngineRun rounded = shaken(RunBuilder::example(), 1e-3F).build(folder_);
+    return arbitrate({{&a}, {&b}}, oracle, RoundingNoise(oracle, rounded), "subject", equal_hashes);
+  }
+  static void negate(RunBuilder& run, const std::string& name) {
+    for (float& value : run.tensors.at(name)) {
+      value = -value;
+    }
+  }
+
   test::TemporaryFolder folder_;
   RunBuilder right_ = shaken(RunBuilder::example(), 1e-4F);
   RunBuilder wrong_ = RunBuilder::example();
@@ -77,6 +94,87 @@ TEST_F(ArbitrationTest, WithoutValuesTheRmsIsALowerBound) {
   EXPECT_THAT(result.reason, HasSubstr("relative error against the oracle is at least 2"));
 }
 
+// A sign leaves the RMS as it is, and so does much else: what shows that a side is wrong comes in a later layer.
+TEST_F(ArbitrationTest, OfOneArithmeticASideIsWrongWhereTheHashesPart) {
+  negate(wrong_, "blk0/k_proj");
+  wrong_.tensors["blk1/out"][0] *= 9;
+  for (const bool subject_is_wrong : {true, false}) {
+    const auto right = RunBuilder::example();
+    const Arbitration result = arbitrate_hashes(subject_is_wrong ? wrong_ : right, subject_is_wrong ? right : wrong_);
+    EXPECT_EQ(result.wrong(), subject_is_wrong ? Wrong::kSubject : Wrong::kReference);
+    const FirstWrong& first = subject_is_wrong ? result.first_wrong.subject : result.first_wrong.reference;
+    ASSERT_TRUE(first.first());
+    EXPECT_EQ(first.first()->name(), "blk0/k_proj");
+    EXPECT_EQ(first.shown()->name(), "blk1/out");
+    EXPECT_TRUE(first.has_equal_inputs);
+    EXPECT_THAT(result.reason, HasSubstr("both follow one arithmetic, but its hash is not; it shows at blk1/out: "));
+  }
+  const Arbitration tolerant = arbitrate_hashes(wrong_, RunBuilder::example(), false);
+  EXPECT_EQ(tolerant.first_wrong_tensor()->name(), "blk1/out");
+}
+
+TEST_F(ArbitrationTest, ADifferenceThatNoRmsShowsIsOneOfASideThatIsNotKnown) {
+  for (const char* name : {"embeddings", "blk1/q_proj", "t1/blk0/out"}) {
+    RunBuilder changed = RunBuilder::example();
+    negate(changed, name);
+    const Arbitration result = arbitrate_hashes(changed, RunBuilder::example());
+    EXPECT_EQ(result.wrong(), Wrong::kUnknown);
+    EXPECT_FALSE(result.someone_is_wrong());
+    ASSERT_TRUE(result.parted);
+    EXPECT_EQ(result.parted->id.name(), name);
+    EXPECT_THAT(result.reason, HasSubstr("which one is not known"));
+    EXPECT_THAT(result.reason, testing::Not(HasSubstr("within rounding")));
+    EXPECT_EQ(arbitrate_hashes(changed, RunBuilder::example(), false).wrong(), Wrong::kNeither);
+  }
+  EXPECT_EQ(arbitrate_hashes(RunBuilder::example(), RunBuilder::example()).wrong(), Wrong::kNeither);
+}
+
+// Both are wrong before their hashes part: that they part later is not where they begin.
+TEST_F(ArbitrationTest, WhatBothComputedAlikeIsNotMovedToWhereTheHashesPart) {
+  RunBuilder both = RunBuilder::example();
+  both.tensors["blk0/q_proj"][0] *= 9;
+  RunBuilder other = both;
+  negate(other, "blk1/k_proj");
+  const Arbitration result = arbitrate_hashes(other, both);
+  EXPECT_EQ(result.wrong(), Wrong::kBoth);
+  EXPECT_EQ(result.first_wrong_tensor()->name(), "blk0/q_proj");
+}
+
+// The order of ids has queries before keys; the records have them the other way round.
+TEST_F(ArbitrationTest, WhatIsWrongFirstIsSoInTheOrderOfTheRecords) {
+  wrong_.order = {"embeddings", "blk0/attn_norm", "blk0/k_proj", "blk0/q_proj"};
+  negate(wrong_, "blk0/q_proj");
+  negate(wrong_, "blk0/k_proj");
+  for (const bool subject_is_wrong : {true, false}) {
+    RunBuilder right = right_;
+    right.order = wrong_.order;
+    const Arbitration result = arbitrate_runs(subject_is_wrong ? wrong_ : right, subject_is_wrong ? right : wrong_);
+    EXPECT_EQ(result.first_wrong_tensor()->name(), "blk0/k_proj");
+    for (const StageArbitration& stage : result.stages) {
+      EXPECT_EQ(result.find(stage.id), &stage) << stage.id.name();
+    }
+  }
+}
+
+TEST(ExecutionOrder, IsThatOfTheFirstRunAndWhatItLacksComesWhereTheOthersHaveIt) {
+  const test::TemporaryFolder folder;
+  const auto id = [](const char* name) { return *trace::TensorId::parse(name); };
+  RunBuilder first = RunBuilder::example(), second = RunBuilder::example();
+  first.order = {"embeddings", "blk0/attn_norm", "blk0/k_proj", "blk0/q_proj"};
+  first.tensors.erase("blk1/k_proj");
+  second.tensors["blk0/norm-of-rows"] = {1, 2};
+  second.order = {"embeddings", "blk0/norm-of-rows"};
+  const trace::EngineRun a = first.build(folder), b = second.build(folder);
+  const ExecutionOrder order({&a.trace, nullptr, &b.trace});
+  EXPECT_TRUE(order.before(id("blk0/k_proj"), id("blk0/q_proj")));
+  EXPECT_TRUE(order.before(id("blk0/norm-of-rows"), id("blk0/attn_norm")));
+  EXPECT_TRUE(order.before(id("blk1/q_proj"), id("blk1/k_proj")));
+  EXPECT_TRUE(order.before(id("blk1/k_proj"), id("blk1/ffn_act")));
+  EXPECT_TRUE(order.before(id("output_norm"), id("t1/embeddings")));
+  EXPECT_FALSE(order.knows(id("blk9/q_proj")));
+  EXPECT_TRUE(order.before(id("blk1/out"), id("blk9/q_proj")));
+}
+
 // A side without values, held to what was measured of RMS. `reference_values`: the other side is right by its values.
 class ByRms : public testing::Test {
  protected:
@@ -106,7 +204,8 @@ class ByRms : public testing::Test {
     }
     const trace::EngineRun rounded = shaken(reference_is_wrong ? right_ : reference, floor).build(folder_);
     const Isolation isolation(other, reference_is_wrong ? oracle : other, {&rounded});
-    return arbitrate({{&subject}, {&other, &isolation}}, oracle, noise);
+    return arbitrate({{&subject}, {&other, reference_has_values_ ? &isolation : nullptr}}, oracle, noise, "subject",
+                     equal_hashes_);
   }
   static void scale(RunBuilder& run, float off, const std::string& from = "") {
     for (auto& [name, values] : run.tensors) {
@@ -119,6 +218,7 @@ class ByRms : public testing::Test {
 
   test::TemporaryFolder folder_;
   RunBuilder right_ = RunBuilder::example(), wrong_;
+  bool equal_hashes_ = false, reference_has_values_ = true;
 };
 
 TEST_F(ByRms, ASideIsHeldToWhatRoundingDoesToAnRms) {
@@ -184,6 +284,34 @@ TEST_F(ByRms, OnEqualInputsASideIsHeldToTheTensorsOwnRounding) {
   EXPECT_EQ(arbitrate_wrong(right_, false, 1e-4F).wrong(), Wrong::kNeither);
 }
 
+// Of one arithmetic, and the other side right by its values: that neither is wrong is not shown.
+TEST_F(ByRms, WhereTheHashesOfOneArithmeticPartNothingIsCalledRounding) {
+  for (float& value : wrong_.tensors["blk1/k_proj"]) {
+    value *= -1;
+  }
+  equal_hashes_ = true;
+  Arbitration result = arbitrate_wrong(right_);
+  EXPECT_EQ(result.wrong(), Wrong::kUnknown);
+  EXPECT_EQ(result.parted->id.name(), "blk1/k_proj");
+  EXPECT_THAT(result.reason, HasSubstr("the reference's values show no error of its own"));
+  EXPECT_THAT(result.reason, testing::Not(HasSubstr("within rounding")));
+  scale(wrong_, 3 * kBound, "t1/blk0/out");
+  result = arbitrate_wrong(right_);
+  EXPECT_EQ(result.wrong(), Wrong::kSubject);
+  EXPECT_EQ(result.first_wrong.subject.first()->name(), "blk1/k_proj");
+  EXPECT_EQ(result.first_wrong.subject.shown()->name(), "t1/blk0/out");
+}
+
+// No values on either side: the other one is right as far as RMS shows.
+TEST_F(ByRms, TheSameRmsWithAnotherHashThanThatOfASideWithoutValuesIsWhereItBegins) {
+  for (float& value : wrong_.tensors["blk1/k_proj"]) {
+    value *= -1;
+  }
+  scale(wrong_, 3 * kBound, "blk1/out");
+  reference_has_values_ = false;
+  EXPECT_EQ(arbitrate_wrong(right_).first_wrong.subject.first()->name(), "blk1/k_proj");
+}
+
 TEST(WhereTheyPart, IsTheFirstOtherHashBehindAnEqualOne) {
   const test::TemporaryFolder folder;
   const trace::EngineRun a = RunBuilder::example().build(folder);
@@ -195,6 +323,7 @@ TEST(WhereTheyPart, IsTheFirstOtherHashBehindAnEqualOne) {
   EXPECT_EQ(where_they_part(a, other.build(folder))->name(), "blk1/k_proj");
   other.tensors["embeddings"][0] += 1;  // nothing is known to be equal before it
   EXPECT_FALSE(where_they_part(a, other.build(folder)));
+  EXPECT_EQ(where_they_part(a, other.build(folder), FirstTensor::kCounts)->name(), "embeddings");
 }
 
 // The order of ids has unknown stages behind the known ones of their layer.

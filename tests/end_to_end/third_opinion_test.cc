@@ -440,7 +440,7 @@ TEST_F(ThirdOpinionDeep, ADifferenceThatIsSeenWhileTheEngineRunsEndsIt) {
   const Ended ended = tern({"sweep", model_, tokenizer_, out("sweep"), "--reference", "pack:" + out("pack"),
                             "--scenarios", out("s.toml"), "--stop-at-divergence"});
   EXPECT_EQ(ended.exit_code, 1) << ended.output;
-  EXPECT_THAT(ended.output, HasSubstr("first differs at blk0/q_rope (prefill, layer 0), seen after"));
+  EXPECT_THAT(ended.output, HasSubstr("blk0/q_rope differs (prefill, layer 0), seen after"));
   const nlohmann::json scenario = json_in(fs::path(out("sweep")) / "sweep.json")["scenarios"][0];
   EXPECT_EQ(scenario["seen_while_running"]["name"], "blk0/q_rope");
   EXPECT_EQ(scenario["seen_while_running"]["side"], "subject");

@@ -214,6 +214,37 @@ TEST_F(ExplainRuns, ByRmsLayersThatAreExchangedButForTheirScales) {
   }
 }
 
+// Most of what is wrong is the second fault's.
+TEST_F(ExplainRuns, ByRmsAnEarlySecondFaultDoesNotHideTheFirst) {
+  struct Case {
+    Stage first, second;
+    int first_layer, second_layer;
+    double first_factor, second_factor;
+    const char *place, *left;
+  };
+  const Case cases[] = {{Stage::kUpProj, Stage::kOProj, 1, 2, 3, 2, "blk1/up_proj", "blk2/o_proj"},
+                        {Stage::kKProj, Stage::kUpProj, 0, 0, 0.5, 3, "blk0/k_proj", "blk0/up_proj"}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.place);
+    const trace::EngineRun run = faulty({c.first, c.second}, [&](const auto&, const auto& place, auto& result) {
+      const double factor = place.stage == c.first && place.layer == c.first_layer     ? c.first_factor
+                            : place.stage == c.second && place.layer == c.second_layer ? c.second_factor
+                                                                                       : 1;
+      for (double& value : result.values) {
+        value *= factor;
+      }
+    });
+    const auto cause = cause_by_rms(run);
+    ASSERT_TRUE(cause);
+    EXPECT_EQ(cause->id, "weight_scale") << cause->evidence;
+    EXPECT_EQ(cause->name, c.place);
+    EXPECT_NEAR(cause->parameters["factor"].get<double>(), c.first_factor, 0.02 * c.first_factor);
+    ASSERT_FALSE(cause->unexplained.empty());
+    EXPECT_EQ(cause->unexplained.front(), c.left);
+    EXPECT_LT(cause->confidence, 0.5 * outcome::kMostConfidenceByRms);
+  }
+}
+
 TEST_F(ExplainRuns, APassTakesWhatIsKnownAndSaysWhatAProposalChangesFirst) {
   PassPlan plan;
   plan.prompt = kRunPrompt;

@@ -26,6 +26,28 @@ TEST_F(ReportTest, ComparisonJsonHasTheContractsKeys) {
   EXPECT_TRUE(comparison_json(*ok().comparison)["first_divergence"].is_null());
 }
 
+TEST(CauseLine, SaysWhatAndWhereWithTheFiguresAndWhatIsLeft) {
+  outcome::Cause cause{"weight_rows", "blk1/q_proj", 0.5, "a long story"};
+  EXPECT_EQ(cause_line(cause), "weight_rows at blk1/q_proj (confidence 0.50)");
+  EXPECT_EQ(unexplained_by(cause), "");
+  cause.parameters = {{"factor", 0.1234567}, {"weight", "blk.1.attn_q.weight"}, {"rows", {1, 2, 3, 4, 5, 6, 7, 8, 9}}};
+  cause.side = compare::Side::kReference;
+  EXPECT_EQ(cause_line(cause, true),
+            "weight_rows at blk1/q_proj of the reference: factor 0.123457, weight blk.1.attn_q.weight, "
+            "rows [1, 2, 3, 4, 5, 6, 7, 8, … 9 in all] (confidence 0.50)");
+  cause.unexplained = {"blk2/out"};
+  EXPECT_EQ(unexplained_by(cause), "blk2/out");
+  cause.unexplained.push_back("output_norm");
+  EXPECT_EQ(unexplained_by(cause), "2 tensors, the first is blk2/out");
+  cause.tried = {{{"id", "melting"}}};
+
+  const compare::Arbitration arbitration;
+  const std::string text = arbitration_text(view_of(arbitration, cause));
+  EXPECT_THAT(text, HasSubstr("\ncause      weight_rows at blk1/q_proj: factor 0.123457, "));
+  EXPECT_THAT(text, HasSubstr("\nevidence   a long story\nleft wrong 2 tensors, the first is blk2/out, "));
+  EXPECT_THAT(text, testing::Not(HasSubstr("melting")));
+}
+
 TEST_F(ReportTest, ComparisonJsonSaysTokensWherePromptsDiffer) {
   RunBuilder subject = RunBuilder::example();
   subject.prompt_tokens = {1, 6};

@@ -5,6 +5,7 @@
 
 #include "tern/app/live_reference.h"
 #include "tern/app/own_engine.h"
+#include "tern/report/view/comparison_view.h"
 #include "tern/sweep/sweep.h"
 #include "tern/trace/pack.h"
 
@@ -26,15 +27,10 @@ class NoProgress final : public sweep::Progress {
   void finished(size_t, const ScenarioOutcome&) override {}
 };
 
-// Where the two sides part; empty where the comparison does not say.
+// Empty where nothing was compared or nothing diverged.
 std::string first_divergence(const ScenarioOutcome& outcome) {
-  if (!outcome.comparison) {
-    return {};
-  }
-  const compare::RunComparison& comparison = *outcome.comparison;
-  return !comparison.tokens.prompt_equal ? "tokens"
-         : comparison.first_divergence   ? comparison.first_divergence->name()
-                                         : "";
+  const auto divergence = outcome.comparison ? report::divergence_of(*outcome.comparison) : std::nullopt;
+  return divergence ? divergence->name : "";
 }
 
 // "a, b", "17 changes", "all changes"

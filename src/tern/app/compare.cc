@@ -184,7 +184,7 @@ Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& se
                     const arbiter::OracleEngines& engines, const fs::path& scratch, arbiter::Judgement& judgement) {
   const compare::RunComparison& comparison = *judgement.comparison;
   const auto& first = comparison.exact ? comparison.first_hash_difference : comparison.first_divergence;
-  const bool is_needed = !judgement.arbitration || judgement.arbitration->wrong() == compare::Wrong::kNeither;
+  const bool is_needed = !judgement.arbitration || !judgement.arbitration->someone_is_wrong();
   if (!is_needed || !first || !comparison.tokens.prompt_equal ||
       judgement.verdict() != compare::VerdictKind::kDiverged) {
     return {};
@@ -204,7 +204,7 @@ Status look_closely(const arbiter::RunsToJudge& runs, const peer::RunSetting& se
                                      .reference = is_known(*runs.reference) ? runs.reference : nullptr};
   arbiter::Judgement closer = judgement;
   TERN_RETURN_IF_ERROR(closer.arbitrate(engines, std::move(question), near));
-  if (!judgement.arbitration || (closer.arbitration && closer.arbitration->wrong() != compare::Wrong::kNeither)) {
+  if (!judgement.arbitration || (closer.arbitration && closer.arbitration->someone_is_wrong())) {
     judgement = std::move(closer);
   }
   return {};
@@ -319,7 +319,7 @@ Json to_json(const Comparison& comparison) {
   }
   json["repro"] = text_or_null(comparison.repro);
   json["notes"] = comparison.notes;
-  json["wrong"] = judgement.arbitration ? Json(compare::wrong_name(judgement.arbitration->wrong())) : Json(nullptr);
+  json["wrong"] = judgement.arbitration ? report::wrong_json(*judgement.arbitration) : Json(nullptr);
   json["arbitration"] = judgement.arbitration ? report::arbitration_json(*judgement.arbitration) : Json(nullptr);
   json["no_arbitration_because"] = text_or_null(judgement.no_arbitration);
   json["cause"] = report::cause_json(judgement.cause);

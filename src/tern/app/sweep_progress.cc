@@ -3,14 +3,23 @@
 #include <fmt/format.h>
 
 #include "tern/base/print.h"
+#include "tern/report/view/comparison_view.h"
 
 namespace tern::app {
 namespace fs = std::filesystem;
 namespace {
 
-std::string difference(const trace::TensorId& first, double elapsed_s) {
-  return fmt::format("first differs at {} ({}), seen after {:.1f} s", first.name(), compare::place_of(first),
-                     elapsed_s);
+// What is seen first need not be the first divergence, which finished() names.
+std::string difference(const trace::TensorId& seen, double elapsed_s) {
+  return fmt::format("{} differs ({}), seen after {:.1f} s", seen.name(), compare::place_of(seen), elapsed_s);
+}
+
+// "diverged at blk2/o_proj (1.2 s)"
+std::string ending(const outcome::ScenarioOutcome& outcome) {
+  const auto divergence = outcome.comparison ? report::divergence_of(*outcome.comparison) : std::nullopt;
+  return fmt::format("{}{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
+                     divergence ? fmt::format(" at {}", printable(divergence->name)) : "",
+                     outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s);
 }
 
 class LineProgress : public sweep::Progress {
@@ -26,10 +35,7 @@ class LineProgress : public sweep::Progress {
     print_err(fmt::format("{} ... ", difference(first, elapsed_s)));
   }
   void running(double, const fs::path&) override {}
-  void finished(size_t, const outcome::ScenarioOutcome& outcome) override {
-    print_err(fmt::format("{} ({:.1f} s)\n", outcome::parity_status_name(outcome.status),
-                          outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s));
-  }
+  void finished(size_t, const outcome::ScenarioOutcome& outcome) override { print_err(ending(outcome)); }
 
  private:
   size_t n_scenarios_;
@@ -59,9 +65,8 @@ class LiveProgress final : public sweep::Progress {
     show(fmt::format("{} {:.1f} s, {} traces", label_, elapsed_s, n_traces));
   }
   void finished(size_t index, const outcome::ScenarioOutcome& outcome) override {
-    print_err(fmt::format("{}[{}/{}] {} ... {} ({:.1f} s)\n", kClearLine, index + 1, n_scenarios_,
-                          outcome.scenario.name, outcome::parity_status_name(outcome.status),
-                          outcome.sides.subject.execution.wall_s + outcome.sides.reference.execution.wall_s));
+    print_err(fmt::format("{}[{}/{}] {} ... {}", kClearLine, index + 1, n_scenarios_, outcome.scenario.name,
+                          ending(outcome)));
   }
 
  private:

@@ -172,16 +172,18 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
     TERN_ASSIGN_OR_RETURN(theirs, examine(*reference, "reference", folder));
   }
   const auto reference_side = theirs ? theirs->to_arbitrate() : compare::RunToArbitrate();
-  Opinion opinion{compare::arbitrate({ours.to_arbitrate(), reference_side}, oracle(), noise_, subject_name),
-                  std::nullopt,
-                  {ours.isolation, theirs ? theirs->isolation : std::nullopt}};
+  Opinion opinion{
+      compare::arbitrate({ours.to_arbitrate(), reference_side}, oracle(), noise_, subject_name, question_.equal_hashes),
+      std::nullopt,
+      {ours.isolation, theirs ? theirs->isolation : std::nullopt}};
   const compare::Arbitration& arbitration = opinion.arbitration;
-  if (arbitration.wrong() == compare::Wrong::kNeither) {
-    if (reference != nullptr) {
-      if (engines_->estimate_prompts) {
-        opinion.cause = engines_->estimate_prompts(question_.model, subject.result, reference->result);
-      }
-      opinion.cause = opinion.cause ? opinion.cause : cause_of_rounding(subject, *reference, arbitration);
+  if (!arbitration.someone_is_wrong()) {
+    if (reference != nullptr && engines_->estimate_prompts) {
+      opinion.cause = engines_->estimate_prompts(question_.model, subject.result, reference->result);
+    }
+    if (reference != nullptr && !opinion.cause) {
+      opinion.cause = arbitration.side_is_unknown ? cause_of_parting(arbitration)
+                                                  : cause_of_rounding(subject, *reference, arbitration);
     }
     return opinion;
   }
@@ -193,14 +195,16 @@ Result<Opinion> Arbiter::judge(const EngineRun& subject, const EngineRun* refere
   if (is_of_subject) {
     TERN_ASSIGN_OR_RETURN(opinion.cause, explain(ours, arbitration));
   } else {
-    TERN_ASSIGN_OR_RETURN(
-        opinion.cause, explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_)));
+    TERN_ASSIGN_OR_RETURN(opinion.cause,
+                          explain(*theirs, compare::arbitrate({reference_side, ours.to_arbitrate()}, oracle(), noise_,
+                                                              "reference", question_.equal_hashes)));
   }
   opinion.cause->side = side;
+  const compare::FirstWrong& first_wrong = arbitration.first_wrong.at(side);
   const auto place = trace::TensorId::parse(opinion.cause->name);
-  if (place && opinion.cause->confidence > kWeak &&
-      trace::executed_before((is_of_subject ? subject : *reference).trace, *place,
-                             *arbitration.first_wrong.at(side).first())) {
+  const bool is_before =
+      place && trace::executed_before((is_of_subject ? subject : *reference).trace, *place, *first_wrong.first());
+  if (is_before && opinion.cause->confidence > kWeak && !first_wrong.has_equal_inputs) {
     opinion.arbitration.move_forward(side, *place, fmt::format("{} is the cause, and its place", opinion.cause->id));
     opinion.arbitration.write_reason(reference != nullptr, subject_name);
   }
@@ -211,25 +215,26 @@ Result<outcome::Cause> Arbiter::explain(const Examined& wrong, const compare::Ar
   const compare::RunToArbitrate side = wrong.to_arbitrate();
   const EngineRun& exact = wrong.exact ? *wrong.exact->run : oracle();
   std::optional<outcome::Cause> measured;
-  Json tried;
+  Json tried, listed_tried;
   if (engines_->estimate) {
     TERN_ASSIGN_OR_RETURN(measured, engines_->estimate({wrong.question, side, exact, noise_, arbitration}, tried));
     if (measured && measured->unexplained.empty() && measured->confidence > kWeak) {
       return *measured;
     }
   }
-  TERN_ASSIGN_OR_RETURN(outcome::Cause listed, explain_by_faults(wrong, arbitration, measured));
-  if (listed.tried.is_null()) {
-    listed.tried = std::move(tried);
+  TERN_ASSIGN_OR_RETURN(outcome::Cause listed, explain_by_faults(wrong, arbitration, measured, listed_tried));
+  for (const Json& fault : listed_tried) {
+    tried.push_back(fault);
   }
+  listed.tried = std::move(tried);
   return listed;
 }
 
 Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
-                                                  const std::optional<outcome::Cause>& measured) const {
+                                                  const std::optional<outcome::Cause>& measured, Json& tried) const {
   const compare::FirstWrong& first_wrong = arbitration.first_wrong.subject;
   const trace::TensorId first = *first_wrong.shown();
-  const std::optional<trace::TensorId> place = arbitration.find(first)->sides.subject.local || first_wrong.shown_at
+  const std::optional<trace::TensorId> place = arbitration.find(first)->sides.subject.local || first_wrong.is_placed()
                                                    ? first_wrong.first()
                                                    : trace::TensorId::parse(question_.around);
   Explanation explanation(wrong.to_arbitrate(), wrong.exact ? *wrong.exact->run : oracle(), noise_, arbitration, place,
@@ -260,6 +265,7 @@ Result<outcome::Cause> Arbiter::explain_by_faults(const Examined& wrong, const c
       explanation.try_fault(fault, *run->run);
     }
   }
+  tried = explanation.tried();
   return measured && !explanation.mends_more_than(measured->confidence) ? *measured : explanation.conclude();
 }
 

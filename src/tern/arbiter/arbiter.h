@@ -66,8 +66,9 @@ struct Question : peer::RunSetting {
   std::filesystem::path inputs_from;
   // In a model that is too large for the oracle, it computes only the neighbourhood of this tensor. Empty: all.
   std::string around;
-  bool by_rms = false;  // a side has hashes and RMS only
-  int ubatch = 0;       // how many prompt tokens are evaluated at once, as in the run; 0: all
+  bool by_rms = false;        // a side has hashes and RMS only
+  bool equal_hashes = false;  // the two sides are held to them
+  int ubatch = 0;             // how many prompt tokens are evaluated at once, as in the run; 0: all
 };
 
 // A side that is wrong, and what it should have computed: from its own inputs where it has values.
@@ -120,9 +121,9 @@ class Arbiter {
   // `arbitration`: with the side in question as the subject.
   Result<outcome::Cause> explain(const Examined& wrong, const compare::Arbitration& arbitration) const;
   // Searches the list of faults, of those that no estimator measures. `measured`: a cause that leaves something
-  // unexplained; it is returned where no fault mends more.
+  // unexplained; it is returned where no fault mends more. `tried`: as in outcome::Cause.
   Result<outcome::Cause> explain_by_faults(const Examined& wrong, const compare::Arbitration& arbitration,
-                                           const std::optional<outcome::Cause>& measured) const;
+                                           const std::optional<outcome::Cause>& measured, Json& tried) const;
   Arbiter(const OracleEngines& engines, Question question, peer::PeerRun oracle, compare::RoundingNoise noise)
       : engines_(&engines), question_(std::move(question)), oracle_(std::move(oracle)), noise_(std::move(noise)) {}
 

@@ -113,15 +113,24 @@ bool Explanation::is_possible(const OracleEngines::Fault& fault) const {
 
 bool Explanation::could_be(const OracleEngines::Fault& fault) {
   const bool possible = is_possible(fault);
-  std::string& list = possible ? tried_ : ruled_out_;
-  list += (list.empty() ? "" : ", ") + fault.name;
+  tried_.push_back({{"id", fault.cause}, {"fault", fault.name}, {"is_ruled_out_by_what_is_right", !possible}});
   return possible;
 }
 
 bool Explanation::explains_first(const trace::Safetensors::Entry& first_with_fault) const {
   const trace::TraceRecord record = trace::make_record(first_, first_with_fault.shape, first_with_fault.values);
   const compare::AgainstOracle held = compare::hold_tensor(wrong_, exact_, record, first_with_fault.values, noise_);
-  return held.is_there() && !held.wrong;
+  return held.is_there() && !held.wrong && is_near_first(record);
+}
+
+bool Explanation::is_near_first(const trace::TraceRecord& with_fault) const {
+  const auto& local = arbitration_.find(first_)->sides.subject.local;
+  if (wrong_.isolation != nullptr || !local) {
+    return true;
+  }
+  const trace::TraceRecord* const record = wrong_.run->find(first_);
+  const auto is = record != nullptr ? record->finite_rms() : std::nullopt, should = with_fault.finite_rms();
+  return is && should && std::abs(*is - *should) <= compare::kFloorAllowance * local->floor.relative * *should;
 }
 
 // The side against the oracle with the fault: stage by stage, or with all that is inherited.
@@ -147,7 +156,11 @@ void Explanation::try_fault(const OracleEngines::Fault& fault, const trace::Engi
     fit.n_explained += !stage.sides.subject.wrong;
     fit.n_wrong += was_wrong || stage.sides.subject.wrong;
     fit.n_mended += was_wrong && !stage.sides.subject.wrong;
-    if (stage.id == first_ && !stage.sides.subject.wrong) {
+    if (stage.sides.subject.wrong) {
+      fit.left_wrong.push_back(stage.id.name());
+    }
+    const trace::TraceRecord* const of_first = stage.id == first_ ? exact_with_fault.find(first_) : nullptr;
+    if (of_first != nullptr && !stage.sides.subject.wrong && is_near_first(*of_first)) {
       explains_first = true;
       fit.error_at_first =
           stage.sides.subject.local ? stage.sides.subject.local->error.relative : stage.sides.subject.error->relative;
@@ -225,12 +238,10 @@ std::string Explanation::seen() const {
 
 Cause Explanation::conclude() const {
   std::string name = place_.value_or(first_).name();
-  const std::string others = (tried_.empty() ? "" : "; tried: " + tried_) +
-                             (ruled_out_.empty() ? "" : "; ruled out by what is right: " + ruled_out_);
   const bool by_rms = wrong_.isolation == nullptr;
   if (!best_ || (by_rms && best_->share() < kLeastShareByRms)) {
     Cause cause = unknown();
-    cause.evidence += seen() + others;
+    cause.evidence += seen();
     return cause;
   }
   // An RMS may show late what the fault changes before.
@@ -243,7 +254,9 @@ Cause Explanation::conclude() const {
       "and {} of {} tensors are within rounding of it",
       wrong_.isolation != nullptr ? " from the same inputs" : "", best_->fault->name, first_.name(), error_of_first(),
       best_->error_at_first, best_->n_explained, best_->n_held);
-  return {best_->fault->cause, name, (by_rms ? outcome::kMostConfidenceByRms : 1) * best_->share(), evidence + others};
+  Cause cause{best_->fault->cause, name, (by_rms ? outcome::kMostConfidenceByRms : 1) * best_->share(), evidence};
+  cause.unexplained = best_->left_wrong;
+  return cause;
 }
 
 std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
@@ -268,6 +281,19 @@ std::optional<Cause> cause_of_rounding(const trace::EngineRun& subject, const tr
       fmt::format("neither side is wrong by more than rounding: at {}, the first tensor whose bits differ, {}; "
                   "{} of the {} that differ could be held against the oracle by their values",
                   first->id.name(), rounding_figures(*first), n_held, n_differ)};
+}
+
+Cause cause_of_parting(const compare::Arbitration& arbitration) {
+  const compare::Parting& parted = *arbitration.parted;
+  const auto json = [](const std::optional<double>& rms) { return rms ? json_number(*rms) : Json(nullptr); };
+  return {"unknown",
+          parted.id.name(),
+          0,
+          "its inputs are equal and it is not, so one arithmetic computed two things; what differs is too little for "
+          "RMS to show, as of a few changed weights",
+          {{"subject_rms", json(parted.rms.subject)},
+           {"reference_rms", json(parted.rms.reference)},
+           {"expected", json(parted.oracle_rms)}}};
 }
 
 }  // namespace tern::arbiter

@@ -37,6 +37,8 @@ class Explanation {
   void try_fault(const OracleEngines::Fault& fault, const trace::EngineRun& exact_with_fault);
   // Whether the best fault mends more than this share of what is wrong with or without it.
   bool mends_more_than(double share) const { return best_ && best_->share() > share; }
+  // The faults that were asked about: an array, as in outcome::Cause.
+  const Json& tried() const { return tried_; }
   outcome::Cause conclude() const;
 
  private:
@@ -48,10 +50,13 @@ class Explanation {
     size_t n_wrong = 0;      // wrong without the fault, or with it
     size_t n_mended = 0;     // of them, wrong only without it
     double error_at_first = 0;
+    std::vector<std::string> left_wrong = {};  // wrong with the fault
     std::optional<trace::TensorId> first_changed = {};
     double share() const { return n_wrong == 0 ? 0 : static_cast<double>(n_mended) / static_cast<double>(n_wrong); }
   };
   compare::Arbitration under(const trace::EngineRun& exact_with_fault) const;
+  // Whether the first wrong tensor, where its RMS was held to its own rounding, is as near to what a fault makes of it.
+  bool is_near_first(const trace::TraceRecord& with_fault) const;
   outcome::Cause unknown() const;
   std::string seen() const;
   double error_of_first() const;
@@ -62,7 +67,7 @@ class Explanation {
   const compare::Arbitration& arbitration_;
   std::optional<trace::TensorId> place_, known_before_;
   trace::TensorId first_;
-  std::string tried_, ruled_out_;
+  Json tried_ = Json::array();
   std::optional<Fit> best_;
 };
 
@@ -71,5 +76,9 @@ class Explanation {
 // nullopt where no bits differ, or where it could not do so with the first.
 std::optional<outcome::Cause> cause_of_rounding(const trace::EngineRun& subject, const trace::EngineRun& reference,
                                                 const compare::Arbitration& arbitration);
+
+// Where the two sides' hashes part from equal inputs, and nothing shows which is wrong (side_is_unknown): "unknown",
+// with the RMS of both.
+outcome::Cause cause_of_parting(const compare::Arbitration& arbitration);
 
 }  // namespace tern::arbiter

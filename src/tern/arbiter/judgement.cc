@@ -66,7 +66,7 @@ std::optional<trace::TensorId> first_divergence_with_oracle(const std::optional<
 
 std::string reason_with_oracle(const std::string& of_sides, std::optional<VerdictKind> verdict,
                                const compare::Arbitration& arbitration, const std::optional<outcome::Cause>& cause) {
-  if (arbitration.wrong() != compare::Wrong::kNeither) {
+  if (arbitration.someone_is_wrong()) {
     const std::string named = cause && cause->id != "unknown" ? fmt::format(" (cause: {})", cause->id) : "";
     return arbitration.reason + named + "; held against each other: " + of_sides;
   }
@@ -78,8 +78,11 @@ bool has_values(const trace::EngineRun& run) { return run.values && !run.values-
 
 // What a side without values computed is known as long as its hashes are those of a side that has them: there the
 // oracle goes on from what that side recorded, and what is behind has inherited less rounding.
-void go_on_where_they_part(const RunsToJudge& runs, Question& question) {
+void go_on_where_they_part(const RunsToJudge& runs, compare::Exactness exactness, Question& question) {
   const trace::EngineRun& subject = *runs.subject;
+  std::string ignored;
+  question.equal_hashes =
+      runs.reference != nullptr && compare::demand_equal_hashes(subject, *runs.reference, exactness, ignored);
   question.by_rms = !has_values(subject) || (runs.reference != nullptr && !has_values(*runs.reference));
   if (runs.reference == nullptr || has_values(subject) == has_values(*runs.reference) ||
       !question.inputs_from.empty()) {
@@ -104,7 +107,7 @@ Question question_about(const peer::RunSetting& setting, const std::filesystem::
 Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs,
                             compare::CompareOptions& options) {
   const Interrupt* const interrupt = question.interrupt;
-  go_on_where_they_part(runs, question);
+  go_on_where_they_part(runs, options.exactness, question);
   const auto arbiter = Arbiter::ask(engines, std::move(question));
   if (!arbiter) {
     const bool interrupted = interrupt != nullptr && interrupt->signal() != 0;
@@ -124,9 +127,10 @@ Status Judgement::arbitrate(const OracleEngines& engines, Question question, con
 }
 
 Status Judgement::arbitrate(const OracleEngines& engines, Question question, const RunsToJudge& runs) {
-  compare::CompareOptions ignored;  // the two sides have been compared
+  compare::CompareOptions options;  // the two sides have been compared
+  options.exactness = comparison && comparison->exact ? compare::Exactness::kExact : compare::Exactness::kTolerant;
   const std::string around = question.around;
-  TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, ignored));
+  TERN_RETURN_IF_ERROR(arbitrate(engines, std::move(question), runs, options));
   if (comparison && arbitration && arbitration->wrong() == compare::Wrong::kNeither) {
     comparison->notes.push_back(
         fmt::format("looked at closely, {} shows neither side wrong: what differs there is inherited, rounding, "

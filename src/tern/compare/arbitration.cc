@@ -8,6 +8,7 @@
 #include <set>
 
 #include "tern/compare/distance.h"
+#include "tern/compare/first_wrong.h"
 
 namespace tern::compare {
 namespace {
@@ -124,6 +125,25 @@ std::string within_rounding(const Arbitration& arbitration, bool has_reference, 
                      name_of(held), n_held.at(held), n_all, largest.at(held), of_other);
 }
 
+std::string stated_rms(const std::optional<double>& rms) { return rms ? fmt::format("{:.6g}", *rms) : "not stated"; }
+
+// Equal inputs and another output: what is known of either side there.
+std::string one_of_two(const Arbitration& arbitration) {
+  const Parting& parted = *arbitration.parted;
+  const StageArbitration* const stage = arbitration.find(parted.id);
+  std::string out = fmt::format(
+      "all that is executed before {} ({}) is equal by hash, and it is not: one of the two sides is wrong there, and "
+      "which one is not known: ",
+      parted.id.name(), place_of(parted.id));
+  for (const auto& [side, rms] : parted.rms.both()) {
+    const bool shows_none = stage != nullptr && stage->sides.at(side).local;
+    out += shows_none ? fmt::format("the {}'s values show no error of its own, and ", side_name(side)) : "";
+  }
+  return out + fmt::format("RMS alone does not tell (subject {}, reference {}, oracle {})",
+                           stated_rms(parted.rms.subject), stated_rms(parted.rms.reference),
+                           stated_rms(parted.oracle_rms));
+}
+
 }  // namespace
 
 std::string_view wrong_name(Wrong wrong) {
@@ -136,13 +156,19 @@ std::string_view wrong_name(Wrong wrong) {
       return side_name(Side::kReference);
     case Wrong::kBoth:
       return "both";
+    case Wrong::kUnknown:
+      return "not known";
   }
   return "?";
 }
 
 const StageArbitration* Arbitration::find(const TensorId& id) const {
-  const auto it = std::lower_bound(stages.begin(), stages.end(), id,
-                                   [](const auto& stage, const auto& wanted) { return stage.id < wanted; });
+  if (!order.knows(id)) {
+    return nullptr;
+  }
+  const auto it = std::lower_bound(stages.begin(), stages.end(), id, [this](const auto& stage, const auto& wanted) {
+    return order.before(stage.id, wanted);
+  });
   return it != stages.end() && it->id == id ? &*it : nullptr;
 }
 
@@ -151,7 +177,7 @@ StageArbitration* Arbitration::find(const TensorId& id) {
 }
 
 void Arbitration::write_reason(bool has_reference, std::string_view subject_name) {
-  reason.clear();
+  reason = side_is_unknown && !someone_is_wrong() ? one_of_two(*this) : "";
   for (const auto& [side, first] : first_wrong.both()) {
     if (first.first()) {
       reason += (reason.empty() ? "" : "; ") +
@@ -176,12 +202,15 @@ void Arbitration::move_forward(Side side, const TensorId& id, std::string why) {
 
 std::optional<TensorId> Arbitration::first_wrong_tensor() const {
   const auto a = first_wrong.subject.first(), b = first_wrong.reference.first();
-  return a && b ? std::min(*a, *b) : a ? a : b;
+  return a && b ? (order.before(*b, *a) ? b : a) : a ? a : b;
 }
 
 Wrong Arbitration::wrong() const {
   const bool a = first_wrong.subject.first().has_value(), b = first_wrong.reference.first().has_value();
-  return a && b ? Wrong::kBoth : a ? Wrong::kSubject : b ? Wrong::kReference : Wrong::kNeither;
+  return a && b ? Wrong::kBoth
+         : a    ? Wrong::kSubject
+         : b    ? Wrong::kReference
+                : (side_is_unknown ? Wrong::kUnknown : Wrong::kNeither);
 }
 
 void use_noise(const RoundingNoise& noise, CompareOptions& options) {
@@ -237,123 +266,13 @@ class HeldSide {
   int last_ = -1;
 };
 
-// Both computed a stage of this kind before, in the same pass, to the same bits.
-bool was_equal_before(const EngineRun& a, const EngineRun& b, const TensorId& id) {
-  return std::any_of(a.trace.begin(), a.trace.end(), [&](const TraceRecord& record) {
-    const bool is_before = record.id.stage.kind() == id.stage.kind() && record.id.seq == id.seq &&
-                           record.id.ubatch == id.ubatch && record.id < id;
-    const TraceRecord* const other = is_before ? b.find(record.id) : nullptr;
-    return other != nullptr && other->blake3 == record.blake3;
-  });
-}
-
-// Equal but for the order of the sum in double.
-bool have_equal_rms(const TraceRecord& a, const TraceRecord& b) {
-  constexpr double kSum = 1e-13;
-  return a.finite_rms() && b.finite_rms() && std::abs(*a.rms - *b.rms) <= kSum * *b.rms;
-}
-
-// Another order of the sum changes an RMS by far more than its last bit. Equal RMS prove nothing where `run` states few
-// digits of it.
-bool states_all_digits(const EngineRun& run, double rms) { return RmsPrecision(&run).half_unit(rms) < 1e-14 * rms; }
-
-// Where the hashes of a side without values part from those of one that has values and is right there. Both computed
-// this tensor from equal inputs.
-struct Parted {
-  TensorId id;
-  const TraceRecord &is, &should;
-  const NoiseFloor& floor;  // of the right side
-};
-std::optional<Parted> parted_from_right(const Sided<RunToArbitrate>& runs, Side side) {
-  const RunToArbitrate &own = runs.at(side), &right = runs.at(other(side));
-  if (own.run == nullptr || own.isolation != nullptr || right.run == nullptr || right.isolation == nullptr) {
-    return std::nullopt;
-  }
-  const auto id = where_they_part(*own.run, *right.run);
-  const LocalError* const of_right = id ? right.isolation->find(*id) : nullptr;
-  if (of_right == nullptr || of_right->is_wrong()) {
-    return std::nullopt;
-  }
-  return Parted{*id, *own.run->find(*id), *right.run->find(*id), of_right->floor};
-}
-
-// Two right sides that compute a tensor from equal inputs have RMS that differ by the tensor's own rounding alone: no
-// more than both may be off by their values.
-void judge_where_they_part(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
-  for (const Side side : kSides) {
-    const auto parted = parted_from_right(runs, side);
-    StageArbitration* const stage = parted ? arbitration.find(parted->id) : nullptr;
-    if (stage == nullptr) {
-      continue;
-    }
-    const auto& [id, is, should, floor] = *parted;
-    if (!trace::is_same_or_reversed(is.shape, should.shape) || !is.finite_rms() || !should.finite_rms() ||
-        *should.rms == 0) {
-      continue;
-    }
-    const double unstated = RmsPrecision(runs.at(side).run).half_unit(*is.rms) +
-                            RmsPrecision(runs.at(other(side)).run).half_unit(*should.rms);
-    const double off = std::max(std::abs(*is.rms - *should.rms) - unstated, 0.0) / *should.rms;
-    const LocalError own{{off, true, std::nullopt}, {2 * floor.relative, 2 * floor.largest}};
-    if (own.is_wrong()) {
-      AgainstOracle& held = stage->sides.at(side);
-      held.local = own;
-      held.wrong = true;
-      FirstWrong& first = arbitration.first_wrong.at(side);
-      auto& slot = id.seq == 0 ? first.prefill : first.decode;
-      slot = slot ? std::min(*slot, id) : id;
-    }
-  }
-}
-
-// A side that is known to be wrong by its RMS began to be so before, if an RMS is off by less, but still by too much.
-void place_by_deviation(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
-  for (const Side side : kSides) {
-    const auto shown = arbitration.first_wrong.at(side).first();
-    if (!shown || runs.at(side).isolation != nullptr) {
-      continue;
-    }
-    for (const StageArbitration& stage : arbitration.stages) {
-      const auto& error = stage.sides.at(side).error;
-      const bool is_sampled = stage.bound.rms < stage.bound.relative;
-      if (stage.id.seq == shown->seq && stage.id < *shown && error && error->is_lower_bound && is_sampled &&
-          error->relative > stage.bound.rms * kRmsAllowanceOfWrong / kRmsAllowance) {
-        const double deviations = kRmsAllowance * error->relative / stage.bound.rms;
-        arbitration.move_forward(
-            side, stage.id,
-            fmt::format("its RMS is off by {:.3g}, {:.1f} standard deviations of what rounding does to it",
-                        error->relative, deviations));
-        break;
-      }
-    }
-  }
-}
-
-void place_by_hash(const Sided<RunToArbitrate>& runs, Arbitration& arbitration) {
-  for (const Side side : kSides) {
-    const auto shown = arbitration.first_wrong.at(side).first();
-    const auto parted = shown ? parted_from_right(runs, side) : std::nullopt;
-    if (!parted || !(parted->id < *shown) || parted->id.layer != shown->layer || parted->id.seq != shown->seq) {
-      continue;
-    }
-    const EngineRun &run = *runs.at(side).run, &right = *runs.at(other(side)).run;
-    const bool is_permuted = have_equal_rms(parted->is, parted->should) && states_all_digits(run, *parted->is.rms);
-    if (is_permuted || was_equal_before(run, right, parted->id)) {
-      arbitration.move_forward(side, parted->id,
-                               is_permuted
-                                   ? "all that goes into it is equal by hash to the other side's, and its RMS is "
-                                     "the same, but not its hash, as of values with other signs or in another order"
-                                   : "all that goes into it is equal by hash to the other side's, "
-                                     "and so was a stage of its kind before, but here its hash is not");
-    }
-  }
-}
-
 }  // namespace
 
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle, const RoundingNoise& noise,
-                      std::string_view subject_name) {
+                      std::string_view subject_name, bool equal_hashes) {
+  const auto records_of = [](const RunToArbitrate& side) { return side.run != nullptr ? &side.run->trace : nullptr; };
   Arbitration arbitration;
+  arbitration.order = ExecutionOrder({records_of(runs.subject), records_of(runs.reference), &oracle.trace});
   const auto rows = first_rows(oracle);
   const Values oracle_values(oracle, rows);
   const HeldSide subject(runs.subject, oracle, rows), reference(runs.reference, oracle, rows);
@@ -374,7 +293,7 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
     arbitration.stages.push_back({.id = id, .sides = {subject.hold_own(id), reference.hold_own(id)}, .bound = {}});
   }
   std::stable_sort(arbitration.stages.begin(), arbitration.stages.end(),
-                   [](const auto& a, const auto& b) { return a.id < b.id; });
+                   [&](const auto& a, const auto& b) { return arbitration.order.before(a.id, b.id); });
   for (const StageArbitration& stage : arbitration.stages) {
     for (const auto& [side, held] : stage.sides.both()) {
       arbitration.n_held.at(side) += held.is_there();
@@ -384,6 +303,9 @@ Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const EngineRun& oracle
     }
   }
   judge_where_they_part(runs, arbitration);
+  if (equal_hashes && runs.subject.run != nullptr && runs.reference.run != nullptr) {
+    place_where_hashes_part(runs, oracle, arbitration);
+  }
   place_by_deviation(runs, arbitration);
   place_by_hash(runs, arbitration);
   arbitration.write_reason(runs.reference.run != nullptr, subject_name);

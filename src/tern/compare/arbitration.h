@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tern/compare/compare_runs.h"
+#include "tern/compare/execution_order.h"
 #include "tern/compare/isolation.h"
 #include "tern/compare/rounding_noise.h"
 
@@ -33,8 +34,9 @@ struct StageArbitration {
   std::optional<LocalError> on_same_inputs = {};
 };
 
-enum class Wrong { kNeither, kSubject, kReference, kBoth };
-// "neither", "subject", "reference", "both"
+// kUnknown: one of the two, and nothing shows which.
+enum class Wrong { kNeither, kSubject, kReference, kBoth, kUnknown };
+// "neither", "subject", "reference", "both", "not known"
 std::string_view wrong_name(Wrong wrong);
 
 // The first tensors in execution order that are further from the oracle than rounding explains.
@@ -44,17 +46,33 @@ struct FirstWrong {
   // then a clause that states why first() is wrong.
   std::optional<trace::TensorId> shown_at = {};
   std::string why = {};
+  // What is executed before first() is equal by hash to the other side's: nothing before it is the cause.
+  bool has_equal_inputs = false;
 
+  // Whether first() is wrong by itself, although its figures show nothing or hold what was inherited.
+  bool is_placed() const { return shown_at || has_equal_inputs; }
   std::optional<trace::TensorId> first() const { return prefill ? prefill : decode; }
   std::optional<trace::TensorId> shown() const { return shown_at ? shown_at : first(); }
 };
 
+// Where two sides that are held to equal hashes part: all that was executed before is equal.
+struct Parting {
+  trace::TensorId id;
+  Sided<std::optional<double>> rms;
+  std::optional<double> oracle_rms;
+};
+
 struct Arbitration {
-  std::vector<StageArbitration> stages;  // in the oracle's order
+  ExecutionOrder order;                  // of the subject, the reference and the oracle
+  std::vector<StageArbitration> stages;  // in that order
   Sided<FirstWrong> first_wrong;
-  Sided<size_t> n_held;  // tensors that could be held against the oracle, of stages.size()
+  Sided<size_t> n_held;           // tensors that could be held against the oracle, of stages.size()
+  std::optional<Parting> parted;  // only of sides that are held to equal hashes
+  bool side_is_unknown = false;   // `parted` proves one side wrong, and nothing shows which
+
   Wrong wrong() const;
-  std::optional<trace::TensorId> first_wrong_tensor() const;      // of either side
+  bool someone_is_wrong() const { return first_wrong_tensor().has_value(); }  // who, is known
+  std::optional<trace::TensorId> first_wrong_tensor() const;                  // of either side
   const StageArbitration* find(const trace::TensorId& id) const;  // null where the oracle has no such tensor
   StageArbitration* find(const trace::TensorId& id);
   std::string reason;             // one sentence with the figures
@@ -82,8 +100,11 @@ struct RunToArbitrate {
 // A wrong side without values is wrong from the tensor on at which its hashes part from those of a right side, under
 // two conditions. That tensor is in the layer where the error shows. Rounding does not explain the difference: a stage
 // of its kind was equal before, or the RMS is the same, as of values in another order or with other signs.
+// `equal_hashes`: the two sides follow one arithmetic. The first tensor whose hash differs is then wrong on one side,
+// where values do not show that both are right: on the one that is wrong by its RMS there or behind, or on one of the
+// two.
 Arbitration arbitrate(const Sided<RunToArbitrate>& runs, const trace::EngineRun& oracle, const RoundingNoise& noise,
-                      std::string_view subject_name = "subject");
+                      std::string_view subject_name = "subject", bool equal_hashes = false);
 
 // One tensor of a run alone, as arbitrate() holds it: against `should`, which the oracle makes of it with the inputs of
 // `exact`. Nothing is there where arbitrate() would leave it out.

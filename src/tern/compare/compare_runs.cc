@@ -11,23 +11,6 @@
 namespace tern::compare {
 namespace {
 
-bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun& reference, Exactness exactness,
-                         std::string& reason) {
-  const std::string& a = subject.result.arithmetic;
-  const std::string& b = reference.result.arithmetic;
-  if (exactness != Exactness::kAuto) {
-    reason = "asked for";
-    return exactness == Exactness::kExact;
-  }
-  if (a.empty() || b.empty()) {
-    const Side silent = a.empty() ? Side::kSubject : Side::kReference;
-    reason = "the " + std::string(side_name(silent)) + " does not name its arithmetic";
-    return false;
-  }
-  reason = a == b ? "both name the arithmetic " + a : "the subject's arithmetic is " + a + ", the reference's " + b;
-  return a == b;
-}
-
 // The level that was asked for, else the lowest that a side states. `reason` says which.
 trace::Level level_of(const trace::EngineRun& subject, const trace::EngineRun& reference,
                       const std::optional<trace::Level>& asked, std::string& reason) {
@@ -81,6 +64,23 @@ Coverage coverage_of(const trace::EngineRun& subject, const trace::EngineRun& re
 }
 
 }  // namespace
+
+bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun& reference, Exactness exactness,
+                         std::string& reason) {
+  const std::string& a = subject.result.arithmetic;
+  const std::string& b = reference.result.arithmetic;
+  if (exactness != Exactness::kAuto) {
+    reason = "asked for";
+    return exactness == Exactness::kExact;
+  }
+  if (a.empty() || b.empty()) {
+    const Side silent = a.empty() ? Side::kSubject : Side::kReference;
+    reason = "the " + std::string(side_name(silent)) + " does not name its arithmetic";
+    return false;
+  }
+  reason = a == b ? "both name the arithmetic " + a : "the subject's arithmetic is " + a + ", the reference's " + b;
+  return a == b;
+}
 
 std::string_view verdict_name(VerdictKind kind) {
   switch (kind) {

@@ -201,9 +201,16 @@ struct RunComparison {
 // one: the prompt's, and what decode steps were fed, by a teacher or by the engine itself. -1 if the prompts differ.
 int last_pass_with_equal_inputs(const trace::RunResult& a, const trace::RunResult& b);
 
-// The first tensor in execution order whose hash differs, among those that both runs have, with the same tokens before
-// it. nullopt where there is none, or where none stands before it.
-std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b);
+// What another hash of the very first tensor says: nothing where hashes need not be equal, since none was equal before.
+enum class FirstTensor { kProvesNothing, kCounts };
+// The first tensor in execution order whose hash differs, among those of which both runs state one, with the same
+// tokens before it. nullopt where there is none, or where it is the first and proves nothing.
+std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b,
+                                               FirstTensor first = FirstTensor::kProvesNothing);
+
+// Whether two runs are held to equal hashes. `reason`: why, or why not.
+bool demand_equal_hashes(const trace::EngineRun& subject, const trace::EngineRun& reference, Exactness exactness,
+                         std::string& reason);
 
 // "prefill, layer 3", "decode step 2"
 std::string place_of(const trace::TensorId& id);

@@ -29,9 +29,10 @@ int last_pass_with_equal_inputs(const RunResult& a, const RunResult& b) {
   return n == 0 ? 0 : static_cast<int>(n - 1);
 }
 
-std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b) {
+std::optional<trace::TensorId> where_they_part(const trace::EngineRun& a, const trace::EngineRun& b,
+                                               FirstTensor first) {
   const int last = last_pass_with_equal_inputs(a.result, b.result);
-  bool is_first = true;
+  bool is_first = first == FirstTensor::kProvesNothing;
   for (const trace::TraceRecord& record : a.trace) {
     const trace::TraceRecord* const other = b.find(record.id);
     if (other == nullptr || record.id.seq > last) {

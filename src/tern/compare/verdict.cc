@@ -395,7 +395,8 @@ Verdict Judge::verdict() {
   const bool something_diverged = c_.first_divergence || vocab_differs || a_token_is_wrong();
   // What comes after NaN on both sides differs or not by chance.
   const bool not_finite_before =
-      first_not_finite_ != nullptr && !(c_.first_divergence && *c_.first_divergence < first_not_finite_->id);
+      first_not_finite_ != nullptr &&
+      !(c_.first_divergence && trace::executed_before(subject_.trace, *c_.first_divergence, first_not_finite_->id));
   const bool only_tokens_after_bad_logits = !c_.first_divergence && first_mistrusted_row_ != nullptr;
   if (something_diverged && !not_finite_before && !only_tokens_after_bad_logits) {
     return {VerdictKind::kDiverged, diverged_reason()};

@@ -85,6 +85,7 @@ class RmsFacts {
     double at_first = 0;                    // relative error
     std::vector<TensorId> left_wrong = {};  // further off than rounding explains
     size_t n_before_wrong = 0;              // within, in execution order, before the first of those
+    size_t n_mended_before_wrong = 0;       // of them, wrong otherwise
     bool begins_well() const { return n_before_wrong >= std::min(n, kMustFit); }
     double least_tolerance = std::numeric_limits<double>::infinity(), most_tolerance = 0;  // of those within
   };
@@ -100,6 +101,8 @@ class RmsFacts {
       ++fit.n;
       fit.n_within += off <= tolerance;
       fit.n_before_wrong += fit.left_wrong.empty() && off <= tolerance;
+      const double off_without = std::abs(of_side / plain_.at(id) - 1);
+      fit.n_mended_before_wrong += fit.left_wrong.empty() && off <= tolerance && off_without > tolerance;
       fit.least_tolerance = std::min(fit.least_tolerance, tolerance);
       fit.most_tolerance = std::max(fit.most_tolerance, tolerance);
       if (off > tolerance) {
@@ -148,7 +151,7 @@ class RmsExplanation {
   Result<std::optional<Cause>> run() {
     const compare::FirstWrong& wrong = wrong_.arbitration->first_wrong.subject;
     first_ = *wrong.shown();
-    place_ = wrong.shown_at ? wrong.first() : std::nullopt;
+    place_ = wrong.is_placed() ? wrong.first() : std::nullopt;
     plan(first_);
     TERN_ASSIGN_OR_RETURN(SubstitutedRms plain, rms_with(nullptr, {}, plan_, steps_));
     known_.emplace(*wrong_.side.run, std::move(plain.rms), *wrong_.noise);
@@ -225,8 +228,9 @@ class RmsExplanation {
     of_first.resize(std::min(of_first.size(), std::max<size_t>(max_candidates_ / 2, 4)));
     candidates_.clear();
     for (const auto& [id, rms] : known_->plain()) {
-      if (id < first_ && id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
-          (id.stage.kind() == StageKind::kProjection || id.stage.kind() == StageKind::kMixing || id == place_)) {
+      const bool is_near = id.seq == first_.seq && id.ubatch == first_.ubatch && id.layer == first_.layer &&
+                           (id.stage.kind() == StageKind::kProjection || id.stage.kind() == StageKind::kMixing);
+      if (id != first_ && (id == place_ || (is_near && id < first_))) {
         collect_at(id);
       }
     }
@@ -400,19 +404,45 @@ class RmsExplanation {
   // A number that fits any RMS has to explain nearly all.
   static double least_share(const Proposal& proposal) { return proposal.simplicity > kFitsAnything ? 0.5 : 0.9; }
 
+  // Whether what the proposal leaves wrong is another mistake's: it explains its own layer and the beginning of the
+  // next one, or much of what is wrong before. A number fits the RMS of its own place in any case.
+  static bool leaves_another(const Candidate& candidate) {
+    constexpr size_t kMuch = 6;
+    const RmsFacts::Fit& fit = candidate.fit;
+    if (fit.left_wrong.empty()) {
+      return false;
+    }
+    const bool is_any_number = candidate.proposal.simplicity <= kFitsAnything;
+    const TensorId &next = fit.left_wrong.front(), &place = candidate.place;
+    const bool is_behind_the_layer = next.seq > place.seq || next.layer > std::max(place.layer, 0) ||
+                                     next.stage.row().place == trace::StagePlace::kBehindLayers;
+    return (is_behind_the_layer && fit.n_mended_before_wrong > (is_any_number ? 1U : 0U)) ||
+           fit.n_mended_before_wrong >= kMuch;
+  }
+
   std::optional<Cause> conclude() {
     const RmsFacts::Fit without = known_->fit(known_->plain(), first_, first_);
-    std::vector<const Candidate*> good;
+    std::vector<const Candidate*> good, beside_another;
     for (const Candidate& candidate : candidates_) {
       const RmsFacts::Fit& fit = candidate.fit;
       const double share = static_cast<double>(fit.n_within) / static_cast<double>(fit.n);
-      const bool explains = candidate.is_possible && fit.begins_well() && fit.at_first <= known_->tolerance(first_) &&
-                            fit.distance * 2 < without.distance && share > least_share(candidate.proposal);
+      const bool begins = candidate.is_possible && fit.begins_well() && fit.at_first <= known_->tolerance(first_);
+      const bool explains = begins && fit.distance * 2 < without.distance && share > least_share(candidate.proposal);
       tried_.push_back(tried_json(candidate.proposal, candidate.place, candidate.fit.at_first, explains));
       tried_.back()["mean_distance_in_tolerances"] = json_number(candidate.fit.distance);
       if (explains) {
         good.push_back(&candidate);
+      } else if (begins && leaves_another(candidate)) {
+        beside_another.push_back(&candidate);
       }
+    }
+    if (good.empty() && !beside_another.empty()) {
+      size_t longest = 0;
+      for (const Candidate* candidate : beside_another) {
+        longest = std::max(longest, candidate->fit.n_before_wrong);
+      }
+      std::erase_if(beside_another, [&](const Candidate* c) { return c->fit.n_before_wrong < longest; });
+      good = std::move(beside_another);
     }
     if (good.empty()) {
       return std::nullopt;

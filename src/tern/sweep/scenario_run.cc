@@ -300,36 +300,78 @@ class ScenarioRun {
 
   // The first tensor that differs, looked at alone: the subject runs once more and keeps the values around it, and the
   // oracle computes only that layer of them. What is executed before the first difference was equal on both sides, so
-  // the reference's values of it are known, too; unless only tolerances say what is equal.
+  // the reference's values of it are known, too; unless only tolerances say what is equal. Where the subject is not
+  // the one that is wrong, a reference without values runs again as well, if it can be asked for them.
   Status look_closely() {
     const compare::RunComparison& comparison = *judgement_.comparison;
-    const auto& first = comparison.exact ? comparison.first_hash_difference : comparison.first_divergence;
-    const arbiter::OracleEngines* const engines = cut_short_ && plan_.oracle ? plan_.oracle : plan_.close_look;
-    if (engines == nullptr || !first || !plan_.subject->abilities().around) {
+    const auto first = comparison.exact ? comparison.first_hash_difference : comparison.first_divergence;
+    const bool of_all = !cut_short_ && plan_.oracle != nullptr;  // the oracle has judged every layer
+    const arbiter::OracleEngines* const engines = plan_.oracle != nullptr ? plan_.oracle : plan_.close_look;
+    const bool reference_may_tell = can_give_values(*plan_.reference) && !reference_->run->values;
+    if (engines == nullptr || !first || !plan_.subject->abilities().around ||
+        (of_all && (!reference_may_tell || !is_open()))) {
       return {};
     }
-    const trace::EngineRun& reference = *reference_->run;
-    const bool reference_is_whole = !outcome_.sides.reference.execution.ended_at_difference;
-    std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference.result : subject_.run->result);
-    fed.resize(std::min(fed.size(), static_cast<size_t>(first->seq)));
-    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near,
-                          run_side(*plan_.subject, "subject, around the first difference", file_of_subject("near"), fed,
-                                   [&](peer::RunRequest& request) {
-                                     request.max_tokens = static_cast<int>(fed.size()) + 1;
-                                     request.dump_tensors = true;
-                                     request.around = first->name();
-                                     request.trace_folder.clear();
-                                   }));
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun near, run_near(*plan_.subject, Side::kSubject, *first));
     if (!near.run) {
       judgement_.no_arbitration = "the subject, asked for the values around the first difference, " + near.failure;
       return {};
     }
-    arbiter::Question question(plan_, partial_, *near.run);
-    question.look_around(*first, near.run->folder);
+    const bool reference_is_known = comparison.exact || reference_->run->values;
+    if (!of_all) {
+      TERN_RETURN_IF_ERROR(
+          judge_near(*engines, *first, *near.run, reference_is_known ? &*reference_->run : nullptr, judgement_));
+    }
+    if (!reference_may_tell || !is_open()) {
+      return {};
+    }
+    TERN_ASSIGN_OR_RETURN(const peer::PeerRun theirs, run_near(*plan_.reference, Side::kReference, *first));
+    if (!theirs.run) {
+      judgement_.comparison->notes.push_back("the reference, asked for the values around the first difference, " +
+                                             theirs.failure);
+      return {};
+    }
+    arbiter::Judgement closer = judgement_;
+    TERN_RETURN_IF_ERROR(judge_near(*engines, *first, *near.run, &*theirs.run, closer));
+    if (closer.arbitration && (!judgement_.arbitration || closer.arbitration->someone_is_wrong())) {
+      judgement_ = std::move(closer);
+    }
+    return {};
+  }
+
+  static bool can_give_values(const peer::Peer& peer) { return peer.abilities().runs && peer.abilities().around; }
+  // Whether values of the reference could change who is wrong.
+  bool is_open() const {
+    return !judgement_.arbitration || judgement_.arbitration->wrong() != compare::Wrong::kSubject;
+  }
+
+  // One side once more, with the values around `first`.
+  Result<peer::PeerRun> run_near(const peer::Peer& peer, Side side, const trace::TensorId& first) {
+    const bool reference_is_whole = !outcome_.sides.reference.execution.ended_at_difference;
+    std::vector<int32_t> fed = arbiter::fed_tokens(reference_is_whole ? reference_->run->result : subject_.run->result);
+    fed.resize(std::min(fed.size(), static_cast<size_t>(first.seq)));
+    const bool chose_them = side == Side::kReference && reference_is_whole;
+    return run_side(peer, fmt::format("{}, around the first difference", compare::side_name(side)),
+                    fmt::format("{}-near", compare::file_prefix(side)), chose_them ? std::vector<int32_t>() : fed,
+                    [&](peer::RunRequest& request) {
+                      request.max_tokens = static_cast<int>(fed.size()) + 1;
+                      request.dump_tensors = peer.abilities().dump_tensors;
+                      request.around = first.name();
+                      request.trace_folder.clear();
+                    });
+  }
+
+  Status judge_near(const arbiter::OracleEngines& engines, const trace::TensorId& first,
+                    const trace::EngineRun& subject, const trace::EngineRun* reference, arbiter::Judgement& judgement) {
+    fs::path folder = partial_;
+    if (fs::exists(folder / "oracle-run")) {  // of all layers, or without the reference's values
+      folder /= "oracle-near";
+      TERN_RETURN_IF_ERROR(create_folder(folder));
+    }
+    arbiter::Question question(plan_, folder, subject);
+    question.look_around(first, subject.folder);
     progress_.started(index_, plan_.scenarios[index_], "oracle, around the first difference");
-    const bool reference_is_known = comparison.exact || reference.values;
-    return judgement_.arbitrate(*engines, std::move(question),
-                                {.subject = &*near.run, .reference = reference_is_known ? &reference : nullptr});
+    return judgement.arbitrate(engines, std::move(question), {.subject = &subject, .reference = reference});
   }
 
   // Where the sides differ: the subject's operations on the inputs that the reference recorded, or, if only the
@@ -340,10 +382,10 @@ class ScenarioRun {
       return {};
     }
     const trace::EngineRun& reference = *reference_->run;
-    if (judgement_.isolation.reference && plan_.subject->abilities().inputs) {
+    if (judgement_.isolation.reference && reference.values && plan_.subject->abilities().inputs) {
       return compute_from(Side::kReference, reference, *plan_.subject);
     }
-    if (judgement_.isolation.subject && plan_.reference->abilities().inputs) {
+    if (judgement_.isolation.subject && subject.values && plan_.reference->abilities().inputs) {
       return compute_from(Side::kSubject, subject, *plan_.reference);
     }
     return {};

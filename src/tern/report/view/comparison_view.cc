@@ -96,6 +96,22 @@ std::string tokens_line(const RunComparison& c) {
              : equal;
 }
 
+// A list is cut after a few of its elements.
+std::string parameter_text(const Json& value) {
+  if (value.is_string()) {
+    return value.get<std::string>();
+  }
+  if (!value.is_array()) {
+    return value.is_number_float() ? fmt::format("{:.6g}", value.get<double>()) : value.dump();
+  }
+  constexpr size_t kMost = 8;
+  std::string out;
+  for (size_t i = 0; i < std::min(value.size(), kMost); ++i) {
+    out += (i > 0 ? ", " : "") + parameter_text(value[i]);
+  }
+  return fmt::format("[{}{}]", out, value.size() > kMost ? fmt::format(", … {} in all", value.size()) : "");
+}
+
 std::string three_digits(double value) { return fmt::format("{:.3g}", value); }
 
 // Each stage at its worst tensor, the worst stage first. More than `allowance` times the noise floor is marked.
@@ -245,9 +261,28 @@ ComparisonView view_of(const RunComparison& c, bool is_known_graph) {
   return view;
 }
 
+std::string cause_line(const outcome::Cause& cause, bool names_side) {
+  std::string parameters;
+  for (const auto& [key, value] : cause.parameters.items()) {
+    parameters += fmt::format("{}{} {}", parameters.empty() ? ": " : ", ", in_words(key), parameter_text(value));
+  }
+  return fmt::format("{} at {}{}{} (confidence {:.2f})", cause.id, cause.name,
+                     names_side && cause.side ? fmt::format(" of the {}", compare::side_name(*cause.side)) : "",
+                     parameters, cause.confidence);
+}
+
+std::string unexplained_by(const outcome::Cause& cause) {
+  const size_t n = cause.unexplained.size();
+  return n == 0   ? std::string()
+         : n == 1 ? cause.unexplained.front()
+                  : fmt::format("{} tensors, the first is {}", n, cause.unexplained.front());
+}
+
 ArbitrationView view_of(const Arbitration& arbitration, const std::optional<outcome::Cause>& cause) {
   ArbitrationView view{arbitration,
                        cause,
+                       cause ? cause_line(*cause, arbitration.wrong() == compare::Wrong::kBoth) : "",
+                       cause ? unexplained_by(*cause) : "",
                        rankings_of(arbitration),
                        arbitration.inputs_of ? "" : arbitration.no_same_inputs,
                        {{"relative error of", std::string(compare::side_name(compare::Side::kSubject)),

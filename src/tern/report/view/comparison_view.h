@@ -65,9 +65,17 @@ struct Ranking {
   MarkedTable table;
 };
 
+// "weight_scale at blk1/up_proj of the subject: factor 0.5, expected 1 (confidence 0.70)". `names_side`: whether to say
+// whose it is.
+std::string cause_line(const outcome::Cause& cause, bool names_side = false);
+// "3 tensors, the first is blk2/up_proj"; empty where it explains everything.
+std::string unexplained_by(const outcome::Cause& cause);
+
 struct ArbitrationView {
   const compare::Arbitration& arbitration;
   const std::optional<outcome::Cause>& cause;
+  std::string cause_line;         // empty where there is none
+  std::string unexplained;        // by the cause; mostly empty
   std::vector<Ranking> rankings;  // stages by their errors, the worst first; those beyond the bound are marked
   std::string no_same_inputs;     // why the two sides could not be compared on the same inputs; mostly empty
   MarkedTable neighbours;         // errors around the first wrong tensor

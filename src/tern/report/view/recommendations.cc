@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "tern/report/view/comparison_view.h"
 #include "tern/trace/stage.h"
 
 namespace tern::report {
@@ -108,6 +109,13 @@ void add_arbitration(Sentences& out, const SweepOutcome& sweep, const ScenarioOu
   if (!scenario.arbitration) {
     return;
   }
+  if (scenario.arbitration->wrong() == compare::Wrong::kUnknown) {
+    out.push_back(
+        fmt::format("One side is wrong at {}, and the oracle cannot say which: record the values there "
+                    "(--dump-tensors) on both sides.",
+                    scenario.arbitration->parted->id.name()));
+    return;
+  }
   if (scenario.arbitration->wrong() == compare::Wrong::kNeither) {
     if (scenario.status == ParityStatus::kDiverged && scenario.cause) {
       out.push_back(fmt::format("By the oracle, neither side is wrong; likely cause: {} ({}).", scenario.cause->id,
@@ -124,7 +132,9 @@ void add_arbitration(Sentences& out, const SweepOutcome& sweep, const ScenarioOu
                                       : "the reference goes wrong, and not the subject,",
                             id.name(), advice_on(id, sweep.model.graph_is_known)));
   if (scenario.cause && scenario.cause->id != "unknown") {
-    out.push_back(fmt::format("Likely cause: {} ({}).", scenario.cause->id, scenario.cause->evidence));
+    const std::string left = unexplained_by(*scenario.cause);
+    out.push_back(fmt::format("Likely cause: {}.{}", cause_line(*scenario.cause),
+                              left.empty() ? "" : fmt::format(" It does not explain all that is wrong: {}.", left)));
   }
 }
 
@@ -150,7 +160,7 @@ void add_mistrusted(Sentences& out, const ScenarioOutcome& scenario) {
   if (scenario.sides.reference.n_traces == 0) {
     out.push_back("The reference has no trace. Record it again with traces, or use another reference.");
   }
-  const bool by_oracle = scenario.arbitration && scenario.arbitration->wrong() != compare::Wrong::kNeither;
+  const bool by_oracle = scenario.arbitration && scenario.arbitration->someone_is_wrong();
   if (scenario.sides.subject.n_traces > 0 && scenario.sides.reference.n_traces > 0 && !by_oracle && !is_missing) {
     out.push_back("Zeros or NaN on both sides usually come from the model file: run `tern validate` on it.");
   }

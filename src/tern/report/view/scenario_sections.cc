@@ -113,11 +113,12 @@ Section parity_metrics(const ScenarioView& view) {
        {"Exact match rate", view.exact_match_rate ? fmt::format("{} ({} of {} tokens)", figure(view.exact_match_rate),
                                                                 tokens->n_equal, tokens->n_expected())
                                                   : kNotMeasured},
-       {"First divergence", tokens == nullptr       ? kNotMeasured
-                            : !tokens->prompt_equal ? "in the prompt's token ids"
-                            : tokens->first_divergence_step
-                                ? fmt::format("generated token {}", *tokens->first_divergence_step)
-                                : "none in the generated tokens"}},
+       {"First divergence", view.first_divergence_cell.text},
+       {"First other token", tokens == nullptr       ? kNotMeasured
+                             : !tokens->prompt_equal ? "in the prompt's token ids"
+                             : tokens->first_divergence_step
+                                 ? fmt::format("generated token {}", *tokens->first_divergence_step)
+                                 : "none in the generated tokens"}},
       {},
       {},
       {}};

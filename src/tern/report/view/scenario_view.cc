@@ -129,9 +129,9 @@ ScenarioView view_of(const SweepOutcome& sweep, const ScenarioOutcome& scenario)
     view.repro = repro_of(sweep, scenario.scenario.name);
     view.commands = commands_of(view);
   }
-  view.sections = sections_of(view);
   view.subject_ending = ending_of(subject.execution);
   view.first_divergence_cell = first_divergence_cell(view);
+  view.sections = sections_of(view);
   view.compared = compared_sentence(scenario);
   for (const auto& [name, value] : sweep.environment) {
     view.environment.push_back({name, value});

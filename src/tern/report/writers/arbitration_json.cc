@@ -52,8 +52,13 @@ Json stage_json(const StageArbitration& stage) {
 
 }  // namespace
 
+Json wrong_json(const Arbitration& arbitration) {
+  const compare::Wrong wrong = arbitration.wrong();
+  return wrong == compare::Wrong::kUnknown ? Json(nullptr) : Json(compare::wrong_name(wrong));
+}
+
 Json arbitration_summary_json(const Arbitration& arbitration) {
-  return {{"wrong", compare::wrong_name(arbitration.wrong())},
+  return {{"wrong", wrong_json(arbitration)},
           {"reason", arbitration.reason},
           {"subject_wrong_from", first_wrong_json(arbitration.first_wrong.subject)},
           {"reference_wrong_from", first_wrong_json(arbitration.first_wrong.reference)},

@@ -16,6 +16,8 @@ Json comparison_json(const compare::RunComparison& comparison);
 // `tern compare` for people: coverage, tokens, logits, the first divergence among its neighbours, the verdict.
 std::string comparison_text(const ComparisonView& view);
 
+// `wrong`: null where one side is, and nothing shows which.
+Json wrong_json(const compare::Arbitration& arbitration);
 // `stages` has each tensor's errors.
 Json arbitration_json(const compare::Arbitration& arbitration);
 // Who is wrong, from where on, why, and the errors around that place.

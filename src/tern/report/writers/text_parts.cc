@@ -38,11 +38,11 @@ std::string tensor_table(const MarkedTable& table) { return aligned_table(table,
 std::string arbitration_text(const ArbitrationView& view) {
   std::string out = fmt::format("wrong      {}\n           {}\n", compare::wrong_name(view.arbitration.wrong()),
                                 one_line(view.arbitration.reason));
-  if (const auto& cause = view.cause) {
-    const bool is_one_of_two = view.arbitration.wrong() == compare::Wrong::kBoth && cause->side;
-    out += fmt::format("cause      {} at {}{} (confidence {:.2f})\n           {}\n", cause->id, cause->name,
-                       is_one_of_two ? fmt::format(" of the {}", compare::side_name(*cause->side)) : "",
-                       cause->confidence, one_line(cause->evidence));
+  if (view.cause) {
+    out += fmt::format("cause      {}\nevidence   {}\n", one_line(view.cause_line), one_line(view.cause->evidence));
+  }
+  if (!view.unexplained.empty()) {
+    out += fmt::format("left wrong {}, which the cause does not explain\n", one_line(view.unexplained));
   }
   for (const Ranking& ranking : view.rankings) {
     out += ranking.title + "\n" + aligned_table(ranking.table, '!', {12, 12, 10});
