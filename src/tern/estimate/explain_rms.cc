@@ -12,6 +12,7 @@
 #include "tern/base/check.h"
 #include "tern/estimate/explain_parts.h"
 #include "tern/estimate/numerics.h"
+#include "tern/estimate/rms_facts.h"
 #include "tern/estimate/substituted_pass.h"
 #include "tern/estimate/weight_map.h"
 
@@ -22,11 +23,7 @@ using outcome::Cause;
 using trace::StageKind;
 using trace::TensorId;
 
-constexpr double kLeastTolerance = 2e-5;
-// Tensors from its place on that a cause must explain, whatever else is wrong behind them.
-constexpr size_t kMustFit = 3;
 constexpr double kSameDistance = 0.02;  // tolerances
-constexpr double kWorst = 30;           // tolerances; what is further away says no more
 // For a number that fits any RMS and equals nothing known: a listed fault may explain the RMS better.
 constexpr double kConfidenceOfAnyNumber = 0.28;
 // Products of all passes together: some ten seconds.
@@ -56,83 +53,6 @@ Proposal within(const Proposal& proposal, Scope scope, const TensorId& at) {
 std::vector<int32_t> fed_tokens(const trace::RunResult& result, int n_steps) {
   return tokens_of_piece(result, 1, 0, static_cast<size_t>(std::max(n_steps, 0)));
 }
-
-// What is known of the tensors' RMS, and how far a right side may be from it.
-class RmsFacts {
- public:
-  RmsFacts(const trace::EngineRun& side, RmsOf plain, const compare::RoundingNoise& noise) : plain_(std::move(plain)) {
-    for (const auto& [id, rms] : plain_) {
-      const trace::TraceRecord* record = side.find(id);
-      const auto of_side = record == nullptr ? std::nullopt : record->finite_rms();
-      const auto bound = noise.bound(id);
-      if (of_side && rms > 0 && bound) {
-        side_[id] = *of_side;
-        tolerance_[id] = std::max(bound->rms, kLeastTolerance);
-      }
-    }
-  }
-
-  double tolerance(const TensorId& id) const { return tolerance_.at(id); }
-  // Of a tensor whose inputs are known: what its own rounding explains.
-  void hold_more_narrowly(const TensorId& id, double tolerance) {
-    tolerance_.at(id) = std::min(tolerance_.at(id), std::max(tolerance, kLeastTolerance));
-  }
-  bool has(const TensorId& id) const { return side_.contains(id); }
-
-  struct Fit {
-    double distance = 0;  // mean over the tensors from `from` on, in tolerances
-    size_t n_within = 0, n = 0;
-    double at_first = 0;                    // relative error
-    std::vector<TensorId> left_wrong = {};  // further off than rounding explains
-    size_t n_before_wrong = 0;              // within, in execution order, before the first of those
-    size_t n_mended_before_wrong = 0;       // of them, wrong otherwise
-    bool begins_well() const { return n_before_wrong >= std::min(n, kMustFit); }
-    double least_tolerance = std::numeric_limits<double>::infinity(), most_tolerance = 0;  // of those within
-  };
-  Fit fit(const RmsOf& computed, const TensorId& from, const TensorId& first) const {
-    Fit fit;
-    for (const auto& [id, of_side] : side_) {
-      const auto found = computed.find(id);
-      if (id < from || found == computed.end()) {
-        continue;
-      }
-      const double off = found->second > 0 ? std::abs(of_side / found->second - 1) : of_side > 0 ? 1 : 0;
-      const double tolerance = tolerance_.at(id);
-      ++fit.n;
-      fit.n_within += off <= tolerance;
-      fit.n_before_wrong += fit.left_wrong.empty() && off <= tolerance;
-      const double off_without = std::abs(of_side / plain_.at(id) - 1);
-      fit.n_mended_before_wrong += fit.left_wrong.empty() && off <= tolerance && off_without > tolerance;
-      fit.least_tolerance = std::min(fit.least_tolerance, tolerance);
-      fit.most_tolerance = std::max(fit.most_tolerance, tolerance);
-      if (off > tolerance) {
-        fit.left_wrong.push_back(id);
-      }
-      fit.distance += std::min(off / tolerance, kWorst);
-      fit.at_first = id == first ? off : fit.at_first;
-    }
-    fit.distance /= static_cast<double>(std::max<size_t>(fit.n, 1));
-    return fit;
-  }
-  // The same over the tensors of one layer, in one pass.
-  double distance_in_layer(const RmsOf& computed, int layer, int seq) const {
-    double sum = 0;
-    size_t n = 0;
-    for (const auto& [id, of_side] : side_) {
-      const auto found = computed.find(id);
-      if (id.layer == layer && id.seq == seq && found != computed.end() && found->second > 0) {
-        sum += std::min(std::abs(of_side / found->second - 1) / tolerance_.at(id), kWorst);
-        ++n;
-      }
-    }
-    return sum / static_cast<double>(std::max<size_t>(n, 1));
-  }
-  const RmsOf& plain() const { return plain_; }
-
- private:
-  RmsOf plain_, side_;
-  std::map<TensorId, double> tolerance_;
-};
 
 struct Candidate {
   Proposal proposal;
@@ -349,7 +269,7 @@ class RmsExplanation {
       if (layer == first_.layer && read == layer) {
         return std::nullopt;
       }
-      if (best > kWorst / 3) {
+      if (best > RmsFacts::kWorst / 3) {
         break;  // no order of layers explains it
       }
     }

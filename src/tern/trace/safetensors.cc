@@ -78,7 +78,8 @@ Result<Safetensors> Safetensors::open(const std::filesystem::path& path, Integer
   TERN_ASSIGN_OR_RETURN(SafetensorsHeader parsed, parse_safetensors_header(text, data.size(), path.string()));
   file.metadata_ = std::move(parsed.metadata);
   for (SafetensorsHeader::Tensor& tensor : parsed.tensors) {
-    file.take(std::move(tensor), data.data() + tensor.begin, integers);
+    const std::byte* const first = data.data() + tensor.begin;
+    file.take(std::move(tensor), first, integers);
   }
   return file;
 }
