@@ -143,7 +143,7 @@ TEST(RunFolder, ValuesWithoutRecordsAreEnough) {
 
 // In time that grows with their number: work by its square ends only at the test's deadline.
 TEST(RunFolder, VeryManyEmptyTensorsAreRead) {
-  constexpr size_t kTensors = 200000;
+  constexpr size_t kTensors = 100000;
   const test::TemporaryFolder folder;
   ASSERT_TRUE(write_file(folder.path() / "result.json", kResult));
   auto writer =
