@@ -112,8 +112,8 @@ class Drawing {
         variants.push_back(variant);
       }
     }
-    const auto n_letters = std::accumulate(task.kind.begin(), task.kind.end(), uint64_t{0});
-    Dice dice(seed_of(plan_.seed, kVariants + n_letters, task.turn / variants.size()));
+    const auto sum_of_letters = std::accumulate(task.kind.begin(), task.kind.end(), uint64_t{0});  // kinds differ in it
+    Dice dice(seed_of(plan_.seed, kVariants + sum_of_letters, task.turn / variants.size()));
     for (size_t left = variants.size(); left > 1; --left) {
       std::swap(variants[left - 1], variants[dice.below(left)]);
     }

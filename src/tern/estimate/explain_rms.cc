@@ -137,6 +137,9 @@ class RmsExplanation {
     }
     return std::nullopt;
   }
+  StageFacts facts_of(const TensorId& id) const {
+    return {*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before, wrong_.known_before};
+  }
   bool has_facts(const TensorId& id) const { return wrong_.exact->find(id) != nullptr && given(id).has_value(); }
 
   // Those that fit the RMS of the first wrong tensor come first; then those of stages before it whose own RMS does not
@@ -189,7 +192,7 @@ class RmsExplanation {
     if (estimator == nullptr || !known_->has(id) || !has_facts(id)) {
       return;
     }
-    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, id, wrong_.before, wrong_.known_before);
+    const StageFacts facts = facts_of(id);
     for (const Proposal& proposal : estimator(facts)) {
       if (!has_to_show && !may_be_unseen(proposal) && id != place_) {
         continue;
@@ -277,9 +280,9 @@ class RmsExplanation {
   }
 
   // Whether as many tensors are within what rounding explains of them with another number in a proposal's place.
-  bool explains_as_much(const Candidate& best, double number) const {
+  // `facts`: of the first wrong tensor.
+  bool explains_as_much(const Candidate& best, const StageFacts& facts, double number) const {
     const Proposal other = best.proposal.with_number(number);
-    const StageFacts facts(*wrong_.side.run, *wrong_.exact, steps_, first_, wrong_.before, wrong_.known_before);
     const auto y = other.recompute(facts);
     if (y && misfit(facts, *y) > known_->tolerance(first_)) {
       return false;
@@ -292,18 +295,18 @@ class RmsExplanation {
   }
 
   // The furthest number on one side of the solved one, above 0, that explains as much.
-  double furthest(const Candidate& best, double solved, bool upwards) const {
+  double furthest(const Candidate& best, const StageFacts& facts, double solved, bool upwards) const {
     constexpr double kFirstStep = 1e-4, kMost = 1e3;
     constexpr int kHalvings = 6;
     const auto at = [&](double step) { return solved * std::exp(upwards ? step : -step); };
     double near = 0, far = kFirstStep;
-    while (far < std::log(kMost) && explains_as_much(best, at(far))) {
+    while (far < std::log(kMost) && explains_as_much(best, facts, at(far))) {
       near = far;
       far *= 3;
     }
     for (int i = 0; i < kHalvings; ++i) {
       const double middle = (near + far) / 2;
-      (explains_as_much(best, at(middle)) ? near : far) = middle;
+      (explains_as_much(best, facts, at(middle)) ? near : far) = middle;
     }
     return at(near);
   }
@@ -315,7 +318,8 @@ class RmsExplanation {
       return 1;
     }
     const double solved = parameters[number].get<double>();
-    const double low = furthest(best, solved, false), high = furthest(best, solved, true);
+    const StageFacts facts = facts_of(first_);
+    const double low = furthest(best, facts, solved, false), high = furthest(best, facts, solved, true);
     parameters[number + "_range"] = {low, high};
     says += fmt::format(" (RMS allows {:.6g} to {:.6g})", low, high);
     return low / high;

@@ -35,6 +35,11 @@ Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns) {
   return part;
 }
 
+Matrix multiplied(Matrix x, double factor) {
+  std::transform(x.values.begin(), x.values.end(), x.values.begin(), [factor](double value) { return value * factor; });
+  return x;
+}
+
 double rms_of(const Matrix& x) {
   const double sum = std::transform_reduce(x.values.begin(), x.values.end(), x.values.begin(), 0.0);
   return x.values.empty() ? 0 : std::sqrt(sum / static_cast<double>(x.values.size()));

@@ -25,6 +25,9 @@ inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // These columns of a matrix, in their order.
 Matrix columns_of(const Matrix& matrix, std::span<const uint64_t> columns);
 
+// Each value times a number.
+Matrix multiplied(Matrix x, double factor);
+
 double rms_of(const Matrix& x);
 
 // `x` rounded to the type of that name, to nearest, ties to even.

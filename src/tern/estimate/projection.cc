@@ -31,12 +31,6 @@ constexpr ScaleRule kScaleRules[] = {
     {cut_to_float16, "the scale of {} is cut off to float16", "float16", "truncated"},
 };
 
-Matrix times(Matrix matrix, double factor) {
-  std::transform(matrix.values.begin(), matrix.values.end(), matrix.values.begin(),
-                 [factor](double value) { return value * factor; });
-  return matrix;
-}
-
 Json factor_parameters(const Product& product, double factor) {
   return {{"factor", factor}, {"expected", 1.0}, {"weight", std::string(product.weight->name)}};
 }
@@ -95,7 +89,7 @@ void propose_other_scales(const StageFacts& facts, const Product& product, doubl
           }
           const auto* of = there.steps().view().find_tensor(is_sibling ? here->sibling(other_stem) : other_name);
           return of == nullptr ? std::nullopt
-                               : std::optional(times(there.should(), there.steps().weight_scale(*of) / at.scale));
+                               : std::optional(multiplied(there.should(), there.steps().weight_scale(*of) / at.scale));
         }));
   }
 }
@@ -104,9 +98,9 @@ void propose_factor(const StageFacts& facts, const Product& product, double fact
   const bool has_values = facts.is().has_value();
   const std::string name(product.weight->name);
   const auto everywhere = [&](double times_what, std::string id, std::string says) {
-    proposals.push_back(
-        propose(std::move(id), factor_parameters(product, times_what), std::move(says), 1,
-                [times_what](const Product&, const StageFacts& there) { return times(there.should(), times_what); }));
+    proposals.push_back(propose(
+        std::move(id), factor_parameters(product, times_what), std::move(says), 1,
+        [times_what](const Product&, const StageFacts& there) { return multiplied(there.should(), times_what); }));
   };
   if (factor == 0) {
     everywhere(0, "weight_scale", fmt::format("the output of {} is all zero", name));
@@ -135,7 +129,7 @@ void propose_factor(const StageFacts& facts, const Product& product, double fact
     }
     proposals.push_back(propose("weight_scale", std::move(parameters), std::move(says), 1,
                                 [scale = rule.scale](const Product& at, const StageFacts& there) {
-                                  return times(there.should(), scale(at.scale) / at.scale);
+                                  return multiplied(there.should(), scale(at.scale) / at.scale);
                                 }));
   }
   propose_other_scales(facts, product, factor, proposals);
@@ -147,7 +141,7 @@ void propose_factor(const StageFacts& facts, const Product& product, double fact
       propose("weight_scale", factor_parameters(product, given),
               fmt::format("the output of {} is {:.6g} times what it should be", name, given),
               has_values ? kNumberMeasured : kFitsAnything,
-              [factor](const Product&, const StageFacts& there) { return times(there.should(), factor); }));
+              [factor](const Product&, const StageFacts& there) { return multiplied(there.should(), factor); }));
 }
 
 // One number explains it: no need to look at rows and weights.
@@ -225,7 +219,7 @@ Factor best_factor(const Matrix& from, const Matrix& to) {
   const double both = std::transform_reduce(from.values.begin(), from.values.end(), to.values.begin(), 0.0);
   const double own = std::transform_reduce(from.values.begin(), from.values.end(), from.values.begin(), 0.0);
   const double factor = own > 0 ? both / own : 0;
-  return {factor, relative_error(times(from, factor), to)};
+  return {factor, relative_error(multiplied(from, factor), to)};
 }
 
 std::vector<size_t> wrong_outputs(const StageFacts& facts) {

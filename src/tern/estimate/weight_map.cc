@@ -22,11 +22,6 @@ double scale_factor(const StageFacts& facts, const gguf::Tensor& own, const gguf
              : 1;
 }
 
-Matrix multiplied(Matrix y, double factor) {
-  std::transform(y.values.begin(), y.values.end(), y.values.begin(), [factor](double value) { return value * factor; });
-  return y;
-}
-
 std::string stage_name(const LayerTensor& tensor) { return tensor.stem.substr(0, tensor.stem.find('.')); }
 
 // What all entries of a map have in common.

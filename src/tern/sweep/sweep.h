@@ -4,14 +4,17 @@
 //
 // <output_dir>/<scenario>/
 //   rs-traces/*.trace, rs-output.txt       the subject's traces, and what it printed
-//   rs-run/                                the subject's result.json, trace.jsonl, logits.safetensors
-//   (tensors.safetensors):
-//                                          an engine-contract folder, for `tern compare` and `tern pack create`
+//   rs-run/                                the subject's result.json, trace.jsonl, logits.safetensors and, where it
+//                                          was asked for values, tensors.safetensors: for `tern compare` and
+//                                          `tern pack create`
 //   cpp-traces/*.trace, cpp-output.txt     the reference's; absent without a reference
 //   cpp-run/                               the same for a reference that ran (a pack keeps its own)
 //   rs-forced-run/, rs-forced-traces/      the subject again, fed the reference's tokens; only where their own differ
 //   rs-near-run/                           the subject again, with the values around the first difference: where a
 //                                          model is too large for the oracle as a whole
+//   cpp-near-run/, oracle-near/            the reference likewise, where it had no values and may be the wrong side,
+//   and
+//                                          what the oracle computed from them
 //   rs-on-reference-inputs-run/            the subject again, each stage computed from what the reference recorded of
 //                                          those before it; only where they differ (or cpp-on-subject-inputs-run/)
 //   oracle-run/                            what the oracle computed on the same tokens, where it was asked
